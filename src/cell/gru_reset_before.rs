@@ -1,0 +1,41 @@
+//! The gated recurrent unit that resets the hidden state before the recurrent product (Cho et al.
+//! 2014, Keras' `reset_after=False`, ONNX `linear_before_reset=0`):
+//!
+//! ```text
+//! r = gate(x_r + weight_hr h)   z = gate(x_z + weight_hz h)   n = candidate(x_n + weight_hn (r h))
+//! h' = z h + (1 - z) n
+//! ```
+//!
+//! The driver takes the product of the new gate with `r h`: `gates_h` of that gate arrives so.
+
+use super::{CellParams, CellSpec, Reset};
+
+const RESET: usize = 0;
+const UPDATE: usize = 1;
+const NEW: usize = 2;
+
+pub(super) static SPEC: CellSpec = CellSpec {
+    name: "gru_reset_before",
+    gates: &["reset", "update", "new"],
+    states: &["hidden_state"],
+    reset: Some(Reset { gate: RESET, target: NEW }),
+    wgsl: include_str!("../../shaders/cell/gru_reset_before.wgsl"),
+    update,
+    update_row,
+};
+
+fn update(x: &[f64], h: &[f64], state: &mut [f64], p: &CellParams) {
+    let update = p.gate.apply_f64(x[UPDATE] + h[UPDATE]);
+    let new = p.candidate.apply_f64(x[NEW] + h[NEW]);
+    state[0] = update * state[0] + (1.0 - update) * new;
+}
+
+fn update_row(x: &[f32], h: &[f32], state: &mut [f32], p: &CellParams) {
+    let hidden = state.len();
+    for (unit, state) in state.iter_mut().enumerate() {
+        let pre = |gate: usize| x[gate * hidden + unit] + h[gate * hidden + unit];
+        let update = p.gate.apply_f32(pre(UPDATE));
+        let new = p.candidate.apply_f32(pre(NEW));
+        *state = update * *state + (1.0 - update) * new;
+    }
+}

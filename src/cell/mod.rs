@@ -1,0 +1,101 @@
+//! The recurrent cells. A cell is a pointwise function of its gates' pre-activations and its
+//! states; the drivers (one per executor) own the products, the masks and the loop over time.
+//!
+//! Pre-activations from the input, `gates_x = weight_ih x + bias_ih`, and from the hidden state,
+//! `gates_h = weight_hh h + bias_hh`, stay apart, so that all cells share one signature.
+
+mod gru;
+mod gru_reset_before;
+mod lstm;
+mod rnn;
+
+use crate::activation::Activation;
+
+/// The most gates that a cell may have.
+pub const MAX_GATES: usize = 4;
+/// The most states that a cell may have.
+pub const MAX_STATES: usize = 2;
+
+/// A kind of recurrent cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cell {
+    /// Elman's simple recurrent network.
+    Rnn,
+    /// Long short-term memory.
+    Lstm,
+    /// Gated recurrent unit that resets after the recurrent product (Keras' `reset_after`, PyTorch).
+    Gru,
+    /// Gated recurrent unit that resets the hidden state before the recurrent product.
+    GruResetBefore,
+}
+
+impl Cell {
+    /// Every cell.
+    pub const ALL: [Self; 4] = [Self::Rnn, Self::Lstm, Self::Gru, Self::GruResetBefore];
+
+    /// The description that the drivers work from.
+    #[must_use]
+    pub fn spec(self) -> &'static CellSpec {
+        match self {
+            Self::Rnn => &rnn::SPEC,
+            Self::Lstm => &lstm::SPEC,
+            Self::Gru => &gru::SPEC,
+            Self::GruResetBefore => &gru_reset_before::SPEC,
+        }
+    }
+}
+
+/// What a driver needs to know of a cell.
+#[derive(Debug)]
+pub struct CellSpec {
+    /// Name, in file names and messages.
+    pub name: &'static str,
+    /// Gates in the order of the stacked weights: gate `g` of unit `u` is row `g * hidden_size + u`.
+    pub gates: &'static [&'static str],
+    /// Carried states, `[batch, hidden_size]` each. The first is the hidden state, which is the output.
+    pub states: &'static [&'static str],
+    /// For cells that need a second recurrent product per timestep: the gate that scales the hidden
+    /// state before the product of the gate `reset_target` is taken.
+    pub reset: Option<Reset>,
+    /// The cell's WGSL: `NUM_GATES`, `NUM_STATES`, `cell_update()` (and `cell_reset()`).
+    pub wgsl: &'static str,
+    /// One unit, one timestep, f64: the specification.
+    pub update: fn(gates_x: &[f64], gates_h: &[f64], state: &mut [f64], params: &CellParams),
+    /// All units of one row, one timestep, f32.
+    pub update_row: fn(gates_x: &[f32], gates_h: &[f32], state: &mut [f32], params: &CellParams),
+}
+
+/// The extra stage of a cell that resets the hidden state before a recurrent product.
+#[derive(Clone, Copy, Debug)]
+pub struct Reset {
+    /// The gate whose value `r = gate(gates_x + gates_h)` scales the hidden state.
+    pub gate: usize,
+    /// The gate whose recurrent product takes `r * h` in place of `h`.
+    pub target: usize,
+}
+
+/// The functions of a cell that a model may choose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CellParams {
+    /// Of the gates (Keras' `recurrent_activation`); unused by the simple RNN.
+    pub gate: Activation,
+    /// Of the candidate (Keras' `activation`).
+    pub candidate: Activation,
+    /// Of the cell state on its way out (LSTM only; Keras' `activation` again).
+    pub output: Activation,
+}
+
+impl CellParams {
+    /// Keras' `activation` and `recurrent_activation`.
+    #[must_use]
+    pub fn new(activation: Activation, recurrent_activation: Activation) -> Self {
+        Self { gate: recurrent_activation, candidate: activation, output: activation }
+    }
+}
+
+impl Default for CellParams {
+    fn default() -> Self {
+        Self::new(Activation::Tanh, Activation::Sigmoid)
+    }
+}

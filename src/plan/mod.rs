@@ -1,0 +1,363 @@
+//! [`Plan`]: what must be done to run a model, as data. Buffers with symbolic shapes, weights, and
+//! an ordered list of steps; every executor walks the same plan. It can be printed and tested
+//! without a GPU.
+//!
+//! Every buffer holds f32 values in row-major order. Token ids and masks are numbers too: an id is
+//! exact up to [`MAX_ID`], a mask is 1 at live positions and 0 at dead ones.
+
+mod bind;
+
+use std::sync::Arc;
+
+pub use bind::Bound;
+
+use crate::{
+    activation::Activation,
+    cell::{Cell, CellParams},
+    dim::Dim,
+    tensor::Tensor,
+};
+
+/// Rows of the largest embedding table whose ids are exact in f32.
+pub const MAX_ID: usize = 1 << 24;
+/// The highest rank of a buffer.
+pub const MAX_RANK: usize = 6;
+
+/// Index into [`Plan::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BufferId(pub(crate) usize);
+
+/// Index into [`Plan::weights`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WeightId(pub(crate) usize);
+
+/// What must be done to run a model.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Names of the symbols, by index; the first is the batch size.
+    pub symbols: Vec<String>,
+    /// Values that stay the same from run to run.
+    pub weights: Vec<Weight>,
+    /// Values that each run computes.
+    pub buffers: Vec<Buffer>,
+    /// What to compute, in order. A step reads buffers that earlier steps, inputs or states wrote.
+    pub steps: Vec<Step>,
+    /// What the caller gives, in the model's order.
+    pub inputs: Vec<InputPort>,
+    /// What the caller gets, in the model's order.
+    pub outputs: Vec<OutputPort>,
+    /// States that are carried from run to run.
+    pub states: Vec<StatePort>,
+    /// Dimensions that the model needs to be equal but that only a run can tell.
+    pub equalities: Vec<Equality>,
+}
+
+/// Values that stay the same from run to run.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    /// Layer and tensor, for messages and labels.
+    pub name: String,
+    /// The values, f32. With [`Precision::F16`] each is exact in f16.
+    pub tensor: Arc<Tensor>,
+    /// How an executor may store it.
+    pub precision: Precision,
+}
+
+/// How weights are stored on a device. Sums and states are f32 whatever the storage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats: half the memory traffic. Matrices only; biases stay f32.
+    F16,
+}
+
+/// A tensor that a run computes.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// Layer and role, for messages and labels.
+    pub name: String,
+    /// Its shape; `[batch, ...]`.
+    pub shape: Vec<Dim>,
+    /// Another buffer whose values these are, seen under another shape of the same size.
+    pub view_of: Option<BufferId>,
+}
+
+/// A tensor that the caller gives.
+#[derive(Clone, Debug)]
+pub struct InputPort {
+    /// The model's name for it.
+    pub name: String,
+    /// Where its values go.
+    pub buffer: BufferId,
+    /// If the values are token ids: the table's rows and the layer that looks them up.
+    pub ids: Option<(usize, String)>,
+    /// Whether this is the mask `[batch, seq_len]` that a ragged batch brings, not an input of the model.
+    pub ragged_mask_of: Option<usize>,
+}
+
+/// A tensor that the caller gets.
+#[derive(Clone, Debug)]
+pub struct OutputPort {
+    /// The model's name for it.
+    pub name: String,
+    /// Where its values are.
+    pub buffer: BufferId,
+}
+
+/// A state that is carried from run to run, `[batch, hidden_size]`.
+#[derive(Clone, Debug)]
+pub struct StatePort {
+    /// Layer, direction and state.
+    pub name: String,
+    /// Where a run reads it; zero in the first run.
+    pub initial: BufferId,
+    /// Where a run leaves it.
+    pub last: BufferId,
+}
+
+/// Two dimensions that must be equal in every run.
+#[derive(Clone, Debug)]
+pub struct Equality {
+    /// The layer that needs it.
+    pub layer: String,
+    /// One dimension.
+    pub left: Dim,
+    /// The other.
+    pub right: Dim,
+}
+
+/// One thing to compute. Buffers' shapes are those of [`Plan::buffers`].
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The layer it comes from, for messages, labels and profiles.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+}
+
+/// What a [`Step`] computes. Keras layers and, later, graph nodes lower to these.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// `output[.., n] = activation(sum_k input[.., k] * weight[n, k] + bias[n])`
+    Linear {
+        /// `[.., in]`
+        input: BufferId,
+        /// `[out, in]`
+        weight: WeightId,
+        /// `[out]`
+        bias: Option<WeightId>,
+        /// Applied to each element.
+        activation: Activation,
+        /// `[.., out]`
+        output: BufferId,
+    },
+    /// `output[.., e] = table[ids[..], e]`
+    Gather {
+        /// `[..]`, whole numbers below the table's rows (checked before the run).
+        ids: BufferId,
+        /// `[vocabulary, embedding]`
+        table: WeightId,
+        /// `[.., embedding]`
+        output: BufferId,
+    },
+    /// A recurrent layer over a whole sequence, its input projection included: the executor
+    /// hoists the projection, a slice of timesteps at a time, since only it knows its limits.
+    Recurrence(Recurrence),
+    /// `output[..] = activation(input[..])`
+    Map {
+        /// `[..]`
+        input: BufferId,
+        /// Applied to each element.
+        activation: Activation,
+        /// `[..]`
+        output: BufferId,
+    },
+    /// `output[..] = left[..] op right[..]`, axes of extent 1 repeated; all of one rank.
+    Combine {
+        /// The operation.
+        op: CombineOp,
+        /// Broadcasts to the output's shape.
+        left: BufferId,
+        /// Broadcasts to the output's shape.
+        right: BufferId,
+        /// `[..]`
+        output: BufferId,
+    },
+    /// Copies a block: `extent` positions along `axis`, all of the other axes. An input axis of
+    /// extent 1 (other than `axis`) is repeated to the output's extent. Equal ranks.
+    Copy {
+        /// `[..]`
+        input: BufferId,
+        /// First position along `axis` that is read.
+        input_start: Dim,
+        /// `[..]`
+        output: BufferId,
+        /// First position along `axis` that is written.
+        output_start: Dim,
+        /// The axis along which input and output may differ.
+        axis: usize,
+        /// Positions copied along `axis`.
+        extent: Dim,
+    },
+    /// Reduces the axis `axis` of `input`; the output has the other axes (and extent 1 there if
+    /// its rank is the input's). With a mask `[batch, seq_len]`, only where axis 1 is reduced, dead
+    /// positions count neither in the sum nor in the mean's divisor; no live position gives NaN (0 / 0).
+    Reduce {
+        /// The operation.
+        op: ReduceOp,
+        /// `[..]`
+        input: BufferId,
+        /// The axis that goes.
+        axis: usize,
+        /// `[batch, seq_len]`
+        mask: Option<BufferId>,
+        /// `[..]` without the axis.
+        output: BufferId,
+    },
+    /// Softmax (or its logarithm) along one axis, the maximum subtracted first.
+    Softmax {
+        /// `[..]`
+        input: BufferId,
+        /// The axis along which the outputs sum to 1.
+        axis: usize,
+        /// Whether the logarithm is wanted.
+        log: bool,
+        /// `[..]`
+        output: BufferId,
+    },
+    /// `(input - mean) / sqrt(variance + epsilon) * gamma + beta`, mean and (population) variance over
+    /// the axes `first_axis..first_axis + axes`, which `gamma` and `beta` index.
+    LayerNorm {
+        /// `[..]`
+        input: BufferId,
+        /// First axis of the group.
+        first_axis: usize,
+        /// Number of axes in the group.
+        axes: usize,
+        /// The group's shape.
+        gamma: Option<WeightId>,
+        /// The group's shape.
+        beta: Option<WeightId>,
+        /// Added to the variance.
+        epsilon: f32,
+        /// `[..]`
+        output: BufferId,
+    },
+    /// `(input - mean) / sqrt(variance + epsilon) * gamma + beta`, one value each per position of `axis`.
+    BatchNorm {
+        /// `[..]`
+        input: BufferId,
+        /// The axis of the channels.
+        axis: usize,
+        /// `[channels]`
+        mean: WeightId,
+        /// `[channels]`
+        variance: WeightId,
+        /// `[channels]`
+        gamma: Option<WeightId>,
+        /// `[channels]`
+        beta: Option<WeightId>,
+        /// Added to the variance.
+        epsilon: f32,
+        /// `[..]`
+        output: BufferId,
+    },
+    /// A mask: 1 where any of the `width` last-axis values differs from `value` (a NaN differs), else 0.
+    NotEqual {
+        /// `[.., width]`
+        input: BufferId,
+        /// The value that marks dead positions.
+        value: f32,
+        /// `[..]`; the input's size divided by `width`.
+        output: BufferId,
+        /// How many consecutive values one output looks at.
+        width: usize,
+    },
+}
+
+/// How [`Op::Combine`] combines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CombineOp {
+    /// `left + right`
+    Add,
+    /// `left - right`
+    Subtract,
+    /// `left * right`
+    Multiply,
+    /// The larger; a NaN on either side gives NaN.
+    Maximum,
+}
+
+/// How [`Op::Reduce`] reduces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReduceOp {
+    /// Sum in order of the axis.
+    Sum,
+    /// Sum divided by the number of (live) positions.
+    Mean,
+    /// The largest; a NaN gives NaN.
+    Max,
+}
+
+/// A recurrent layer over a whole sequence, one or both directions.
+#[derive(Clone, Debug)]
+pub struct Recurrence {
+    /// The cell.
+    pub cell: Cell,
+    /// Its functions.
+    pub params: CellParams,
+    /// Units per direction.
+    pub hidden_size: usize,
+    /// Features of the input.
+    pub input_size: usize,
+    /// `[batch, seq_len, input_size]`
+    pub input: BufferId,
+    /// `[batch, seq_len]`; without one every timestep is live.
+    pub mask: Option<BufferId>,
+    /// What the output is at dead timesteps.
+    pub dead: DeadTimesteps,
+    /// One or two; two share cell, functions, sizes, input and mask.
+    pub directions: Vec<Direction>,
+    /// The output at every timestep, `[batch, seq_len, directions * hidden_size]`.
+    pub sequence: Option<BufferId>,
+    /// The output at the last timestep processed, `[batch, directions * hidden_size]`.
+    pub last: Option<BufferId>,
+}
+
+/// One pass over a sequence.
+#[derive(Clone, Debug)]
+pub struct Direction {
+    /// Whether timesteps are processed from the last to the first.
+    pub reverse: bool,
+    /// Where the output of the timestep processed `s`-th goes in `sequence`: to position `s`
+    /// (Keras' `go_backwards`) or, if this is set, to the timestep's own position.
+    pub in_time_order: bool,
+    /// `[gates * hidden_size, input_size]`
+    pub weight_ih: WeightId,
+    /// `[gates * hidden_size, hidden_size]`
+    pub weight_hh: WeightId,
+    /// `[gates * hidden_size]`
+    pub bias_ih: Option<WeightId>,
+    /// `[gates * hidden_size]`
+    pub bias_hh: Option<WeightId>,
+    /// Per state of the cell, `[batch, hidden_size]`; zero without one.
+    pub initial: Vec<Option<BufferId>>,
+    /// Per state of the cell, `[batch, hidden_size]`: its value after the last live timestep.
+    pub finals: Vec<Option<BufferId>>,
+}
+
+/// What the output of a recurrent layer is at dead timesteps. States are always carried over them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadTimesteps {
+    /// The previous output; zero before the first live timestep, also as the last output of a row
+    /// without any (Keras on TensorFlow and PyTorch).
+    #[default]
+    RepeatOutput,
+    /// The hidden state; the initial one before the first live timestep (Keras on JAX and NumPy).
+    RepeatState,
+    /// Zero (Keras' `zero_output_for_mask`, ONNX, unpacked PyTorch sequences).
+    Zero,
+}

@@ -1,0 +1,143 @@
+//! [`Tensor`]: a shape and its values, row-major, on the host.
+
+use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+
+/// The values of a [`Tensor`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Data {
+    /// 32-bit floats: what every executor but the reference computes in.
+    F32(Vec<f32>),
+    /// 64-bit floats: what the reference returns.
+    F64(Vec<f64>),
+    /// Integers of any width: token ids.
+    I64(Vec<i64>),
+}
+
+impl Data {
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(v) => v.len(),
+            Self::F64(v) => v.len(),
+            Self::I64(v) => v.len(),
+        }
+    }
+
+    /// Whether there are no values.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name of the element type.
+    #[must_use]
+    pub fn dtype(&self) -> &'static str {
+        match self {
+            Self::F32(_) => "float32",
+            Self::F64(_) => "float64",
+            Self::I64(_) => "int64",
+        }
+    }
+}
+
+macro_rules! data_from {
+    ($($from:ty => $variant:ident),*) => {$(
+        impl From<Vec<$from>> for Data {
+            fn from(values: Vec<$from>) -> Self {
+                Self::$variant(values.into_iter().map(Into::into).collect())
+            }
+        }
+    )*};
+}
+data_from!(f32 => F32, half::f16 => F32, half::bf16 => F32, f64 => F64, i8 => I64, i16 => I64, i32 => I64, i64 => I64, u8 => I64, u16 => I64, u32 => I64);
+
+/// A shape and its values, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: Data,
+}
+
+impl Tensor {
+    /// A tensor of `shape` with `data` in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the number of values is not the product of `shape`.
+    pub fn new(shape: impl Into<Vec<usize>>, data: impl Into<Data>) -> Result<Self> {
+        let (shape, data) = (shape.into(), data.into());
+        let expected = element_count(&shape);
+        if expected != Some(data.len()) {
+            return Err(Error::mismatch(
+                format!("tensor of shape {shape:?}"),
+                expected.map_or("a size that fits memory".to_owned(), |n| format!("{n} values")),
+                format!("{} values", data.len()),
+            ));
+        }
+        Ok(Self { shape, data })
+    }
+
+    /// The shape.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The values.
+    #[must_use]
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Whether there are no values.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// The values as f32, converted where they are stored otherwise.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // rounding is the meaning
+    pub fn to_f32(&self) -> Cow<'_, [f32]> {
+        match &self.data {
+            Data::F32(v) => Cow::Borrowed(v),
+            Data::F64(v) => v.iter().map(|&x| x as f32).collect(),
+            Data::I64(v) => v.iter().map(|&x| x as f32).collect(),
+        }
+    }
+
+    /// The values as f64, converted where they are stored otherwise.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // rounding is the meaning
+    pub fn to_f64(&self) -> Cow<'_, [f64]> {
+        match &self.data {
+            Data::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            Data::F64(v) => Cow::Borrowed(v),
+            Data::I64(v) => v.iter().map(|&x| x as f64).collect(),
+        }
+    }
+}
+
+/// The number of elements of `shape`, `None` if it overflows.
+pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim))
+}
+
+/// The position of element `flat` in a row-major tensor of `shape`.
+pub(crate) fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (slot, &dim) in index.iter_mut().zip(shape).rev() {
+        *slot = flat % dim.max(1);
+        flat /= dim.max(1);
+    }
+    index
+}
