@@ -47,7 +47,11 @@ impl Plan {
             let Some(buffer) = self.buffers.get(port.buffer.0) else { continue };
             let mismatch = |why: String| {
                 let expected = crate::dim::shape_text(&buffer.shape);
-                Error::mismatch(format!("input {}", quoted(&port.name)), format!("shape {expected}{why}"), format!("{shape:?}"))
+                Error::mismatch(
+                    format!("input {}", quoted(&port.name)),
+                    format!("shape {expected}{why}"),
+                    format!("{shape:?}"),
+                )
             };
             if shape.len() != buffer.shape.len() {
                 return Err(mismatch(String::new()));
@@ -57,7 +61,9 @@ impl Plan {
                     match symbols.get_mut(symbol.0) {
                         Some(Some(known)) if *known != size => {
                             let name = self.symbols.get(symbol.0).cloned().unwrap_or_default();
-                            return Err(mismatch(format!(" with {known} at axis {axis} ({name}, as in the inputs before it)")));
+                            return Err(mismatch(format!(
+                                " with {known} at axis {axis} ({name}, as in the inputs before it)"
+                            )));
                         }
                         Some(slot) => *slot = Some(size),
                         None => return Err(Error::internal("symbol without a slot")),
