@@ -247,6 +247,9 @@ pub(super) fn output_shapes(
             if rank >= MAX_RANK {
                 return Err(wrong(&format!("a rank below {MAX_RANK}")));
             }
+            if e.mask_zero && rank != 2 {
+                return Err(wrong("[batch, seq_len], since mask_zero makes a mask of it"));
+            }
             let mut shape = first.clone();
             shape.push(Dim::from(e.table.shape().get(1).copied().unwrap_or(0)));
             one(shape)
@@ -266,7 +269,7 @@ pub(super) fn output_shapes(
         },
         LayerKind::Activation(_) | LayerKind::Identity => one(first.clone()),
         LayerKind::Softmax { axis } => resolve_axis(subject, *axis, rank).and_then(|_| one(first.clone())),
-        LayerKind::Masking { .. } if rank < 2 => Err(wrong("[batch, seq_len, features]")),
+        LayerKind::Masking { .. } if rank != 3 => Err(wrong("[batch, seq_len, features]")),
         LayerKind::Masking { .. } => one(first.clone()),
         LayerKind::Flatten => one(vec![batch(first), product(first.iter().skip(1))]),
         LayerKind::Reshape { target } => {

@@ -6,6 +6,7 @@ mod infer;
 mod layer;
 
 pub use builder::{Builder, Call};
+pub(crate) use infer::{expanded, layer_norm_axes, resolve_axis};
 pub use layer::{
     BatchNormalization, Bidirectional, Dense, Embedding, HeadActivation, Layer, LayerKind, LayerNormalization,
     MergeMode, MergeOp, Recurrent,

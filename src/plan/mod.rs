@@ -6,10 +6,15 @@
 //! exact up to [`MAX_ID`], a mask is 1 at live positions and 0 at dead ones.
 
 mod bind;
+mod lower;
+mod query;
+mod rewrite;
 
 use std::sync::Arc;
 
 pub use bind::Bound;
+pub use lower::{Carry, PlanOptions};
+pub use rewrite::Rewrites;
 
 use crate::{
     activation::Activation,
@@ -288,6 +293,8 @@ pub enum CombineOp {
     Multiply,
     /// The larger; a NaN on either side gives NaN.
     Maximum,
+    /// `left` where `right` is not 0, else 0: whatever `left` holds there, a NaN too, is gone.
+    Mask,
 }
 
 /// How [`Op::Reduce`] reduces.
