@@ -5,6 +5,7 @@ pub mod dim;
 pub mod error;
 pub mod model;
 pub mod plan;
+pub mod reference;
 pub mod tensor;
 pub use activation::Activation;
 pub use error::{Error, ErrorKind, Result};
