@@ -29,7 +29,8 @@ impl Plan {
                 bound,
                 step,
             };
-            checker.operands().map_err(|fault| match fault {
+            let checked = checker.operands().and_then(|()| checker.apart());
+            checked.map_err(|fault| match fault {
                 Error::Internal { what } => Error::internal(format!("step {}: {what}", step.name)),
                 other => other,
             })?;
@@ -92,20 +93,16 @@ impl<'a> Checker<'a> {
     }
 
     /// No output shares storage with an input or with another output.
-    fn apart(&self, inputs: &[Option<BufferId>], outputs: &[Option<BufferId>]) -> Result<()> {
-        let roots = |ids: &[Option<BufferId>]| {
-            ids.iter()
-                .flatten()
-                .map(|&id| self.plan.storage(id))
+    fn apart(&self) -> Result<()> {
+        let storage = |ids: Vec<BufferId>| {
+            ids.into_iter()
+                .map(|id| self.plan.storage(id))
                 .collect::<Result<Vec<_>>>()
         };
-        let (inputs, outputs) = (roots(inputs)?, roots(outputs)?);
-        for (index, output) in outputs.iter().enumerate() {
-            let earlier = outputs.get(..index).unwrap_or_default();
-            need(
-                "outputs that share no storage",
-                !inputs.contains(output) && !earlier.contains(output),
-            )?;
+        let mut taken = storage(self.step.op.inputs())?;
+        for output in storage(self.step.op.outputs())? {
+            need("outputs that share no storage", !taken.contains(&output))?;
+            taken.push(output);
         }
         Ok(())
     }
@@ -119,7 +116,6 @@ impl<'a> Checker<'a> {
                 output,
                 ..
             } => {
-                self.apart(&[Some(*input)], &[Some(*output)])?;
                 let (leading, width) = split_last(self.shape(*input)?)?;
                 let weight = self.weight(*weight, 2)?;
                 need(
@@ -131,22 +127,17 @@ impl<'a> Checker<'a> {
                 self.buffer("output", *output, &[leading, &[out]].concat())
             }
             Op::Gather { ids, table, output } => {
-                self.apart(&[Some(*ids)], &[Some(*output)])?;
                 let width = self.weight(*table, 2)?.get(1).copied().unwrap_or(0);
                 self.buffer("output", *output, &[self.shape(*ids)?, &[width]].concat())
             }
             Op::Recurrence(recurrence) => self.recurrence(recurrence),
-            Op::Map { input, output, .. } => {
-                self.apart(&[Some(*input)], &[Some(*output)])?;
-                self.buffer("output", *output, self.shape(*input)?)
-            }
+            Op::Map { input, output, .. } => self.buffer("output", *output, self.shape(*input)?),
             Op::Combine {
                 left,
                 right,
                 output,
                 ..
             } => {
-                self.apart(&[Some(*left), Some(*right)], &[Some(*output)])?;
                 let output = self.shape(*output)?;
                 for side in [self.shape(*left)?, self.shape(*right)?] {
                     need("operands that broadcast", broadcasts(side, output, None))?;
@@ -161,7 +152,6 @@ impl<'a> Checker<'a> {
                 axis,
                 extent,
             } => {
-                self.apart(&[Some(*input)], &[Some(*output)])?;
                 let (input, output) = (self.shape(*input)?, self.shape(*output)?);
                 need(
                     "an input that broadcasts",
@@ -187,7 +177,6 @@ impl<'a> Checker<'a> {
                 output,
                 ..
             } => {
-                self.apart(&[Some(*input), *mask], &[Some(*output)])?;
                 let input = self.shape(*input)?;
                 need("an axis of the input", *axis < input.len())?;
                 let (mut without, mut kept) = (input.to_vec(), input.to_vec());
@@ -208,7 +197,6 @@ impl<'a> Checker<'a> {
                 output,
                 ..
             } => {
-                self.apart(&[Some(*input)], &[Some(*output)])?;
                 let input = self.shape(*input)?;
                 need("an axis of the input", *axis < input.len())?;
                 self.buffer("output", *output, input)
@@ -222,7 +210,6 @@ impl<'a> Checker<'a> {
                 output,
                 ..
             } => {
-                self.apart(&[Some(*input)], &[Some(*output)])?;
                 let input = self.shape(*input)?;
                 let group = first_axis
                     .checked_add(*axes)
@@ -243,7 +230,6 @@ impl<'a> Checker<'a> {
                 output,
                 ..
             } => {
-                self.apart(&[Some(*input)], &[Some(*output)])?;
                 let input = self.shape(*input)?;
                 let channels = input.get(*axis).copied();
                 let channels = channels.ok_or_else(|| Error::internal("axis outside the input"))?;
@@ -258,7 +244,6 @@ impl<'a> Checker<'a> {
                 width,
                 ..
             } => {
-                self.apart(&[Some(*input)], &[Some(*output)])?;
                 let (input, output) = (self.shape(*input)?, self.shape(*output)?);
                 let looked_at = output.iter().product::<usize>().checked_mul(*width);
                 let fits = *width > 0 && looked_at == Some(input.iter().product());
@@ -289,7 +274,6 @@ impl<'a> Checker<'a> {
                 self.buffer("mask, sequence or last", id, shape)
             })?;
         }
-        let (mut inputs, mut outputs) = (vec![Some(r.input), r.mask], vec![r.sequence, r.last]);
         for direction in &r.directions {
             need(
                 "weight_ih of its sizes",
@@ -307,10 +291,8 @@ impl<'a> Checker<'a> {
                     self.buffer("state", *state, &[batch, hidden])?;
                 }
             }
-            inputs.extend(&direction.initial);
-            outputs.extend(&direction.finals);
         }
-        self.apart(&inputs, &outputs)
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod bind;
 mod check;
+mod operands;
 pub mod rows;
 
 use std::sync::Arc;

@@ -1,0 +1,2 @@
+//! cpu
+mod gemm;
