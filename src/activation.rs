@@ -104,16 +104,9 @@ const GELU_CUBIC: f64 = 0.044_715;
 
 impl Activation {
     /// The plain rectifier `max(x, 0)`.
-    pub const RELU: Self = Self::Relu {
-        negative_slope: 0.0,
-        max_value: f32::INFINITY,
-        threshold: 0.0,
-    };
+    pub const RELU: Self = Self::Relu { negative_slope: 0.0, max_value: f32::INFINITY, threshold: 0.0 };
     /// `clip(x / 6 + 1/2, 0, 1)`, the hard sigmoid of Keras 3 and PyTorch.
-    pub const HARD_SIGMOID: Self = Self::HardSigmoid {
-        alpha: 1.0 / 6.0,
-        beta: 0.5,
-    };
+    pub const HARD_SIGMOID: Self = Self::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 };
 
     /// The function's number and parameters in `shaders/activation.wgsl`.
     #[must_use]
@@ -122,11 +115,7 @@ impl Activation {
             Self::Linear => (0, [0.0; 3]),
             Self::Sigmoid => (1, [0.0; 3]),
             Self::Tanh => (2, [0.0; 3]),
-            Self::Relu {
-                negative_slope,
-                max_value,
-                threshold,
-            } => (3, [negative_slope, max_value, threshold]),
+            Self::Relu { negative_slope, max_value, threshold } => (3, [negative_slope, max_value, threshold]),
             Self::Elu { alpha } => (4, [alpha, 0.0, 0.0]),
             Self::Selu => (5, [0.0; 3]),
             Self::Celu { alpha } => (6, [alpha, 0.0, 0.0]),
@@ -245,10 +234,7 @@ functions!(
 impl Activation {
     /// Replaces each value by the function's, the same bits as [`Self::apply_f32`], faster.
     pub fn apply_slice_f32(self, values: &mut [f32]) {
-        dispatch(ApplySlice {
-            activation: self,
-            values,
-        });
+        dispatch(ApplySlice { activation: self, values });
     }
 }
 
@@ -274,11 +260,7 @@ impl Task for ApplySlice<'_> {
 
 fn sigmoid_f64(x: f64) -> f64 {
     let t = (-x.abs()).exp();
-    if x < 0.0 {
-        t / (1.0 + t)
-    } else {
-        1.0 / (1.0 + t)
-    }
+    if x < 0.0 { t / (1.0 + t) } else { 1.0 / (1.0 + t) }
 }
 
 /// The logistic function, without branches, so that loops over it vectorise. NaN stays NaN.
@@ -324,10 +306,7 @@ fn exp_of_negative(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 5.0e-1;
     let p = p * r * r + r + 1.0;
-    let exponent = rounded
-        .to_bits()
-        .wrapping_sub(ROUND.to_bits())
-        .wrapping_add(127);
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
     let y = p * f32::from_bits(exponent << 23);
     if x < LOWEST { 0.0 } else { y }
 }

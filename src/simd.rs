@@ -21,11 +21,7 @@ pub(crate) fn dispatch<T: Task>(task: T) -> T::Output {
         return unsafe { with_avx2(task) };
     }
     // NEON has fused multiply-add; elsewhere it may be a slow library call.
-    if cfg!(target_arch = "aarch64") {
-        task.run::<true>()
-    } else {
-        task.run::<false>()
-    }
+    if cfg!(target_arch = "aarch64") { task.run::<true>() } else { task.run::<false>() }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -36,13 +36,7 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], p: &CellParams) {
 fn update_row(x: &[f32], h: &[f32], state: &mut [f32], p: &CellParams) {
     wide(|| match (p.gate, p.candidate) {
         (Activation::Sigmoid, Activation::Tanh) => units(x, h, state, sigmoid_f32, tanh_f32),
-        _ => units(
-            x,
-            h,
-            state,
-            |v| p.gate.apply_f32(v),
-            |v| p.candidate.apply_f32(v),
-        ),
+        _ => units(x, h, state, |v| p.gate.apply_f32(v), |v| p.candidate.apply_f32(v)),
     });
 }
 

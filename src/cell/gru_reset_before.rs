@@ -22,10 +22,7 @@ pub(super) static SPEC: CellSpec = CellSpec {
     name: "gru_reset_before",
     gates: &["reset", "update", "new"],
     states: &["hidden_state"],
-    reset: Some(Reset {
-        gate: RESET,
-        target: NEW,
-    }),
+    reset: Some(Reset { gate: RESET, target: NEW }),
     wgsl: include_str!("../../shaders/cell/gru_reset_before.wgsl"),
     update,
     update_row,
@@ -40,13 +37,7 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], p: &CellParams) {
 fn update_row(x: &[f32], h: &[f32], state: &mut [f32], p: &CellParams) {
     wide(|| match (p.gate, p.candidate) {
         (Activation::Sigmoid, Activation::Tanh) => units(x, h, state, sigmoid_f32, tanh_f32),
-        _ => units(
-            x,
-            h,
-            state,
-            |v| p.gate.apply_f32(v),
-            |v| p.candidate.apply_f32(v),
-        ),
+        _ => units(x, h, state, |v| p.gate.apply_f32(v), |v| p.candidate.apply_f32(v)),
     });
 }
 
@@ -59,14 +50,8 @@ fn units(
     candidate: impl Fn(f32) -> f32,
 ) {
     let hidden = state.len();
-    let (x_update, x_new) = (
-        &x[UPDATE * hidden..][..hidden],
-        &x[NEW * hidden..][..hidden],
-    );
-    let (h_update, h_new) = (
-        &h[UPDATE * hidden..][..hidden],
-        &h[NEW * hidden..][..hidden],
-    );
+    let (x_update, x_new) = (&x[UPDATE * hidden..][..hidden], &x[NEW * hidden..][..hidden]);
+    let (h_update, h_new) = (&h[UPDATE * hidden..][..hidden], &h[NEW * hidden..][..hidden]);
     for unit in 0..hidden {
         let update = gate(x_update[unit] + h_update[unit]);
         let new = candidate(x_new[unit] + h_new[unit]);

@@ -39,14 +39,7 @@ fn update_row(x: &[f32], h: &[f32], state: &mut [f32], p: &CellParams) {
     use Activation::{Sigmoid, Tanh};
     wide(|| match (p.gate, p.candidate, p.output) {
         (Sigmoid, Tanh, Tanh) => units(x, h, state, sigmoid_f32, tanh_f32, tanh_f32),
-        _ => units(
-            x,
-            h,
-            state,
-            |v| p.gate.apply_f32(v),
-            |v| p.candidate.apply_f32(v),
-            |v| p.output.apply_f32(v),
-        ),
+        _ => units(x, h, state, |v| p.gate.apply_f32(v), |v| p.candidate.apply_f32(v), |v| p.output.apply_f32(v)),
     });
 }
 

@@ -106,14 +106,9 @@ impl Task for Product<'_> {
 impl Product<'_> {
     /// `ROWS` rows of `PANELS` panels. Returns `ROWS`.
     #[inline(always)]
-    fn tile<const FUSED: bool, const ROWS: usize, const PANELS: usize>(
-        &mut self,
-        row: usize,
-        panel: usize,
-    ) -> usize {
+    fn tile<const FUSED: bool, const ROWS: usize, const PANELS: usize>(&mut self, row: usize, panel: usize) -> usize {
         let Packed { in_size, out_size, .. } = *self.weight;
-        let x: [&[f32]; ROWS] =
-            array::from_fn(|r| &self.x.values[(row + r) * self.x.stride..][..in_size]);
+        let x: [&[f32]; ROWS] = array::from_fn(|r| &self.x.values[(row + r) * self.x.stride..][..in_size]);
         let weights: [&[[f32; LANES]]; PANELS] =
             array::from_fn(|p| &self.weight.panels[(panel + p) * in_size..][..in_size]);
         let mut sums = [array::from_fn::<_, PANELS, _>(|p| self.weight.bias[panel + p]); ROWS];
@@ -165,7 +160,22 @@ mod tests {
                 for _ in 0..reps {
                     #[allow(unsafe_code)]
                     unsafe {
-                        matrixmultiply::sgemm(m, k, n, 1.0, x.as_ptr(), k as isize, 1, w.as_ptr(), 1, k as isize, 0.0, y.as_mut_ptr(), n as isize, 1);
+                        matrixmultiply::sgemm(
+                            m,
+                            k,
+                            n,
+                            1.0,
+                            x.as_ptr(),
+                            k as isize,
+                            1,
+                            w.as_ptr(),
+                            1,
+                            k as isize,
+                            0.0,
+                            y.as_mut_ptr(),
+                            n as isize,
+                            1,
+                        );
                     }
                 }
                 best[1] = best[1].min(t.elapsed().as_secs_f64());

@@ -7,12 +7,16 @@
 
 mod bind;
 mod check;
-mod operands;
+mod lower;
+mod query;
+mod rewrite;
 pub mod rows;
 
 use std::sync::Arc;
 
 pub use bind::Bound;
+pub use lower::{Carry, PlanOptions};
+pub use rewrite::Rewrites;
 
 use crate::{
     activation::Activation,
@@ -320,6 +324,8 @@ pub enum CombineOp {
     Multiply,
     /// The larger; a NaN on either side gives NaN.
     Maximum,
+    /// `left` where `right` is not 0, else 0: whatever `left` holds there, a NaN too, is gone.
+    Mask,
 }
 
 /// How [`Op::Reduce`] reduces.

@@ -26,10 +26,7 @@ pub fn take<'a, T>(
     rows: Range<usize>,
 ) -> Result<&'a [T]> {
     let broken = || Error::internal(format!("buffer {} cannot be split by rows", buffer.0));
-    let row = whole
-        .len(buffer)
-        .checked_div(whole.batch())
-        .ok_or_else(broken)?;
+    let row = whole.len(buffer).checked_div(whole.batch()).ok_or_else(broken)?;
     let fits = values.len() == whole.len(buffer)
         && row * whole.batch() == values.len()
         && row * rows.len() == part.len(buffer)
@@ -55,12 +52,7 @@ pub fn split_run<T: Clone>(
         let bound = whole.with_batch(plan, rows.len())?;
         let inputs = inputs
             .iter()
-            .map(|(id, values)| {
-                Ok((
-                    *id,
-                    take(values, *id, whole, &bound, rows.clone())?.to_vec(),
-                ))
-            })
+            .map(|(id, values)| Ok((*id, take(values, *id, whole, &bound, rows.clone())?.to_vec())))
             .collect::<Result<Vec<_>>>()?;
         parts.push(Part { bound, inputs });
     }
