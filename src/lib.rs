@@ -1,6 +1,7 @@
 //! wgpu-rnn
 pub mod activation;
 pub mod cell;
+pub mod compare;
 pub mod cpu;
 pub mod dim;
 pub mod error;

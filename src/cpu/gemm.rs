@@ -43,6 +43,14 @@ impl Packed {
         }
         Self { out_size, in_size, panels, bias: padded }
     }
+
+    pub(super) fn in_size(&self) -> usize {
+        self.in_size
+    }
+
+    pub(super) fn out_size(&self) -> usize {
+        self.out_size
+    }
 }
 
 /// Rows of a matrix that lie `stride` apart, from the start of `values` on.
@@ -51,6 +59,13 @@ pub(super) struct Rows<'a> {
     pub(super) values: &'a [f32],
     pub(super) stride: usize,
     pub(super) count: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// All of `values`, `width` to a row.
+    pub(super) fn of(values: &'a [f32], width: usize) -> Self {
+        Self { values, stride: width, count: values.len() / width.max(1) }
+    }
 }
 
 /// `y[row, n] = bias[n] + sum_k x[row, k] * weight[n, k]`; `y`'s rows lie `y_stride` apart.
@@ -140,48 +155,40 @@ mod tests {
     use super::*;
 
     #[test]
-    #[ignore = "prints speed"]
-    fn speed() {
-        for m in [1, 2, 3, 4, 8, 16, 48, 800] {
-            let (k, n) = (256, 1024);
-            let w: Vec<f32> = (0..k * n).map(|i| (i % 17) as f32 * 0.01).collect();
-            let x: Vec<f32> = (0..m * k).map(|i| (i % 13) as f32 * 0.01).collect();
-            let mut y = vec![0.0; m * n];
-            let packed = Packed::new(&w, None, k);
-            let reps = 2000 / m + 3;
-            let mut best = [f64::MAX; 2];
-            for _ in 0..5 {
-                let t = std::time::Instant::now();
-                for _ in 0..reps {
-                    product(Rows { values: &x, stride: k, count: m }, &packed, &mut y, n);
-                }
-                best[0] = best[0].min(t.elapsed().as_secs_f64());
-                let t = std::time::Instant::now();
-                for _ in 0..reps {
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        matrixmultiply::sgemm(
-                            m,
-                            k,
-                            n,
-                            1.0,
-                            x.as_ptr(),
-                            k as isize,
-                            1,
-                            w.as_ptr(),
-                            1,
-                            k as isize,
-                            0.0,
-                            y.as_mut_ptr(),
-                            n as isize,
-                            1,
-                        );
+    fn a_row_has_the_same_bits_in_any_company() {
+        let mut seed = 1u32;
+        let mut value = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f32::from_bits(0x3f80_0000 | (seed >> 9)) - 1.5
+        };
+        for in_size in [1, 2, 3, 7, 16, 31, 64, 129, 256, 257, 300, 1030] {
+            for out_size in [1, 5, 15, 16, 17, 33, 64, 100] {
+                let weight: Vec<f32> = (0..in_size * out_size).map(|_| value()).collect();
+                let bias: Vec<f32> = (0..out_size).map(|_| value()).collect();
+                let x: Vec<f32> = (0..100 * in_size).map(|_| value()).collect();
+                let packed = Packed::new(&weight, Some(&bias), in_size);
+                let run = |first: usize, count: usize| {
+                    let mut y = vec![0.0; count * (out_size + 3)];
+                    let x = Rows { values: &x[first * in_size..], stride: in_size, count };
+                    product(x, &packed, &mut y, out_size + 3);
+                    y
+                };
+                let alone: Vec<Vec<f32>> = (0..100).map(|row| run(row, 1)).collect();
+                for count in [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 25, 70, 97, 100] {
+                    let first = (count * 13) % (101 - count);
+                    for (row, y) in run(first, count).chunks(out_size + 3).enumerate() {
+                        let expected = &alone[first + row];
+                        let same = y.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                        assert!(same, "in {in_size}, out {out_size}, row {row} of {count}");
                     }
                 }
-                best[1] = best[1].min(t.elapsed().as_secs_f64());
+                for (n, &y) in alone[0].iter().enumerate().take(out_size) {
+                    let products = weight[n * in_size..].iter().zip(&x[..in_size]);
+                    let exact = products.fold(f64::from(bias[n]), |sum, (&w, &x)| sum + f64::from(w) * f64::from(x));
+                    let bound = (in_size + 2) as f64 * 0.5 * f64::from(f32::EPSILON);
+                    assert!((exact - f64::from(y)).abs() <= bound, "in {in_size}, unit {n}");
+                }
             }
-            let gflop = (2 * m * k * n * reps) as f64 / 1e9;
-            println!("m {m}: own {:.1}, matrixmultiply {:.1} GFLOP/s", gflop / best[0], gflop / best[1]);
         }
     }
 }

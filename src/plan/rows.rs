@@ -35,18 +35,25 @@ pub fn take<'a, T>(
     values.get(range).filter(|_| fits).ok_or_else(broken)
 }
 
-/// Runs `whole` in parts of rows and joins the outputs: `each` is given the sizes of every part and
-/// its inputs, and returns the outputs of all parts, in order.
+/// Some of the rows of a run.
+#[derive(Clone, Debug)]
+pub struct Part<T> {
+    /// The sizes of the run with these rows.
+    pub bound: Bound,
+    /// The inputs of these rows.
+    pub inputs: Vec<(BufferId, Vec<T>)>,
+}
+
+/// `whole` as one run for each of `ranges`.
 ///
 /// # Errors
-/// Those of `each`; [`Error::Internal`] if an input cannot be split.
-pub fn split_run<T: Clone>(
+/// [`Error::Internal`] if an input cannot be split.
+pub fn split<T: Clone>(
     plan: &Plan,
     whole: &Bound,
     ranges: impl Iterator<Item = Range<usize>>,
     inputs: &[(BufferId, Vec<T>)],
-    each: impl FnOnce(Vec<Part<T>>) -> Result<Vec<Vec<Vec<T>>>>,
-) -> Result<Vec<Vec<T>>> {
+) -> Result<Vec<Part<T>>> {
     let mut parts = Vec::new();
     for rows in ranges {
         let bound = whole.with_batch(plan, rows.len())?;
@@ -56,21 +63,20 @@ pub fn split_run<T: Clone>(
             .collect::<Result<Vec<_>>>()?;
         parts.push(Part { bound, inputs });
     }
-    let mut joined: Vec<Vec<T>> = Vec::new();
-    for outputs in each(parts)? {
-        joined.resize_with(outputs.len().max(joined.len()), Vec::new);
-        for (whole, part) in joined.iter_mut().zip(outputs) {
-            whole.extend(part);
-        }
-    }
-    Ok(joined)
+    Ok(parts)
 }
 
-/// Some of the rows of a run.
-#[derive(Clone, Debug)]
-pub struct Part<T> {
-    /// The sizes of the run with these rows.
-    pub bound: Bound,
-    /// The inputs of these rows.
-    pub inputs: Vec<(BufferId, Vec<T>)>,
+/// The values of `outputs` in `whole` from those in its parts, which are in the order of their rows.
+///
+/// # Errors
+/// [`Error::Internal`] if the parts do not add up to `whole`.
+pub fn join<T>(whole: &Bound, outputs: &[BufferId], parts: Vec<Vec<Vec<T>>>) -> Result<Vec<Vec<T>>> {
+    let mut joined: Vec<Vec<T>> = outputs.iter().map(|_| Vec::new()).collect();
+    for part in parts {
+        for (values, part) in joined.iter_mut().zip(part) {
+            values.extend(part);
+        }
+    }
+    let complete = joined.iter().zip(outputs).all(|(values, &id)| values.len() == whole.len(id));
+    if complete { Ok(joined) } else { Err(Error::internal("outputs cannot be joined by rows")) }
 }
