@@ -27,7 +27,7 @@ fn plan(seed: u64) -> Case {
     let mut b = Builder::new(2);
     let x = b.random_input(rng, &[3, 4], 1.0);
     let ids = b.input(&[3], vec![0.0, 1.0, 2.0, 0.0, 1.0, 2.0]);
-    let mut next = |b: &mut Builder, rest: &[usize], op: &dyn Fn(&mut Builder, BufferId) -> Op| {
+    let next = |b: &mut Builder, rest: &[usize], op: &dyn Fn(&mut Builder, BufferId) -> Op| {
         let output = b.buffer(rest);
         let op = op(b, output);
         b.step(op);

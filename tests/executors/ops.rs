@@ -111,7 +111,7 @@ fn combine() {
         let rank = rng.below(4);
         let (batch, rest) = extents(rng, rank);
         let mut b = Builder::new(batch);
-        let mut side = |b: &mut Builder, rng: &mut Rng| {
+        let side = |b: &mut Builder, rng: &mut Rng| {
             let whole = rng.chance(0.3);
             let rest: Vec<_> = rest.iter().map(|&size| if !whole && rng.chance(0.4) { 1 } else { size }).collect();
             input(b, rng, &rest)
