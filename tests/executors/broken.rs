@@ -255,3 +255,24 @@ fn wrong_inputs_and_ids_are_errors() {
         assert!(matches!(result, Err(Error::Internal { .. })), "{result:?}");
     }
 }
+
+#[test]
+fn steps_in_place_are_errors() {
+    let mut b = Builder::new(1);
+    let x = b.input(&[2], vec![1.0, 2.0]);
+    let view = b.buffer(&[2]);
+    b.plan.buffers[view.index()].view_of = Some(x);
+    b.step(Op::Map { input: x, activation: Activation::Tanh, output: view });
+    let in_place = b.case(vec![x], Tolerance::ONE_STEP);
+
+    let mut carried = Layer { initial: true, ..Layer::random(1, Cell::Gru) }.case();
+    if let Op::Recurrence(r) = &mut Arc::make_mut(&mut carried.plan).steps[0].op {
+        r.directions[0].finals = r.directions[0].initial.clone();
+    }
+    for case in [in_place, carried] {
+        for result in run(&case) {
+            let what = result.unwrap_err().to_string();
+            assert!(what.contains("share no storage"), "{what}");
+        }
+    }
+}
