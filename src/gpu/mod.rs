@@ -7,6 +7,8 @@ mod memory;
 mod owner;
 mod pacer;
 mod room;
+#[cfg(test)]
+mod room_tests;
 
 pub use adapter::{AdapterInfo, AdapterKind, adapters};
 #[cfg(any(test, feature = "fault-injection"))]

@@ -138,7 +138,12 @@ impl Owner {
         let errors: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
         let value = value?;
         match errors.into_iter().next() {
-            Some(error) => Err(self.error(error, doing, bytes)),
+            Some(error) => {
+                // On a destroyed device everything is invalid, and only a poll says why.
+                let _ = self.caught(|owner| owner.device.poll(wgpu::PollType::Poll))?;
+                self.check()?;
+                Err(self.error(error, doing, bytes))
+            }
             None => self.check().map(|()| value),
         }
     }
@@ -190,10 +195,11 @@ impl Owner {
         self.scoped(&format!("uploading {label}"), size, |_, queue| queue.write_buffer(buffer, offset, bytes))
     }
 
-    /// Hands commands to the device.
-    pub(super) fn submit(&mut self, commands: Option<wgpu::CommandBuffer>) -> Result<wgpu::SubmissionIndex> {
+    /// Hands commands to the device. Waiting for the index of an empty submission would not wait for
+    /// those before it, so there is always one.
+    pub(super) fn submit(&mut self, commands: wgpu::CommandBuffer) -> Result<wgpu::SubmissionIndex> {
         self.strike(FaultPoint::Submit, "submitting", 0)?;
-        self.scoped("submitting", 0, |_, queue| queue.submit(commands))
+        self.scoped("submitting", 0, |_, queue| queue.submit([commands]))
     }
 
     /// Waits until a submission has ended.

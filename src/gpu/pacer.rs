@@ -107,7 +107,7 @@ impl Pacer {
             self.wait_oldest(owner)?;
         }
         let submitted = Instant::now();
-        let submission = owner.submit(Some(commands))?;
+        let submission = owner.submit(commands)?;
         self.stats.submissions += 1;
         let parts = std::mem::take(&mut self.parts);
         self.in_flight.push_back(InFlight { submission: submission.clone(), submitted, parts });

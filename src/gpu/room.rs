@@ -100,7 +100,7 @@ pub(super) struct Status {
 impl Status {
     /// Records that the device is lost; the first reason stays.
     pub(super) fn lose(&self, reason: impl Into<String>) {
-        let _ = self.lost.set(reason.into());
+        let _: Result<(), String> = self.lost.set(reason.into());
     }
 
     pub(super) fn lost(&self) -> Option<&str> {
@@ -346,7 +346,9 @@ fn serve(owner: Owner, inbox: &mpsc::Receiver<Message>) {
         }
     }
     close(alive);
-    drop(acknowledge.map(|done| done.send(())));
+    if let Some(done) = acknowledge {
+        let _ = done.send(());
+    }
 }
 
 /// Drops everything; wgpu may panic where the device is lost.
