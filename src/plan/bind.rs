@@ -67,14 +67,7 @@ impl Plan {
                 }
             }
         }
-        self.bind_symbols(symbols.into_iter().map(|s| s.unwrap_or(1)).collect())
-    }
-
-    /// The sizes of a run in which the symbols have the given values.
-    ///
-    /// # Errors
-    /// As [`Plan::bind`].
-    pub fn bind_symbols(&self, symbols: Vec<usize>) -> Result<Bound> {
+        let symbols: Vec<usize> = symbols.into_iter().map(|s| s.unwrap_or(1)).collect();
         let evaluate = |dim: &crate::dim::Dim, what: &str| {
             dim.evaluate(&symbols).ok_or_else(|| Error::Limit {
                 what: what.to_owned(),
