@@ -102,9 +102,16 @@ const GELU_CUBIC: f64 = 0.044_715;
 
 impl Activation {
     /// The plain rectifier `max(x, 0)`.
-    pub const RELU: Self = Self::Relu { negative_slope: 0.0, max_value: f32::INFINITY, threshold: 0.0 };
+    pub const RELU: Self = Self::Relu {
+        negative_slope: 0.0,
+        max_value: f32::INFINITY,
+        threshold: 0.0,
+    };
     /// `clip(x / 6 + 1/2, 0, 1)`, the hard sigmoid of Keras 3 and PyTorch.
-    pub const HARD_SIGMOID: Self = Self::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 };
+    pub const HARD_SIGMOID: Self = Self::HardSigmoid {
+        alpha: 1.0 / 6.0,
+        beta: 0.5,
+    };
 
     /// The function's number and parameters in `shaders/activation.wgsl`.
     #[must_use]
@@ -113,7 +120,11 @@ impl Activation {
             Self::Linear => (0, [0.0; 3]),
             Self::Sigmoid => (1, [0.0; 3]),
             Self::Tanh => (2, [0.0; 3]),
-            Self::Relu { negative_slope, max_value, threshold } => (3, [negative_slope, max_value, threshold]),
+            Self::Relu {
+                negative_slope,
+                max_value,
+                threshold,
+            } => (3, [negative_slope, max_value, threshold]),
             Self::Elu { alpha } => (4, [alpha, 0.0, 0.0]),
             Self::Selu => (5, [0.0; 3]),
             Self::Celu { alpha } => (6, [alpha, 0.0, 0.0]),

@@ -5,6 +5,11 @@ pub mod dim;
 pub mod error;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod model;
 pub mod plan;
+pub mod reference;
 pub mod tensor;
+pub use activation::Activation;
 pub use error::{Error, ErrorKind, Result};
+pub use model::Model;
+pub use tensor::{Data, Tensor};

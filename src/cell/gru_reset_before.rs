@@ -18,7 +18,10 @@ pub(super) static SPEC: CellSpec = CellSpec {
     name: "gru_reset_before",
     gates: &["reset", "update", "new"],
     states: &["hidden_state"],
-    reset: Some(Reset { gate: RESET, target: NEW }),
+    reset: Some(Reset {
+        gate: RESET,
+        target: NEW,
+    }),
     wgsl: include_str!("../../shaders/cell/gru_reset_before.wgsl"),
     update,
     update_row,

@@ -90,7 +90,11 @@ impl CellParams {
     /// Keras' `activation` and `recurrent_activation`.
     #[must_use]
     pub fn new(activation: Activation, recurrent_activation: Activation) -> Self {
-        Self { gate: recurrent_activation, candidate: activation, output: activation }
+        Self {
+            gate: recurrent_activation,
+            candidate: activation,
+            output: activation,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result, bytes, quoted},
-    plan::{Bound, BufferId, Op, Plan, Recurrence},
+    plan::{Bound, BufferId, Plan},
 };
 
 /// Bytes of a value.
@@ -58,38 +58,9 @@ pub(super) struct Layout {
     pub(super) zeroed: Vec<BufferId>,
 }
 
-/// The buffer whose memory `id` is a view of.
-pub(super) fn root(plan: &Plan, mut id: BufferId) -> BufferId {
-    // A chain cannot be longer than there are buffers.
-    for _ in 0..plan.buffers.len() {
-        match plan.buffers.get(id.0).and_then(|buffer| buffer.view_of) {
-            Some(viewed) => id = viewed,
-            None => break,
-        }
-    }
-    id
-}
-
-/// The buffers that `op` reads and those that it writes.
-pub(super) fn reads_and_writes(op: &Op) -> (Vec<BufferId>, Vec<BufferId>) {
-    match op {
-        Op::Linear { input, output, .. }
-        | Op::Gather { ids: input, output, .. }
-        | Op::Map { input, output, .. }
-        | Op::Copy { input, output, .. }
-        | Op::Softmax { input, output, .. }
-        | Op::LayerNorm { input, output, .. }
-        | Op::BatchNorm { input, output, .. }
-        | Op::NotEqual { input, output, .. } => (vec![*input], vec![*output]),
-        Op::Combine { left, right, output, .. } => (vec![*left, *right], vec![*output]),
-        Op::Reduce { input, mask, output, .. } => (mask.iter().chain([input]).copied().collect(), vec![*output]),
-        Op::Recurrence(Recurrence { input, mask, directions, sequence, last, .. }) => {
-            let initial = directions.iter().flat_map(|direction| direction.initial.iter().flatten());
-            let finals = directions.iter().flat_map(|direction| direction.finals.iter().flatten());
-            let reads = [input].into_iter().chain(mask).chain(initial).copied().collect();
-            (reads, sequence.iter().chain(last).chain(finals).copied().collect())
-        }
-    }
+/// The buffer whose memory `id` is a view of. A checked plan has no buffer without one.
+fn root(plan: &Plan, id: BufferId) -> BufferId {
+    plan.storage(id).unwrap_or(id)
 }
 
 impl Layout {
@@ -98,8 +69,7 @@ impl Layout {
         let touched: Vec<(Vec<BufferId>, Vec<BufferId>)> = plan
             .steps
             .iter()
-            .map(|step| reads_and_writes(&step.op))
-            .map(|(reads, writes)| (roots(plan, &reads), roots(plan, &writes)))
+            .map(|step| (roots(plan, &step.op.inputs()), roots(plan, &step.op.outputs())))
             .collect();
         let (inputs, outputs) = (roots(plan, inputs), roots(plan, outputs));
         let needed = needed_steps(plan.buffers.len(), &touched, &outputs);
@@ -247,13 +217,7 @@ pub(super) fn batch_tile(
     if fits(bound).is_ok() {
         return Ok(bound.clone());
     }
-    let with_rows = |rows: usize| {
-        let mut symbols = bound.symbols.clone();
-        if let Some(batch) = symbols.first_mut() {
-            *batch = rows;
-        }
-        plan.bind_symbols(symbols)
-    };
+    let with_rows = |rows: usize| bound.with_batch(plan, rows);
     fits(&with_rows(1)?)?;
     let (mut good, mut bad) = (1, bound.batch().max(1));
     while bad - good > 1 {
@@ -273,7 +237,7 @@ mod tests {
     use crate::{
         activation::Activation,
         dim::{Dim, Symbol},
-        plan::{Buffer, Step},
+        plan::{Buffer, Op, Step},
     };
 
     /// A chain of `count` maps over buffers `[batch, 256]`.
@@ -295,7 +259,8 @@ mod tests {
     }
 
     fn bound(plan: &Plan, batch: usize) -> Bound {
-        plan.bind_symbols(vec![batch]).expect("small sizes")
+        let any = Bound { symbols: vec![1], shapes: Vec::new() };
+        any.with_batch(plan, batch).expect("small sizes")
     }
 
     #[test]
@@ -360,7 +325,7 @@ mod tests {
             let mut holds = vec![None; layout.slots.len()];
             holds[layout.slot_of[0].expect("the input has a slot")] = Some(0);
             for (step, _) in plan.steps.iter().zip(&layout.needed).filter(|(_, needed)| **needed) {
-                let (reads, writes) = reads_and_writes(&step.op);
+                let (reads, writes) = (step.op.inputs(), step.op.outputs());
                 for id in reads {
                     assert_eq!(holds[layout.slot_of[id.0].expect("read")], Some(id.0));
                     assert_ne!(layout.slot_of[id.0], layout.slot_of[writes[0].0]);
