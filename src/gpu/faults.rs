@@ -55,6 +55,11 @@ impl Faults {
         planted.push(Planted { point, passes: nth.saturating_sub(1), fault });
     }
 
+    /// Faults that have not struck yet.
+    pub(super) fn planted(&self) -> usize {
+        self.planted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+    }
+
     /// The fault of this pass of `point`, if one is due.
     pub(super) fn strike(&self, point: FaultPoint) -> Option<Fault> {
         let mut planted = self.planted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,8 +1,10 @@
 //! How much device memory a run takes and which values share a buffer. Pure arithmetic.
 
 use crate::{
+    cell::Cell,
     error::{Error, Result, bytes, quoted},
-    plan::{Bound, BufferId, Plan},
+    gpu::kernels::recurrence::{gates_x_len, state_len},
+    plan::{Bound, BufferId, Op, Plan},
 };
 
 /// Bytes of a value.
@@ -43,6 +45,16 @@ pub(super) struct MemoryLimits {
     pub(super) buffer: u64,
     /// What one run may take in all, weights included, bytes.
     pub(super) budget: u64,
+}
+
+/// Scratch beyond this makes slices longer but no faster, bytes.
+const MAX_SCRATCH: u64 = 64 << 20;
+
+impl MemoryLimits {
+    /// The most that scratch should take.
+    fn scratch(&self) -> u64 {
+        MAX_SCRATCH.min(self.binding).min(self.buffer).min(self.budget / 8)
+    }
 }
 
 /// Which values share which buffer ("slot").
@@ -113,6 +125,79 @@ impl Layout {
     }
 }
 
+/// What the recurrences of a run share, elements of 4 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scratch {
+    /// Input projections of a slice of timesteps.
+    pub(super) gates_x: usize,
+    /// States of the rows under way.
+    pub(super) state: usize,
+}
+
+impl Scratch {
+    /// Enough for every recurrence of `plan` to keep all rows under way, for as many timesteps as
+    /// `limit` bytes hold. The kernels make do with less where even that is too much.
+    fn new(plan: &Plan, bound: &Bound, limit: u64) -> Self {
+        let limit = usize::try_from(limit / F32).unwrap_or(usize::MAX);
+        let mut scratch = Self::default();
+        for step in &plan.steps {
+            let Op::Recurrence(r) = &step.op else { continue };
+            let directions = r.directions.len();
+            let &[rows, seq_len, _] = bound.shape(r.input) else { continue };
+            let at_least_one = |len: fn(Cell, usize, usize, usize) -> usize, rows: usize| {
+                let one = len(r.cell, directions, 1, r.hidden_size).max(1);
+                one.saturating_mul(rows).min(limit - limit % one).max(one)
+            };
+            scratch.gates_x = scratch.gates_x.max(at_least_one(projection_len, rows.saturating_mul(seq_len)));
+            scratch.state = scratch.state.max(at_least_one(state_len, rows));
+        }
+        scratch
+    }
+
+    pub(super) fn gates_x_bytes(&self) -> u64 {
+        byte_size(self.gates_x)
+    }
+
+    pub(super) fn state_bytes(&self) -> u64 {
+        byte_size(self.state)
+    }
+}
+
+fn projection_len(cell: Cell, directions: usize, rows: usize, hidden: usize) -> usize {
+    gates_x_len(cell, directions, rows, 1, hidden)
+}
+
+/// The buffers that a run needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) layout: Layout,
+    pub(super) scratch: Scratch,
+    /// Bytes that results pass through.
+    pub(super) staging: u64,
+}
+
+impl Need {
+    pub(super) fn new(plan: &Plan, bound: &Bound, inputs: &[BufferId], outputs: &[BufferId], limits: &MemoryLimits) -> Self {
+        let staging = outputs.iter().fold(0u64, |sum, &id| sum.saturating_add(byte_size(bound.len(id))));
+        Self {
+            layout: Layout::new(plan, bound, inputs, outputs),
+            scratch: Scratch::new(plan, bound, limits.scratch()),
+            staging,
+        }
+    }
+
+    /// What users see of it.
+    pub(super) fn figures(&self, weights: u64, batch_tile: usize) -> MemoryNeed {
+        MemoryNeed {
+            weights,
+            activations: self.layout.bytes(),
+            scratch: self.scratch.gates_x_bytes().saturating_add(self.scratch.state_bytes()),
+            staging: self.staging,
+            batch_tile,
+        }
+    }
+}
+
 fn roots(plan: &Plan, ids: &[BufferId]) -> Vec<BufferId> {
     ids.iter().map(|&id| root(plan, id)).collect()
 }
@@ -146,7 +231,7 @@ fn assign(plan: &Plan, bound: &Bound, lives: &[Option<(usize, usize)>]) -> (Vec<
     let mut slots: Vec<(u64, usize)> = Vec::new();
     let mut slot_of = vec![None; lives.len()];
     for (first, last, id) in order {
-        let need = byte_size(bound.len(BufferId(id)));
+        let need = capacity(byte_size(bound.len(BufferId(id))));
         // A step must not read and write one buffer, so a slot is free only after its last moment.
         let free = slots.iter().enumerate().filter(|(_, (_, busy_until))| *busy_until < first);
         let best = free.min_by_key(|(_, (size, _))| (*size < need, if *size < need { u64::MAX - size } else { *size }));
@@ -169,6 +254,13 @@ fn assign(plan: &Plan, bound: &Bound, lives: &[Option<(usize, usize)>]) -> (Vec<
         }
     }
     (slots.into_iter().map(|(size, _)| size).collect(), slot_of)
+}
+
+/// The bytes that a buffer for `need` bytes gets: up to an eighth more, so that a sequence that grows
+/// by a timestep does not need another buffer.
+fn capacity(need: u64) -> u64 {
+    let granule = (need.checked_next_power_of_two().unwrap_or(need) / 8).max(256);
+    need.max(1).checked_next_multiple_of(granule).unwrap_or(need)
 }
 
 /// Bytes of `values` values.
@@ -237,7 +329,7 @@ mod tests {
     use crate::{
         activation::Activation,
         dim::{Dim, Symbol},
-        plan::{Buffer, Op, Step},
+        plan::{Buffer, Step},
     };
 
     /// A chain of `count` maps over buffers `[batch, 256]`.
@@ -361,6 +453,6 @@ mod tests {
             ..MemoryNeed::default()
         };
         let tile = batch_tile(&plan, &bound(&plan, 9), &limits, need).expect("three tiles");
-        assert_eq!(tile.batch(), 3);
+        assert_eq!(tile.batch(), 3, "two slots of 1 KiB per row, in granules of 256 B to 1 KiB");
     }
 }

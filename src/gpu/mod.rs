@@ -2,17 +2,33 @@
 //! and none of its types in public signatures.
 
 mod adapter;
+mod encode;
+mod executor;
 mod faults;
+pub(crate) mod kernel;
+pub(crate) mod kernels;
 mod memory;
 mod owner;
+pub(crate) mod pack;
 mod pacer;
+pub(crate) mod pipelines;
+mod pool;
+mod probe;
+mod program;
+pub(crate) mod recorder;
 mod room;
 #[cfg(test)]
 mod room_tests;
+mod weights;
 
 pub use adapter::{AdapterInfo, AdapterKind, adapters};
 #[cfg(any(test, feature = "fault-injection"))]
 pub use faults::{Fault, FaultPoint};
+#[doc(hidden)]
+pub use kernel::{KernelSource, kernel_sources};
+pub use executor::ProgramOptions;
+pub use kernels::strategy::Strategy;
 pub use memory::MemoryNeed;
 pub use pacer::RunStats;
+pub use program::{GpuProgram, StepStrategy};
 pub use room::{DeviceLimits, Gpu, GpuOptions};

@@ -13,12 +13,15 @@ use super::{
     adapter::AdapterInfo,
     faults::{Fault, FaultPoint},
     pacer::Speed,
+    pipelines::Pipelines,
     room::{DeviceLimits, GpuOptions, Opened, Status, choose, lost, panic_text},
 };
 use crate::error::{Error, Result};
 
 /// Bytes of an f32.
 pub(super) const F32: u64 = 4;
+/// Uploads in flight at most, bytes.
+const MAX_PENDING_UPLOAD: u64 = 64 << 20;
 /// The largest buffer and binding that are asked for: the kernels' index range.
 const WANTED_BYTES: u64 = F32 << 31;
 
@@ -27,7 +30,6 @@ pub(super) struct Owner {
     /// The adapter's name, for messages.
     pub(super) adapter: String,
     pub(super) limits: wgpu::Limits,
-    pub(super) software: bool,
     pub(super) options: GpuOptions,
     /// What callers keep here, by the number in their handle.
     pub(super) objects: HashMap<u64, Box<dyn Any>>,
@@ -36,8 +38,14 @@ pub(super) struct Owner {
     pub(super) status: Arc<Status>,
     /// How fast the adapter proved to be.
     pub(super) speed: Speed,
+    /// Bytes handed over since the last wait.
+    pending_upload: u64,
     /// Errors that no scope caught.
     stray: Arc<Mutex<Vec<wgpu::Error>>>,
+    /// Compiled kernels; absent while a run has them.
+    pub(super) pipelines: Option<Pipelines>,
+    /// By specialisation: whether the kernels passed their known-answer test.
+    pub(super) verdicts: HashMap<String, Result<()>>,
     queue: wgpu::Queue,
     device: wgpu::Device,
 }
@@ -63,36 +71,51 @@ impl Owner {
             let text = text.trim();
             for_callback.lose(if text.is_empty() { format!("{reason:?}") } else { text.replace('\n', " ") });
         });
-        let owner = Self {
+        let software = info.kind == super::AdapterKind::Software;
+        let mut owner = Self {
             adapter: info.name.clone(),
             limits: limits.clone(),
-            software: info.kind == super::AdapterKind::Software,
             options: options.clone(),
             objects: HashMap::new(),
             hung: false,
             status,
-            speed: Speed::default(),
+            speed: Speed::new(software),
+            pending_upload: 0,
             stray,
+            pipelines: None,
+            verdicts: HashMap::new(),
             queue,
             device,
         };
+        owner.pipelines = Some(owner.scoped("creating the parameters' buffer", 0, Pipelines::new)?);
         Ok((owner, Opened { info, limits, options }))
     }
 
     /// Drops everything, in order.
     pub(super) fn close(self) {
-        let Self { objects, queue, device, .. } = self;
+        let Self { objects, pipelines, queue, device, .. } = self;
         drop(objects);
+        drop(pipelines);
         drop(queue);
         drop(device);
     }
 
-    pub(super) fn device(&self) -> &wgpu::Device {
-        &self.device
+    /// What a caller keeps here.
+    pub(super) fn object<T: 'static>(&self, id: u64) -> Result<&T> {
+        let object = self.objects.get(&id).and_then(|object| object.downcast_ref());
+        object.ok_or_else(|| Error::internal("no such object on this device"))
     }
 
-    pub(super) fn queue(&self) -> &wgpu::Queue {
-        &self.queue
+    /// Lets go of the buffers that bind groups keep alive, after some of them were dropped.
+    pub(super) fn forget_buffers(&mut self) {
+        if let Some(pipelines) = &mut self.pipelines {
+            pipelines.forget_buffers();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn device(&self) -> &wgpu::Device {
+        &self.device
     }
 
     /// Marks the device as lost.
@@ -179,9 +202,9 @@ impl Owner {
         Error::Timeout { adapter: self.adapter.clone(), doing: doing.to_owned(), after }
     }
 
-    /// A buffer of at least `bytes` bytes, never empty: wgpu refuses to bind an empty one.
+    /// A buffer of at least `bytes` bytes: never empty, since wgpu refuses to bind that, and whole vectors.
     pub(super) fn create_buffer(&mut self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
-        let size = bytes.max(16).next_multiple_of(4);
+        let size = bytes.max(16).next_multiple_of(16);
         let doing = format!("creating {label}");
         self.strike(FaultPoint::CreateBuffer, &doing, size)?;
         self.scoped(&doing, size, |device, _| {
@@ -192,7 +215,15 @@ impl Owner {
     /// Writes `bytes` into `buffer` before the next submission.
     pub(super) fn upload(&mut self, label: &str, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.scoped(&format!("uploading {label}"), size, |_, queue| queue.write_buffer(buffer, offset, bytes))
+        self.scoped(&format!("uploading {label}"), size, |_, queue| queue.write_buffer(buffer, offset, bytes))?;
+        self.pending_upload = self.pending_upload.saturating_add(size);
+        if self.pending_upload < MAX_PENDING_UPLOAD {
+            return Ok(());
+        }
+        // Copies of uploads pile up until a submission takes them along and ends.
+        self.pending_upload = 0;
+        let submission = self.scoped("uploading", size, |_, queue| queue.submit([]))?;
+        self.wait(submission, "an upload", self.options.deadline)
     }
 
     /// Hands commands to the device. Waiting for the index of an empty submission would not wait for
@@ -217,38 +248,46 @@ impl Owner {
         }
     }
 
-    /// The first `count` values of a mappable buffer, after the submission that writes them.
-    pub(super) fn read(&mut self, buffer: &wgpu::Buffer, count: usize, submission: wgpu::SubmissionIndex, deadline: Duration) -> Result<Vec<f32>> {
-        if count == 0 {
-            self.wait(submission, "the last submission", deadline)?;
-            return Ok(Vec::new());
-        }
-        let wrong_bit = self.strike(FaultPoint::Readback, "reading results", 0)?;
+    /// Asks for the first `count` values of a mappable buffer once everything submitted so far has ended.
+    pub(super) fn map(&mut self, buffer: &wgpu::Buffer, count: usize) -> Result<Mapping> {
         let size = F32 * u64::try_from(count).map_err(|_| Error::internal("size of a readback"))?;
         let (mapped, answer) = mpsc::channel();
         self.scoped("mapping results", size, |_, _| {
             buffer.map_async(wgpu::MapMode::Read, 0..size, move |result| drop(mapped.send(result)));
         })?;
-        self.wait(submission, "the results", deadline)?;
+        Ok(Mapping { buffer: buffer.clone(), size, count, answer })
+    }
+
+    /// What was asked for by [`Self::map`], after a wait for the last submission.
+    pub(super) fn read(&mut self, mapping: &Mapping) -> Result<Vec<f32>> {
+        let wrong_bit = self.strike(FaultPoint::Readback, "reading results", mapping.size)?;
         // The wait may say that all is well although nothing was mapped; only the callback counts.
-        match answer.try_recv() {
+        match mapping.answer.try_recv() {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(self.lose(format!("mapping: {error}"))),
             Err(_) => return Err(self.lose("results were never mapped")),
         }
-        let mut values = vec![0f32; count];
+        let mut values = vec![0f32; mapping.count];
         let copied = self.caught(|_| -> Result<(), String> {
-            let view = buffer.get_mapped_range(0..size).map_err(|error| error.to_string())?;
+            let view = mapping.buffer.get_mapped_range(0..mapping.size).map_err(|error| error.to_string())?;
             bytemuck::cast_slice_mut(&mut values).copy_from_slice(&view);
             Ok(())
         })?;
         copied.map_err(|error| self.lose(format!("mapping: {error}")))?;
-        self.caught(|_| buffer.unmap())?;
+        self.caught(|_| mapping.buffer.unmap())?;
         if let (true, Some(first)) = (wrong_bit, values.first_mut()) {
             *first = f32::from_bits(first.to_bits() ^ 1 << 22);
         }
         Ok(values)
     }
+}
+
+/// Values on their way to the host.
+pub(super) struct Mapping {
+    buffer: wgpu::Buffer,
+    size: u64,
+    count: usize,
+    answer: mpsc::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
 }
 
 /// The adapter's limits as far as the kernels use them, wgpu's defaults elsewhere; never above the adapter's.

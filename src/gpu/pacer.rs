@@ -1,23 +1,28 @@
 //! Cuts long work into submissions that take about as long as the options allow. A submission that
 //! runs for seconds trips watchdogs and blocks the screen; many tiny ones waste time.
 //!
-//! Work comes with a cost in arbitrary units, and a class whose units compare. How long a unit takes
-//! on this adapter is learned from the submissions that have ended.
+//! Kernels state their work in multiply-adds. How long one takes, per kernel, is learned on this
+//! adapter from the submissions that have ended.
 
 use std::{
     collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use super::owner::Owner;
+use super::{owner::Owner, recorder::Submitter};
 use crate::error::Result;
 
-/// Submissions in flight: one runs, one waits, one is being recorded.
+/// Submissions in flight: one runs, one waits. A third is being recorded.
 const MAX_IN_FLIGHT: usize = 2;
-/// Seconds per unit before anything was measured: slow enough for any adapter, so that work starts in small slices.
-const FIRST_GUESS: f64 = 5e-9;
-/// How far one measurement may move the estimate.
-const MAX_STEP: f64 = 4.0;
+/// Seconds that a dispatch takes whatever it does.
+const DISPATCH: f64 = 1e-5;
+/// Seconds per multiply-add before anything was measured, on a driver that computes on the CPU and
+/// on a GPU: slower than nearly all, so that work starts in small slices.
+const FIRST_GUESS: [f64; 2] = [5e-9, 1e-11];
+/// How far one measurement may move an estimate down and up.
+const STEP: [f64; 2] = [0.5, 4.0];
+/// A kernel not yet measured counts as so much slower than the slowest that was.
+const UNKNOWN: f64 = 4.0;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,30 +36,49 @@ pub struct RunStats {
     pub batch_tiles: u64,
 }
 
-/// What is known of the adapter's speed; outlives runs.
-#[derive(Debug, Default)]
+/// Work by kernel: multiply-adds.
+type Work = HashMap<&'static str, f64>;
+
+/// What is known of an adapter's speed; outlives runs.
+#[derive(Debug)]
 pub(super) struct Speed {
-    seconds_per_unit: HashMap<&'static str, f64>,
+    first_guess: f64,
+    seconds: HashMap<&'static str, f64>,
 }
 
 impl Speed {
-    pub(super) fn estimate(&self, class: &'static str, cost: f64) -> f64 {
-        self.seconds_per_unit.get(class).copied().unwrap_or(FIRST_GUESS) * cost
+    pub(super) fn new(software: bool) -> Self {
+        Self { first_guess: FIRST_GUESS[usize::from(!software)], seconds: HashMap::new() }
     }
 
-    /// Learns from a submission of `parts` that took `seconds`. If it had ended before anyone
-    /// looked, `seconds` is only known not to be exceeded.
-    fn learn(&mut self, parts: &HashMap<&'static str, f64>, seconds: f64, at_most: bool) {
-        let expected: f64 = parts.iter().map(|(class, cost)| self.estimate(class, *cost)).sum();
-        if expected <= 0.0 || seconds <= 0.0 || (at_most && seconds >= expected) {
+    /// Seconds per multiply-add of the slowest kernel measured.
+    fn slowest(&self) -> Option<f64> {
+        self.seconds.values().copied().reduce(f64::max)
+    }
+
+    /// Seconds per multiply-add of `kernel`.
+    fn of(&self, kernel: &'static str) -> f64 {
+        let guess = || self.slowest().map_or(self.first_guess, |slowest| (slowest * UNKNOWN).min(self.first_guess));
+        self.seconds.get(kernel).copied().unwrap_or_else(guess)
+    }
+
+    /// Learns from a submission of `dispatches` with `work` that took `seconds`. If it had ended
+    /// before anyone looked, `seconds` is only known not to be exceeded.
+    fn learn(&mut self, work: &Work, dispatches: u32, seconds: f64, at_most: bool) {
+        let overhead = f64::from(dispatches) * DISPATCH;
+        let expected: f64 = work.iter().map(|(kernel, cost)| self.of(kernel) * cost).sum();
+        let ratio = (seconds - overhead) / expected;
+        // Where dispatches as such take most of the time, it says nothing about the work in them.
+        let silent = expected < overhead && ratio < 1.0;
+        if silent || !ratio.is_finite() || (at_most && ratio >= 1.0) {
             return;
         }
-        let ratio = (seconds / expected).clamp(1.0 / MAX_STEP, MAX_STEP);
-        for (class, cost) in parts {
-            // A class answers for the surprise in proportion to its share; half of it at a time.
-            let share = self.estimate(class, *cost) / expected;
-            let rate = self.seconds_per_unit.entry(class).or_insert(FIRST_GUESS);
-            *rate *= 1.0 + (ratio - 1.0) * share * 0.5;
+        let [down, up] = STEP;
+        for (kernel, cost) in work {
+            // A kernel answers for the surprise in proportion to its share.
+            let rate = self.of(kernel);
+            let share = rate * cost / expected;
+            self.seconds.insert(kernel, rate * (1.0 + (ratio.clamp(down, up) - 1.0) * share));
         }
     }
 }
@@ -62,70 +86,49 @@ impl Speed {
 struct InFlight {
     submission: wgpu::SubmissionIndex,
     submitted: Instant,
-    parts: HashMap<&'static str, f64>,
+    work: Work,
+    dispatches: u32,
 }
 
-/// The submissions of one run.
-pub(super) struct Pacer {
+/// The submissions of one run: what the recorder hands them to.
+pub(super) struct Pacer<'a> {
+    pub(super) owner: &'a mut Owner,
     slice: Duration,
     deadline: Duration,
     in_flight: VecDeque<InFlight>,
     last_ended: Option<Instant>,
-    /// Work recorded for the next submission.
-    parts: HashMap<&'static str, f64>,
+    /// What was recorded for the next submission.
+    work: Work,
+    dispatches: u32,
     pub(super) stats: RunStats,
 }
 
-impl Pacer {
-    pub(super) fn new(slice: Duration, deadline: Duration) -> Self {
+impl<'a> Pacer<'a> {
+    pub(super) fn new(owner: &'a mut Owner, deadline: Duration) -> Self {
         Self {
-            slice,
+            slice: owner.options.slice,
+            owner,
             deadline,
             in_flight: VecDeque::new(),
             last_ended: None,
-            parts: HashMap::new(),
-            stats: RunStats::default(),
+            work: Work::new(),
+            dispatches: 0,
+            stats: RunStats { batch_tiles: 1, ..RunStats::default() },
         }
-    }
-
-    /// The cost of `class` that the submission being recorded still has room for; at least 1 if it is empty.
-    pub(super) fn room(&self, speed: &Speed, class: &'static str) -> f64 {
-        let taken: f64 = self.parts.iter().map(|(class, cost)| speed.estimate(class, *cost)).sum();
-        let left = (self.slice.as_secs_f64() - taken).max(0.0);
-        let room = left / speed.estimate(class, 1.0);
-        if self.parts.is_empty() { room.max(1.0) } else { room }
-    }
-
-    /// Notes work recorded for the next submission.
-    pub(super) fn add(&mut self, class: &'static str, cost: f64) {
-        *self.parts.entry(class).or_insert(0.0) += cost;
-    }
-
-    /// Hands over what was recorded; waits for the oldest submission if too many are in flight.
-    pub(super) fn submit(&mut self, owner: &mut Owner, commands: wgpu::CommandBuffer) -> Result<wgpu::SubmissionIndex> {
-        while self.in_flight.len() >= MAX_IN_FLIGHT {
-            self.wait_oldest(owner)?;
-        }
-        let submitted = Instant::now();
-        let submission = owner.submit(commands)?;
-        self.stats.submissions += 1;
-        let parts = std::mem::take(&mut self.parts);
-        self.in_flight.push_back(InFlight { submission: submission.clone(), submitted, parts });
-        Ok(submission)
     }
 
     /// Waits until everything has ended.
-    pub(super) fn finish(&mut self, owner: &mut Owner) -> Result<()> {
+    pub(super) fn finish(&mut self) -> Result<()> {
         while !self.in_flight.is_empty() {
-            self.wait_oldest(owner)?;
+            self.wait_oldest()?;
         }
         Ok(())
     }
 
-    fn wait_oldest(&mut self, owner: &mut Owner) -> Result<()> {
+    fn wait_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.in_flight.pop_front() else { return Ok(()) };
         let asked = Instant::now();
-        owner.wait(oldest.submission, "a slice of the run", self.deadline)?;
+        self.owner.wait(oldest.submission, "a slice of the run", self.deadline)?;
         let ended = Instant::now();
         // It cannot have begun before the one before it ended.
         let began = self.last_ended.map_or(oldest.submitted, |last| last.max(oldest.submitted));
@@ -135,8 +138,40 @@ impl Pacer {
         if !at_most {
             self.stats.longest = self.stats.longest.max(took);
         }
-        owner.speed.learn(&oldest.parts, took.as_secs_f64(), at_most);
+        self.owner.speed.learn(&oldest.work, oldest.dispatches, took.as_secs_f64(), at_most);
         Ok(())
+    }
+
+    /// Seconds that count as one multiply-add of the budget.
+    fn unit(&self) -> f64 {
+        self.owner.speed.slowest().unwrap_or(self.owner.speed.first_guess)
+    }
+}
+
+impl Submitter for Pacer<'_> {
+    fn submit(&mut self, commands: wgpu::CommandBuffer, _: f64) -> Result<()> {
+        while self.in_flight.len() >= MAX_IN_FLIGHT {
+            self.wait_oldest()?;
+        }
+        let submitted = Instant::now();
+        let submission = self.owner.submit(commands)?;
+        self.stats.submissions += 1;
+        let (work, dispatches) = (std::mem::take(&mut self.work), std::mem::take(&mut self.dispatches));
+        self.in_flight.push_back(InFlight { submission, submitted, work, dispatches });
+        Ok(())
+    }
+
+    fn budget(&self) -> f64 {
+        self.slice.as_secs_f64() / self.unit()
+    }
+
+    fn estimate(&self, kernel: &'static str, cost: f64) -> f64 {
+        (DISPATCH + self.owner.speed.of(kernel) * cost) / self.unit()
+    }
+
+    fn note(&mut self, kernel: &'static str, cost: f64) {
+        *self.work.entry(kernel).or_insert(0.0) += cost;
+        self.dispatches += 1;
     }
 }
 
@@ -145,30 +180,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slices_grow_towards_the_cap_and_shrink_after_a_surprise() {
-        let (mut speed, mut pacer) = (Speed::default(), Pacer::new(Duration::from_millis(50), Duration::from_secs(1)));
-        let first = pacer.room(&speed, "a");
-        for _ in 0..40 {
-            // The adapter takes 1e-10 s per unit.
-            let cost = pacer.room(&speed, "a");
-            speed.learn(&HashMap::from([("a", cost)]), cost * 1e-10, false);
+    fn estimates_approach_what_is_measured() {
+        let mut speed = Speed::new(true);
+        assert!(speed.of("a") > Speed::new(false).of("a"));
+        for _ in 0..30 {
+            speed.learn(&Work::from([("a", 1e9)]), 1, 0.1 + DISPATCH, false);
         }
-        let settled = pacer.room(&speed, "a");
-        assert!(settled > 10.0 * first && (4.9e8..5.1e8).contains(&settled), "{first} -> {settled}");
-        speed.learn(&HashMap::from([("a", settled)]), 1.0, false);
-        assert!(pacer.room(&speed, "a") < settled / 2.0);
-        pacer.add("a", settled);
-        assert_eq!(pacer.room(&speed, "a"), 0.0);
-        assert_eq!(pacer.room(&speed, "b"), 0.0);
+        assert!((speed.of("a") - 1e-10).abs() < 1e-12, "{}", speed.of("a"));
+        assert!((speed.of("b") - 1e-10 * UNKNOWN).abs() < 1e-11);
+        speed.learn(&Work::from([("a", 1e9)]), 1, 10.0, false);
+        assert!(speed.of("a") > 3.9e-10);
     }
 
     #[test]
-    fn an_upper_bound_never_slows_the_estimate() {
-        let mut speed = Speed::default();
-        let parts = HashMap::from([("a", 1e6)]);
-        speed.learn(&parts, 10.0, true);
-        assert!((speed.estimate("a", 1.0) - FIRST_GUESS).abs() < 1e-15);
-        speed.learn(&parts, 1e-5, true);
-        assert!(speed.estimate("a", 1.0) < FIRST_GUESS);
+    fn what_says_nothing_teaches_nothing() {
+        let mut speed = Speed::new(true);
+        let guess = speed.of("a");
+        let mut same = |work: f64, dispatches, seconds, at_most| {
+            speed.learn(&Work::from([("a", work)]), dispatches, seconds, at_most);
+            assert!((speed.of("a") - guess).abs() < 1e-15);
+        };
+        // Already over when first looked at, and longer than expected.
+        same(1e6, 1, 10.0, true);
+        // Dispatches of next to no work.
+        same(10.0, 1000, 1e-3, false);
+        same(0.0, 1000, 1.0, false);
+        speed.learn(&Work::from([("a", 1e8)]), 1, 1e-3, true);
+        assert!(speed.of("a") < guess);
     }
 }

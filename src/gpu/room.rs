@@ -187,6 +187,13 @@ impl Gpu {
         self.shared.status.lost()
     }
 
+    /// Planted faults that have not struck yet.
+    #[cfg(any(test, feature = "fault-injection"))]
+    #[must_use]
+    pub fn planted_faults(&self) -> usize {
+        self.shared.status.faults.planted()
+    }
+
     /// Lets the `nth` pass (from 1) of `point` fail, once.
     #[cfg(any(test, feature = "fault-injection"))]
     pub fn plant_fault(&self, point: super::FaultPoint, nth: u64, fault: super::Fault) {
@@ -270,6 +277,11 @@ pub(super) struct Owned<T> {
 }
 
 impl<T: 'static> Owned<T> {
+    /// The number that the object goes by on the owner thread.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Runs `work` with the object on the owner thread.
     pub(super) fn call<R, F>(&self, work: F) -> impl Future<Output = Result<R>> + Send + use<T, R, F>
     where
@@ -297,6 +309,7 @@ impl<T> Drop for Owned<T> {
             if let Ok(owner) = owner {
                 let _ = guarded(owner, |owner| {
                     owner.objects.remove(&id);
+                    owner.forget_buffers();
                     Ok(())
                 });
             }

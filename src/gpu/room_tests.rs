@@ -41,7 +41,9 @@ fn echo(owner: &mut Owner, values: &[f32]) -> Result<Vec<f32>> {
         encoder.finish()
     })?;
     let submission = owner.submit(commands)?;
-    owner.read(&staging, values.len(), submission, owner.options.deadline)
+    let mapping = owner.map(&staging, values.len())?;
+    owner.wait(submission, "the results", owner.options.deadline)?;
+    owner.read(&mapping)
 }
 
 fn run_echo(gpu: &Gpu, values: Vec<f32>) -> Result<Vec<f32>> {

@@ -1,0 +1,189 @@
+//! The weights of a plan on a device: uploaded once, in the order in which kernels read them, in
+//! windows where one binding is too small.
+
+use std::{collections::HashMap, rc::Rc};
+
+use super::{
+    owner::Owner,
+    pack::{self, Matrix, Packed, Window},
+    recorder::View,
+};
+use crate::{
+    error::{Error, Result},
+    plan::{Op, Plan, Precision, Recurrence, Weight, WeightId},
+};
+
+/// A weight in one of the layouts that kernels read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Layout {
+    /// A matrix of a linear step or an input projection.
+    Linear(WeightId),
+    /// An embedding table.
+    Table(WeightId),
+    /// The recurrent matrices of all directions.
+    Recurrent(Vec<WeightId>),
+    /// The recurrent biases of all directions.
+    RecurrentBias(Vec<Option<WeightId>>),
+    /// As it is.
+    Plain(WeightId),
+}
+
+/// One weight on the device.
+struct Stored {
+    precision: Precision,
+    /// First element and number of elements, buffer, its 32-bit words.
+    windows: Vec<(usize, usize, wgpu::Buffer, usize)>,
+}
+
+/// The weights of a plan on a device.
+#[derive(Default)]
+pub(super) struct Weights {
+    stored: HashMap<Layout, Stored>,
+    pub(super) bytes: u64,
+}
+
+impl Weights {
+    /// Uploads the weights that the steps of `plan` read.
+    pub(super) fn upload(owner: &mut Owner, plan: &Plan) -> Result<Rc<Self>> {
+        let mut weights = Self::default();
+        for layout in plan.steps.iter().flat_map(|step| layouts(&step.op)) {
+            if !weights.stored.contains_key(&layout) {
+                weights.add(owner, plan, layout)?;
+            }
+        }
+        Ok(Rc::new(weights))
+    }
+
+    fn add(&mut self, owner: &mut Owner, plan: &Plan, layout: Layout) -> Result<()> {
+        let limit = owner.limits.max_storage_buffer_binding_size.min(owner.limits.max_buffer_size);
+        let (name, precision, packed) = pack(plan, &layout, limit)?;
+        let mut windows = Vec::with_capacity(packed.len());
+        for Packed { range, bytes } in packed {
+            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+            let buffer = owner.create_buffer(name, size, usage)?;
+            owner.upload(name, &buffer, 0, &bytes)?;
+            self.bytes = self.bytes.saturating_add(buffer.size());
+            windows.push((range.start, range.len(), buffer, bytes.len() / 4));
+        }
+        self.stored.insert(layout, Stored { precision, windows });
+        Ok(())
+    }
+
+    fn stored(&self, layout: &Layout) -> Result<&Stored> {
+        self.stored.get(layout).ok_or_else(|| Error::internal(format!("weight {layout:?} was not uploaded")))
+    }
+
+    /// A weight that may lie in several windows.
+    pub(super) fn matrix(&self, layout: &Layout) -> Result<Matrix<'_>> {
+        let stored = self.stored(layout)?;
+        let windows = stored.windows.iter().map(|(first, count, buffer, len)| Window {
+            first: *first,
+            count: *count,
+            view: View { buffer, start: 0, len: *len },
+        });
+        Ok(Matrix { precision: stored.precision, windows: windows.collect() })
+    }
+
+    /// A weight that kernels read as it is.
+    pub(super) fn plain(&self, id: WeightId) -> Result<View<'_>> {
+        self.single(&Layout::Plain(id))
+    }
+
+    /// A weight of a single window.
+    pub(super) fn single(&self, layout: &Layout) -> Result<View<'_>> {
+        match self.stored(layout)?.windows.as_slice() {
+            [(_, _, buffer, len)] => Ok(View { buffer, start: 0, len: *len }),
+            _ => Err(Error::internal(format!("weight {layout:?} in several windows"))),
+        }
+    }
+}
+
+/// The weights that `op` reads, as its kernels read them.
+fn layouts(op: &Op) -> Vec<Layout> {
+    match op {
+        Op::Linear { weight, bias, .. } => {
+            [Layout::Linear(*weight)].into_iter().chain(bias.map(Layout::Plain)).collect()
+        }
+        Op::Gather { table, .. } => vec![Layout::Table(*table)],
+        Op::Recurrence(r) => {
+            let matrices = r.directions.iter().map(|d| Layout::Linear(d.weight_ih));
+            let biases = r.directions.iter().filter_map(|d| d.bias_ih.map(Layout::Plain));
+            matrices.chain(biases).chain([recurrent(r)]).chain(recurrent_bias(r)).collect()
+        }
+        Op::LayerNorm { gamma, beta, .. } => gamma.iter().chain(beta).copied().map(Layout::Plain).collect(),
+        Op::BatchNorm { mean, variance, gamma, beta, .. } => {
+            [mean, variance].into_iter().chain(gamma).chain(beta).copied().map(Layout::Plain).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The recurrent matrices of a recurrence.
+pub(super) fn recurrent(r: &Recurrence) -> Layout {
+    Layout::Recurrent(r.directions.iter().map(|d| d.weight_hh).collect())
+}
+
+/// The recurrent biases of a recurrence, if it has any.
+pub(super) fn recurrent_bias(r: &Recurrence) -> Option<Layout> {
+    let ids: Vec<_> = r.directions.iter().map(|d| d.bias_hh).collect();
+    ids.iter().any(Option::is_some).then_some(Layout::RecurrentBias(ids))
+}
+
+fn weight(plan: &Plan, id: WeightId) -> Result<&Weight> {
+    plan.weights.get(id.index()).ok_or_else(|| Error::internal("no such weight"))
+}
+
+/// Name, precision and bytes of a weight.
+fn pack<'p>(plan: &'p Plan, layout: &Layout, limit: u64) -> Result<(&'p str, Precision, Vec<Packed>)> {
+    let matrix = |id: WeightId| {
+        let weight = weight(plan, id)?;
+        match *weight.tensor.shape() {
+            [rows, columns] => Ok((weight, rows, columns)),
+            _ => Err(Error::internal(format!("weight {} is no matrix", weight.name))),
+        }
+    };
+    let plain = |name: &'p str, values: &[f32]| {
+        let bytes = bytemuck::cast_slice(values).to_vec();
+        (name, Precision::F32, vec![Packed { range: 0..values.len(), bytes }])
+    };
+    let named = |weight: &Weight, packed: Result<Vec<Packed>>| {
+        packed.map_err(|error| match error {
+            Error::Limit { need, limit, hint, .. } => Error::Limit { what: weight.name.clone(), need, limit, hint },
+            other => other,
+        })
+    };
+    match layout {
+        Layout::Linear(id) => {
+            let (weight, rows, columns) = matrix(*id)?;
+            let packed = pack::pack_linear(&weight.tensor.to_f32(), rows, columns, weight.precision, limit);
+            Ok((&weight.name, weight.precision, named(weight, packed)?))
+        }
+        Layout::Table(id) => {
+            let (weight, rows, columns) = matrix(*id)?;
+            let packed = pack::pack_table(&weight.tensor.to_f32(), rows, columns, weight.precision, limit);
+            Ok((&weight.name, weight.precision, named(weight, packed)?))
+        }
+        Layout::Recurrent(ids) => {
+            let all = ids.iter().map(|&id| matrix(id)).collect::<Result<Vec<_>>>()?;
+            let &(first, rows, hidden) = all.first().ok_or_else(|| Error::internal("no direction"))?;
+            let values: Vec<_> = all.iter().map(|(weight, ..)| weight.tensor.to_f32()).collect();
+            let slices: Vec<&[f32]> = values.iter().map(AsRef::as_ref).collect();
+            let gates = rows.checked_div(hidden).ok_or_else(|| Error::internal("no units"))?;
+            let packed = pack::pack_recurrent(&slices, gates, hidden, first.precision, limit);
+            Ok((&first.name, first.precision, named(first, packed)?))
+        }
+        Layout::RecurrentBias(ids) => {
+            let all = ids.iter().map(|id| id.map(|id| weight(plan, id)).transpose()).collect::<Result<Vec<_>>>()?;
+            let first = all.iter().flatten().next().ok_or_else(|| Error::internal("no bias"))?;
+            let values: Vec<_> = all.iter().map(|weight| weight.map(|weight| weight.tensor.to_f32())).collect();
+            let slices: Vec<Option<&[f32]>> = values.iter().map(|values| values.as_ref().map(AsRef::as_ref)).collect();
+            let packed = pack::pack_bias(&slices, first.tensor.len()).unwrap_or_default();
+            Ok(plain(&first.name, &packed))
+        }
+        Layout::Plain(id) => {
+            let weight = weight(plan, *id)?;
+            Ok(plain(&weight.name, &weight.tensor.to_f32()))
+        }
+    }
+}
