@@ -38,3 +38,33 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, ids: View<'_>, table: &Matrix<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        gpu::{
+            pack::pack_table,
+            testing::{Random, gpu},
+        },
+        plan::Precision,
+    };
+
+    #[test]
+    fn rows_are_found_in_every_window() {
+        let mut gpu = gpu();
+        let (ids, width) = (11, 5);
+        let table: Vec<f32> = Random::new(1).values(ids * width, 4.0).iter().map(|x| half::f16::from_f32(*x).to_f32()).collect();
+        let tokens: Vec<f32> = (0..40u16).map(|i| f32::from(i * 7 % 11)).collect();
+        for precision in [Precision::F32, Precision::F16] {
+            for limit in [1 << 20, 64] {
+                let packed = gpu.upload_packed(pack_table(&table, ids, width, precision, limit).unwrap(), precision);
+                let (input, output) = (gpu.upload(&tokens), gpu.empty(40 * width));
+                gpu.run(|recorder| encode(recorder, input.view(), &packed.matrix(), width, output.view()));
+                let expected: Vec<f32> =
+                    tokens.iter().flat_map(|&id| table[id as usize * width..][..width].to_vec()).collect();
+                assert_eq!(gpu.read(&output), expected, "{precision:?} {limit}");
+            }
+        }
+    }
+}

@@ -28,3 +28,20 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, input: View<'_>, value: f32, w
     let params = [word(output.len)?, word(width)?, value.to_bits()];
     recorder.dispatch(&bound, &params, workgroups(output.len), input.len as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::testing::gpu;
+
+    #[test]
+    fn any_other_value_is_live_and_so_is_nan() {
+        let mut gpu = gpu();
+        let input = gpu.upload(&[0.0, 0.0, 0.0, 1.0, -0.0, 0.0, f32::NAN, 0.0, f32::INFINITY, 0.0]);
+        let output = gpu.empty(5);
+        for (value, expected) in [(0.0, [0.0, 1.0, 0.0, 1.0, 1.0]), (f32::NAN, [1.0; 5])] {
+            gpu.run(|recorder| encode(recorder, input.view(), value, 2, output.view()));
+            assert_eq!(gpu.read(&output), expected);
+        }
+    }
+}

@@ -49,3 +49,51 @@ pub(crate) fn encode(
         [word(count)?, word(len)?, word(inner)?, u32::from(mask.is_some()), f32::NEG_INFINITY.to_bits()];
     recorder.dispatch(&bound, &params, workgroups(count), (count * len) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::testing::{Random, assert_close, gpu};
+
+    #[test]
+    fn reduces_any_axis_and_skips_the_dead() {
+        let mut gpu = gpu();
+        let mut random = Random::new(7);
+        let shape = [3, 70, 5];
+        let mut values = random.values(3 * 70 * 5, 3.0);
+        values[2] = f32::NAN;
+        let mut mask: Vec<f32> = (0..3 * 70).map(|_| f32::from(u8::from(random.value() > 0.0))).collect();
+        mask[2 * 70..].fill(0.0);
+        mask[0] = 1.0;
+        let (input, mask_buffer) = (gpu.upload(&values), gpu.upload(&mask));
+        for axis in 0..3 {
+            for op in [ReduceOp::Sum, ReduceOp::Mean, ReduceOp::Max] {
+                for masked in [false, true] {
+                    if masked && axis != 1 {
+                        continue;
+                    }
+                    let [outer, len, inner] = around(&shape, axis, 1);
+                    let output = gpu.empty(outer * inner);
+                    let mask_view = masked.then(|| mask_buffer.view());
+                    gpu.run(|recorder| encode(recorder, op, (input.view(), &shape), axis, mask_view, output.view()));
+                    let expected: Vec<f64> = (0..outer * inner)
+                        .map(|i| {
+                            let live: Vec<f64> = (0..len)
+                                .filter(|k| !masked || mask[i / inner * len + k] != 0.0)
+                                .map(|k| f64::from(values[(i / inner * len + k) * inner + i % inner]))
+                                .collect();
+                            let sum: f64 = live.iter().sum();
+                            match op {
+                                ReduceOp::Sum => sum,
+                                ReduceOp::Mean => sum / live.len() as f64,
+                                ReduceOp::Max if live.iter().any(|x| x.is_nan()) => f64::NAN,
+                                ReduceOp::Max => live.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                            }
+                        })
+                        .collect();
+                    assert_close(&format!("{op:?} axis {axis}"), &gpu.read(&output), &expected, 2e-6);
+                }
+            }
+        }
+    }
+}
