@@ -53,26 +53,6 @@ fn expm1_negative(x: vec4<f32>) -> vec4<f32> {
     return select(exp(y) - 1.0, small, y > splat(-0.25));
 }
 
-// exp(x) to about two units in the last place (WGSL lets the builtin be off by 3 + 2|x|): Cephes' expf.
-fn exp_reduced(x: vec4<f32>) -> vec4<f32> {
-    let y = clamp(x, splat(-104.0), splat(89.0));
-    let n = round(y * 1.4426950408889634);
-    var r = fma(n, splat(-0.693359375), y);
-    r = fma(n, splat(2.12194440e-4), r);
-    var p = fma(r, splat(1.9875691500e-4), splat(1.3981999507e-3));
-    p = fma(p, r, splat(8.3334519073e-3));
-    p = fma(p, r, splat(4.1665795894e-2));
-    p = fma(p, r, splat(1.6666665459e-1));
-    p = fma(p, r, splat(5.0000001201e-1));
-    p = fma(p * r, r, r) + 1.0;
-    // 2^n in two factors, since 2^128 is no number.
-    let half = vec4<i32>(n) / 2;
-    let rest = vec4<i32>(n) - half;
-    let bias = vec4<i32>(127);
-    let shift = vec4<u32>(23u);
-    return p * bitcast<vec4<f32>>((half + bias) << shift) * bitcast<vec4<f32>>((rest + bias) << shift);
-}
-
 fn softplus(x: vec4<f32>) -> vec4<f32> {
     return max(x, splat(0.0)) + log1p_unit(exp(-abs(x)));
 }
@@ -140,7 +120,7 @@ fn activate_number(kind: u32, a: f32, b: f32, c: f32, x: vec4<f32>) -> vec4<f32>
         case 4u: { return elu(x, a); }
         case 5u: { return SELU_SCALE * elu(x, SELU_ALPHA); }
         case 6u: { return select(a * expm1_negative(x / a), x, x > zero); }
-        case 7u: { return exp_reduced(x); }
+        case 7u: { return exp(x); }
         case 8u: { return softplus(x); }
         case 9u: { return softsign(x); }
         case 10u: { return x * sigmoid_stable(x); }

@@ -177,8 +177,8 @@ mod tests {
     /// Every activation with parameters that matter, and its tolerance.
     ///
     /// Errors relative to max(1, |y|). Worst found on lavapipe (Mesa 22.3): sigmoid 1.1e-7, tanh 1.4e-7,
-    /// selu 3.3e-7, celu 3.1e-7, mish 2.3e-7, gelu 1.3e-7, all others below 2e-7. The bounds leave room for
-    /// drivers whose exp and log are only as good as WGSL asks.
+    /// selu 3.3e-7, celu 3.1e-7, mish 2.3e-7, gelu 1.3e-7, exponential 3.9e-6 at 88 (WGSL lets exp be off by
+    /// 3 + 2|x| units in the last place), all others below 2e-7. The bounds leave room for other drivers.
     const ACTIVATIONS: [(Activation, f64); 29] = [
         (Activation::Linear, 0.0),
         (Activation::Sigmoid, 6e-7),
@@ -189,7 +189,7 @@ mod tests {
         (Activation::Elu { alpha: 0.5 }, 2e-6),
         (Activation::Selu, 2e-6),
         (Activation::Celu { alpha: 2.0 }, 2e-6),
-        (Activation::Exponential, 2e-6),
+        (Activation::Exponential, 5e-6),
         (Activation::Softplus, 2e-6),
         (Activation::Softsign, 2e-6),
         (Activation::Silu, 2e-6),

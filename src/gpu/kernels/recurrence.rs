@@ -393,3 +393,6 @@ impl Tile<'_, '_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
