@@ -1,0 +1,82 @@
+//! Splitting a run over its rows: rows are independent in every step, so parts of a batch may run
+//! apart, on threads or one after the other, and their outputs are joined along axis 0.
+
+use std::ops::Range;
+
+use super::{Bound, BufferId, Plan};
+use crate::error::{Error, Result};
+
+/// `batch` rows as at most `parts` contiguous ranges whose lengths differ by at most one.
+pub fn ranges(batch: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = parts.clamp(1, batch.max(1));
+    let (short, longer) = (batch / parts, batch % parts);
+    let start = move |part: usize| part * short + part.min(longer);
+    (0..parts).map(move |part| start(part)..start(part + 1))
+}
+
+/// The values of `rows` in the values of `buffer`, where `part` is `whole` with as many rows.
+///
+/// # Errors
+/// [`Error::Internal`] if the values are not those of `whole`, or the batch is not their outermost axis.
+pub fn take<'a, T>(
+    values: &'a [T],
+    buffer: BufferId,
+    whole: &Bound,
+    part: &Bound,
+    rows: Range<usize>,
+) -> Result<&'a [T]> {
+    let broken = || Error::internal(format!("buffer {} cannot be split by rows", buffer.0));
+    let row = whole.len(buffer).checked_div(whole.batch()).ok_or_else(broken)?;
+    let fits = values.len() == whole.len(buffer)
+        && row * whole.batch() == values.len()
+        && row * rows.len() == part.len(buffer)
+        && rows.len() == part.batch();
+    let range = row.saturating_mul(rows.start)..row.saturating_mul(rows.end);
+    values.get(range).filter(|_| fits).ok_or_else(broken)
+}
+
+/// Some of the rows of a run.
+#[derive(Clone, Debug)]
+pub struct Part<T> {
+    /// The sizes of the run with these rows.
+    pub bound: Bound,
+    /// The inputs of these rows.
+    pub inputs: Vec<(BufferId, Vec<T>)>,
+}
+
+/// `whole` as one run for each of `ranges`.
+///
+/// # Errors
+/// [`Error::Internal`] if an input cannot be split.
+pub fn split<T: Clone>(
+    plan: &Plan,
+    whole: &Bound,
+    ranges: impl Iterator<Item = Range<usize>>,
+    inputs: &[(BufferId, Vec<T>)],
+) -> Result<Vec<Part<T>>> {
+    let mut parts = Vec::new();
+    for rows in ranges {
+        let bound = whole.with_batch(plan, rows.len())?;
+        let inputs = inputs
+            .iter()
+            .map(|(id, values)| Ok((*id, take(values, *id, whole, &bound, rows.clone())?.to_vec())))
+            .collect::<Result<Vec<_>>>()?;
+        parts.push(Part { bound, inputs });
+    }
+    Ok(parts)
+}
+
+/// The values of `outputs` in `whole` from those in its parts, which are in the order of their rows.
+///
+/// # Errors
+/// [`Error::Internal`] if the parts do not add up to `whole`.
+pub fn join<T>(whole: &Bound, outputs: &[BufferId], parts: Vec<Vec<Vec<T>>>) -> Result<Vec<Vec<T>>> {
+    let mut joined: Vec<Vec<T>> = outputs.iter().map(|_| Vec::new()).collect();
+    for part in parts {
+        for (values, part) in joined.iter_mut().zip(part) {
+            values.extend(part);
+        }
+    }
+    let complete = joined.iter().zip(outputs).all(|(values, &id)| values.len() == whole.len(id));
+    if complete { Ok(joined) } else { Err(Error::internal("outputs cannot be joined by rows")) }
+}
