@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn workgroups_fold_within_limits() {
-        for count in [0, 1, 65_535, 65_536, 70_000, 65_535 * 65_535, 65_535 * 65_535 - 1, u64::from(u32::MAX) - 200_000] {
+        for count in [0, 1, 65_535, 65_536, 70_000, 65_535 * 65_535, 65_535 * 65_535 - 1, u64::from(u32::MAX) - 200_000]
+        {
             let [x, y, z] = folded(count).unwrap().map(u64::from);
             assert!(x * y * z >= count && x <= 65_535 && y <= 65_535 && z <= 65_535, "{count}");
         }

@@ -212,9 +212,17 @@ mod tests {
     fn products_of_any_shape_are_within_the_bound() {
         let mut gpu = gpu();
         let mut worst = 0.0f64;
-        for (rows, inputs, outputs) in
-            [(1, 1, 1), (1, 600, 70), (3, 5, 33), (8, 64, 31), (9, 63, 65), (64, 130, 64), (129, 17, 3), (70, 4, 200), (5, 1100, 5)]
-        {
+        for (rows, inputs, outputs) in [
+            (1, 1, 1),
+            (1, 600, 70),
+            (3, 5, 33),
+            (8, 64, 31),
+            (9, 63, 65),
+            (64, 130, 64),
+            (129, 17, 3),
+            (70, 4, 200),
+            (5, 1100, 5),
+        ] {
             let case = Case::new(rows, inputs, outputs);
             for precision in [Precision::F32, Precision::F16] {
                 let all: Vec<usize> = (0..rows).collect();

@@ -48,9 +48,7 @@ pub(crate) fn choose_strategy(
         }),
         (Some(Strategy::Persistent), None) => Ok((Strategy::Persistent, "persistent: asked for".to_owned())),
         (None, Some((need, limit))) => Ok((Strategy::Step, format!("step: {need} is more than {limit}"))),
-        (None, None) => {
-            Ok((Strategy::Persistent, format!("persistent: hidden size {hidden} fits one workgroup")))
-        }
+        (None, None) => Ok((Strategy::Persistent, format!("persistent: hidden size {hidden} fits one workgroup"))),
     }
 }
 
