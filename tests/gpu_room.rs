@@ -1,6 +1,5 @@
 //! The GPU executor from outside: right results on shared, rebuilt, limited and absent devices.
 //! Every test needs an adapter; without one they fail, unless `WGPU_RNN_SKIP_GPU=1` says otherwise.
-#![cfg(feature = "gpu")]
 
 use std::{
     process::Command,
@@ -99,7 +98,7 @@ fn bound(plan: &Plan, batch: usize, seq_len: usize, input: usize) -> Bound {
 
 fn run(program: &GpuProgram, bound: &Bound, inputs: &[(BufferId, Vec<f32>)]) -> Result<(Vec<Vec<f32>>, RunStats)> {
     let outputs = asked(program.plan());
-    pollster::block_on(program.run_with_stats(bound, inputs.to_vec(), &outputs))
+    pollster::block_on(program.run_with_stats(bound.clone(), inputs.to_vec(), outputs))
 }
 
 /// Runs on the device and by the reference, and compares.
@@ -284,7 +283,7 @@ fn dropping_everything_with_work_in_flight_returns_at_once() {
     let plan = lstm(4, 16, 1);
     let program = program(&gpu, &plan);
     let bound = bound(&plan, 4, 200, 4);
-    let future = program.run(&bound, inputs(&plan, &bound, 1), &asked(&plan));
+    let future = program.run(bound.clone(), inputs(&plan, &bound, 1), asked(&plan));
     std::thread::sleep(Duration::from_millis(5));
     let before = Instant::now();
     drop((future, program, gpu));
@@ -376,11 +375,10 @@ fn what_a_program_says_of_itself() {
     let Some(gpu) = shared() else { return };
     let plan = lstm(3, 4, 2);
     let program = program(&gpu, &plan);
-    pollster::block_on(program.warm_up()).unwrap();
     let bound = bound(&plan, 2, 5, 3);
+    pollster::block_on(program.warm_up(&bound)).unwrap();
     let strategies = program.strategies(&bound).unwrap();
-    assert_eq!(strategies.len(), plan.steps.len());
-    assert!(strategies.iter().all(|s| !s.reason.is_empty()), "{strategies:?}");
+    assert!(matches!(strategies.as_slice(), [(step, _, reason)] if step.contains("lstm") && !reason.is_empty()), "{strategies:?}");
     let need = program.memory_need(&bound).unwrap();
     assert!(need.weights >= 4 * 4 * (4 * 3 + 4 * 4) && need.staging > 0 && need.batch_tile == 2, "{need:?}");
 }

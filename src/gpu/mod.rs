@@ -19,6 +19,8 @@ pub(crate) mod recorder;
 mod room;
 #[cfg(test)]
 mod room_tests;
+#[cfg(test)]
+pub(crate) mod testing;
 mod weights;
 
 pub use adapter::{AdapterInfo, AdapterKind, adapters};
@@ -30,5 +32,5 @@ pub use executor::ProgramOptions;
 pub use kernels::strategy::Strategy;
 pub use memory::MemoryNeed;
 pub use pacer::RunStats;
-pub use program::{GpuProgram, StepStrategy};
+pub use program::{GpuProgram};
 pub use room::{DeviceLimits, Gpu, GpuOptions};

@@ -5,6 +5,7 @@ use std::{future::Future, rc::Rc, sync::Arc};
 use super::{
     encode::strategy_of,
     executor::{self, Inputs, Program, ProgramOptions},
+    kernels::strategy::Strategy,
     memory::MemoryNeed,
     owner::Owner,
     pacer::RunStats,
@@ -46,24 +47,12 @@ impl State {
     }
 
     fn check(&mut self, owner: &mut Owner, plan: &Plan, options: &ProgramOptions) -> Result<()> {
-        if options.known_answer_tests && !self.checked {
+        if !self.checked {
             probe::check(owner, plan, options)?;
             self.checked = true;
         }
         Ok(())
     }
-}
-
-/// Which kernel a step runs on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StepStrategy {
-    /// The step's name.
-    pub step: String,
-    /// The kernel or the way of using it.
-    pub strategy: String,
-    /// Why.
-    pub reason: String,
 }
 
 impl std::fmt::Debug for GpuProgram {
@@ -128,7 +117,7 @@ impl GpuProgram {
     /// [`Error::Mismatch`](crate::Error::Mismatch) for an input that is missing or has another size,
     /// [`Error::Limit`](crate::Error::Limit) if not even one row fits,
     /// [`Error::KnownAnswer`](crate::Error::KnownAnswer), or a device's failure.
-    pub fn run(&self, bound: &Bound, inputs: Vec<(BufferId, Vec<f32>)>, outputs: &[BufferId]) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
+    pub fn run(&self, bound: Bound, inputs: Vec<(BufferId, Vec<f32>)>, outputs: Vec<BufferId>) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
         let run = self.run_with_stats(bound, inputs, outputs);
         async move { run.await.map(|(values, _)| values) }
     }
@@ -137,22 +126,23 @@ impl GpuProgram {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_with_stats(&self, bound: &Bound, inputs: Inputs, outputs: &[BufferId]) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
+    pub fn run_with_stats(&self, bound: Bound, inputs: Inputs, outputs: Vec<BufferId>) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
         let (plan, options) = (Arc::clone(&self.inner.plan), self.inner.options.clone());
-        let (bound, outputs) = (bound.clone(), outputs.to_vec());
         self.inner.state.call(move |owner, state| {
-            state.check(owner, &plan, &options)?;
+            if options.known_answer_tests {
+                state.check(owner, &plan, &options)?;
+            }
             let program = Program { plan: &plan, weights: &state.weights, options: &options };
             program.run(owner, &mut state.pool, &bound, inputs, &outputs)
         })
     }
 
-    /// Compiles the kernels and compares each with the reference, so that the first run is as fast as
-    /// the others. Does nothing where known-answer tests are switched off.
+    /// Compiles the kernels for runs with the sizes `bound` and compares each with the reference, so
+    /// that the first run is as fast as the others.
     ///
     /// # Errors
     /// [`Error::KnownAnswer`](crate::Error::KnownAnswer), or a device's failure.
-    pub fn warm_up(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+    pub fn warm_up(&self, _: &Bound) -> impl Future<Output = Result<()>> + Send + use<> {
         let (plan, options) = (Arc::clone(&self.inner.plan), self.inner.options.clone());
         self.inner.state.call(move |owner, state| state.check(owner, &plan, &options))
     }
@@ -170,38 +160,20 @@ impl GpuProgram {
         executor::memory_need(plan, bound, (&inputs, &outputs), self.inner.weight_bytes, &limits).map(|(need, _)| need)
     }
 
-    /// Which kernel each step runs on, and why.
+    /// How each recurrence runs, by step name, and why. It is the same for all sizes of a run.
     ///
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) if the strategy asked for does not fit.
-    pub fn strategies(&self, bound: &Bound) -> Result<Vec<StepStrategy>> {
-        let limits = self.gpu().limits();
-        let of = |op: &Op| -> Result<(String, String)> {
-            let only = |kernel: &str| Ok((kernel.to_owned(), "the only kernel for it".to_owned()));
-            match op {
-                Op::Recurrence(r) => {
-                    let (strategy, reason) = strategy_of(r, limits, self.inner.options.strategy)?;
-                    Ok((format!("{strategy:?}").to_lowercase(), reason))
-                }
-                Op::Linear { input, output, .. } => {
-                    let columns = bound.shape(*output).last().copied().unwrap_or(0);
-                    let rows = bound.len(*output).checked_div(columns).unwrap_or(0);
-                    let kernel = super::kernels::linear::kernel_for(rows).name;
-                    let inputs = bound.shape(*input).last().copied().unwrap_or(0);
-                    Ok((kernel.to_owned(), format!("{rows} rows of {inputs} inputs and {columns} outputs")))
-                }
-                Op::Gather { .. } => only("gather"),
-                Op::Map { .. } | Op::Combine { .. } | Op::Copy { .. } => only("elementwise"),
-                Op::Reduce { .. } => only("reduce"),
-                Op::Softmax { .. } => only("softmax"),
-                Op::LayerNorm { .. } => only("layer_norm"),
-                Op::BatchNorm { .. } => only("batch_norm"),
-                Op::NotEqual { .. } => only("not_equal"),
-            }
-        };
-        let steps = self.inner.plan.steps.iter();
-        steps
-            .map(|step| of(&step.op).map(|(strategy, reason)| StepStrategy { step: step.name.clone(), strategy, reason }))
+    pub fn strategies(&self, _: &Bound) -> Result<Vec<(String, Strategy, String)>> {
+        let recurrences = self.inner.plan.steps.iter().filter_map(|step| match &step.op {
+            Op::Recurrence(r) => Some((step, r)),
+            _ => None,
+        });
+        recurrences
+            .map(|(step, r)| {
+                let (strategy, reason) = strategy_of(r, self.gpu().limits(), self.inner.options.strategy)?;
+                Ok((step.name.clone(), strategy, reason))
+            })
             .collect()
     }
 }

@@ -53,10 +53,7 @@ impl Builder {
             batch_size: None,
             optimizer_parameters: 0,
         };
-        Self {
-            model,
-            names: HashSet::new(),
-        }
+        Self { model, names: HashSet::new() }
     }
 
     /// Sets how the model is listed by [`Model::summary`].
@@ -88,21 +85,14 @@ impl Builder {
                 Some(size) => Dim::from(*size),
                 None => {
                     let symbol = Symbol(self.model.symbols.len());
-                    self.model
-                        .symbols
-                        .push(format!("axis {} of input {}", axis + 1, quoted(name)));
+                    self.model.symbols.push(format!("axis {} of input {}", axis + 1, quoted(name)));
                     Dim::from(symbol)
                 }
             });
         }
         let layer = self.layer_as(name, "InputLayer", LayerKind::Input, true)?;
         let node = self.model.nodes.len();
-        self.model.nodes.push(Node {
-            layer,
-            inputs: Vec::new(),
-            initial_state: Vec::new(),
-            output_shapes: vec![dims],
-        });
+        self.model.nodes.push(Node { layer, inputs: Vec::new(), initial_state: Vec::new(), output_shapes: vec![dims] });
         let value = Value { node, output: 0 };
         self.model.inputs.push(value);
         Ok(value)
@@ -114,20 +104,12 @@ impl Builder {
     /// As [`layer`](Self::layer) and [`call`](Self::call).
     pub fn add(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
         let layer = self.layer(name, kind)?;
-        let outputs = self.call(
-            layer,
-            Call {
-                inputs,
-                initial_state: &[],
-            },
-        )?;
+        let outputs = self.call(layer, Call { inputs, initial_state: &[] })?;
         match outputs.as_slice() {
             [one] => Ok(*one),
-            many => Err(Error::mismatch(
-                format!("layer {}", quoted(name)),
-                "one output",
-                format!("{} outputs", many.len()),
-            )),
+            many => {
+                Err(Error::mismatch(format!("layer {}", quoted(name)), "one output", format!("{} outputs", many.len())))
+            }
         }
     }
 
@@ -142,13 +124,7 @@ impl Builder {
     }
 
     /// [`layer`](Self::layer) under the class name of a file.
-    pub(crate) fn layer_as(
-        &mut self,
-        name: &str,
-        class_name: &str,
-        kind: LayerKind,
-        trainable: bool,
-    ) -> Result<usize> {
+    pub(crate) fn layer_as(&mut self, name: &str, class_name: &str, kind: LayerKind, trainable: bool) -> Result<usize> {
         infer::check_weights(name, &kind)?;
         if !self.names.insert(name.to_owned()) {
             return Err(Error::mismatch(
@@ -157,12 +133,7 @@ impl Builder {
                 "another layer of that name",
             ));
         }
-        self.model.layers.push(Layer {
-            name: name.to_owned(),
-            class_name: class_name.to_owned(),
-            kind,
-            trainable,
-        });
+        self.model.layers.push(Layer { name: name.to_owned(), class_name: class_name.to_owned(), kind, trainable });
         Ok(self.model.layers.len() - 1)
     }
 
@@ -188,18 +159,12 @@ impl Builder {
                 .map_err(|_| Error::mismatch(&subject, "values of this model", "another value"))
         };
         let (inputs, states) = (shapes(call.inputs)?, shapes(call.initial_state)?);
-        let mut unify = infer::Unify {
-            layer: which.name.clone(),
-            equalities: Vec::new(),
-        };
-        let output_shapes =
-            infer::output_shapes(&subject, &which.kind, &inputs, &states, &mut unify)?;
+        let mut unify = infer::Unify { layer: which.name.clone(), equalities: Vec::new() };
+        let output_shapes = infer::output_shapes(&subject, &which.kind, &inputs, &states, &mut unify)?;
         let Self { model, .. } = self;
         model.equalities.extend::<Vec<Equality>>(unify.equalities);
         let node = model.nodes.len();
-        let outputs = (0..output_shapes.len())
-            .map(|output| Value { node, output })
-            .collect();
+        let outputs = (0..output_shapes.len()).map(|output| Value { node, output }).collect();
         model.nodes.push(Node {
             layer,
             inputs: call.inputs.to_vec(),
@@ -214,9 +179,7 @@ impl Builder {
     /// # Errors
     /// [`Error::Mismatch`] if the value is not one of this model.
     pub fn output(&mut self, name: &str, value: Value) -> Result<()> {
-        self.model
-            .shape(value)
-            .map_err(|_| Error::mismatch("output", "a value of this model", quoted(name)))?;
+        self.model.shape(value).map_err(|_| Error::mismatch("output", "a value of this model", quoted(name)))?;
         let taken = |name: &str| self.model.outputs.iter().any(|(other, _)| other == name);
         let mut unique = name.to_owned();
         let mut suffix = 0;
