@@ -86,19 +86,15 @@ impl Program<'_> {
             return self.run_tile(owner, pool, bound, &inputs, outputs);
         }
         let mut stats = RunStats { batch_tiles: 0, ..RunStats::default() };
-        let values = rows::split_run(plan, bound, rows::ranges(bound.batch(), tiles), &inputs, |parts| {
-            parts
-                .into_iter()
-                .map(|part| {
-                    let (values, part) = self.run_tile(owner, pool, &part.bound, &part.inputs, outputs)?;
-                    stats.submissions += part.submissions;
-                    stats.batch_tiles += part.batch_tiles;
-                    stats.longest = stats.longest.max(part.longest);
-                    Ok(values)
-                })
-                .collect()
-        })?;
-        Ok((values, stats))
+        let mut done = Vec::with_capacity(tiles);
+        for part in rows::split(plan, bound, rows::ranges(bound.batch(), tiles), &inputs)? {
+            let (values, part) = self.run_tile(owner, pool, &part.bound, &part.inputs, outputs)?;
+            stats.submissions += part.submissions;
+            stats.batch_tiles += part.batch_tiles;
+            stats.longest = stats.longest.max(part.longest);
+            done.push(values);
+        }
+        Ok((rows::join(bound, outputs, done)?, stats))
     }
 
     fn run_tile(&self, owner: &mut Owner, pool: &mut Pool, bound: &Bound, inputs: &Inputs, outputs: &[BufferId]) -> Result<(Vec<Vec<f32>>, RunStats)> {

@@ -14,6 +14,7 @@ use super::{
     faults::{Fault, FaultPoint},
     pacer::Speed,
     pipelines::Pipelines,
+    weights,
     room::{DeviceLimits, GpuOptions, Opened, Status, choose, lost, panic_text},
 };
 use crate::error::{Error, Result};
@@ -44,6 +45,8 @@ pub(super) struct Owner {
     stray: Arc<Mutex<Vec<wgpu::Error>>>,
     /// Compiled kernels; absent while a run has them.
     pub(super) pipelines: Option<Pipelines>,
+    /// Weights on the device.
+    pub(super) weights: weights::Shared,
     /// By specialisation: whether the kernels passed their known-answer test.
     pub(super) verdicts: HashMap<String, Result<()>>,
     queue: wgpu::Queue,
@@ -83,6 +86,7 @@ impl Owner {
             pending_upload: 0,
             stray,
             pipelines: None,
+            weights: weights::Shared::new(),
             verdicts: HashMap::new(),
             queue,
             device,

@@ -208,12 +208,12 @@ fn a_dropped_future_takes_its_work_back() {
     });
     let unwanted = ran.clone();
     drop(gpu.call(move |_| {
-        drop(unwanted.send("unwanted"));
+        let _ = unwanted.send("unwanted");
         Ok(())
     }));
     pollster::block_on(block).expect("sleeps");
     pollster::block_on(gpu.call(move |_| {
-        drop(ran.send("wanted"));
+        let _ = ran.send("wanted");
         Ok(())
     }))
     .expect("runs");

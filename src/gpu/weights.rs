@@ -1,7 +1,11 @@
 //! The weights of a plan on a device: uploaded once, in the order in which kernels read them, in
 //! windows where one binding is too small.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{
+    collections::HashMap,
+    rc::{Rc, Weak},
+    sync::Arc,
+};
 
 use super::{
     owner::Owner,
@@ -11,6 +15,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     plan::{Op, Plan, Precision, Recurrence, Weight, WeightId},
+    tensor::Tensor,
 };
 
 /// A weight in one of the layouts that kernels read.
@@ -29,16 +34,25 @@ pub(super) enum Layout {
 }
 
 /// One weight on the device.
-struct Stored {
+pub(super) struct Stored {
+    bytes: u64,
+    /// What it was made of: kept, so that no other tensor gets their addresses.
+    _tensors: Vec<Arc<Tensor>>,
     precision: Precision,
     /// First element and number of elements, buffer, its 32-bit words.
     windows: Vec<(usize, usize, wgpu::Buffer, usize)>,
 }
 
+/// What a stored weight is of: layout, precision, and the addresses of the tensors.
+type Identity = (Layout, Precision, Vec<*const Tensor>);
+
+/// The weights that some program of a device has, so that programs of one model share them.
+pub(super) type Shared = HashMap<Identity, Weak<Stored>>;
+
 /// The weights of a plan on a device.
 #[derive(Default)]
 pub(super) struct Weights {
-    stored: HashMap<Layout, Stored>,
+    stored: HashMap<Layout, Rc<Stored>>,
     pub(super) bytes: u64,
 }
 
@@ -55,23 +69,23 @@ impl Weights {
     }
 
     fn add(&mut self, owner: &mut Owner, plan: &Plan, layout: Layout) -> Result<()> {
-        let limit = owner.limits.max_storage_buffer_binding_size.min(owner.limits.max_buffer_size);
-        let (name, precision, packed) = pack(plan, &layout, limit)?;
-        let mut windows = Vec::with_capacity(packed.len());
-        for Packed { range, bytes } in packed {
-            let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-            let buffer = owner.create_buffer(name, size, usage)?;
-            owner.upload(name, &buffer, 0, &bytes)?;
-            self.bytes = self.bytes.saturating_add(buffer.size());
-            windows.push((range.start, range.len(), buffer, bytes.len() / 4));
-        }
-        self.stored.insert(layout, Stored { precision, windows });
+        let identity = identity(plan, &layout)?;
+        owner.weights.retain(|_, weight| weight.strong_count() > 0);
+        let stored = match owner.weights.get(&identity).and_then(Weak::upgrade) {
+            Some(stored) => stored,
+            None => {
+                let stored = Rc::new(store(owner, plan, &layout)?);
+                owner.weights.insert(identity, Rc::downgrade(&stored));
+                stored
+            }
+        };
+        self.bytes = self.bytes.saturating_add(stored.bytes);
+        self.stored.insert(layout, stored);
         Ok(())
     }
 
     fn stored(&self, layout: &Layout) -> Result<&Stored> {
-        self.stored.get(layout).ok_or_else(|| Error::internal(format!("weight {layout:?} was not uploaded")))
+        self.stored.get(layout).map(Rc::as_ref).ok_or_else(|| Error::internal(format!("weight {layout:?} was not uploaded")))
     }
 
     /// A weight that may lie in several windows.
@@ -97,6 +111,48 @@ impl Weights {
             _ => Err(Error::internal(format!("weight {layout:?} in several windows"))),
         }
     }
+}
+
+/// The tensors that `layout` is made of.
+fn tensors<'p>(plan: &'p Plan, layout: &Layout) -> Result<Vec<&'p Weight>> {
+    let ids: Vec<WeightId> = match layout {
+        Layout::Linear(id) | Layout::Table(id) | Layout::Plain(id) => vec![*id],
+        Layout::Recurrent(ids) => ids.clone(),
+        Layout::RecurrentBias(ids) => ids.iter().copied().flatten().collect(),
+    };
+    ids.into_iter().map(|id| weight(plan, id)).collect()
+}
+
+/// The layout with its numbers, which mean something in one plan only, replaced by the order of the tensors.
+fn identity(plan: &Plan, layout: &Layout) -> Result<Identity> {
+    let mut next = (0..).map(WeightId::new);
+    let mut number = |_: &WeightId| next.next().unwrap_or(WeightId::new(0));
+    let of = tensors(plan, layout)?;
+    let precision = of.first().map_or(Precision::F32, |weight| weight.precision);
+    let layout = match layout {
+        Layout::Linear(id) => Layout::Linear(number(id)),
+        Layout::Table(id) => Layout::Table(number(id)),
+        Layout::Plain(id) => Layout::Plain(number(id)),
+        Layout::Recurrent(ids) => Layout::Recurrent(ids.iter().map(number).collect()),
+        Layout::RecurrentBias(ids) => Layout::RecurrentBias(ids.iter().map(|id| id.as_ref().map(&mut number)).collect()),
+    };
+    Ok((layout, precision, of.into_iter().map(|weight| Arc::as_ptr(&weight.tensor)).collect()))
+}
+
+fn store(owner: &mut Owner, plan: &Plan, layout: &Layout) -> Result<Stored> {
+    let limit = owner.limits.max_storage_buffer_binding_size.min(owner.limits.max_buffer_size);
+    let (name, precision, packed) = pack(plan, layout, limit)?;
+    let (mut windows, mut total) = (Vec::with_capacity(packed.len()), 0u64);
+    for Packed { range, bytes } in packed {
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let buffer = owner.create_buffer(name, size, usage)?;
+        owner.upload(name, &buffer, 0, &bytes)?;
+        total = total.saturating_add(buffer.size());
+        windows.push((range.start, range.len(), buffer, bytes.len() / 4));
+    }
+    let tensors = tensors(plan, layout)?.into_iter().map(|weight| Arc::clone(&weight.tensor)).collect();
+    Ok(Stored { bytes: total, _tensors: tensors, precision, windows })
 }
 
 /// The weights that `op` reads, as its kernels read them.

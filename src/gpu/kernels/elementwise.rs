@@ -333,6 +333,7 @@ mod tests {
                             CombineOp::Add => a + b,
                             CombineOp::Subtract => a - b,
                             CombineOp::Multiply => a * b,
+                            CombineOp::Mask => a,
                             CombineOp::Maximum => {
                                 if a.is_nan() || b.is_nan() {
                                     f32::NAN
