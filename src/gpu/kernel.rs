@@ -103,7 +103,9 @@ impl Kernel {
                 Part::Product => include_str!("../../shaders/shared/product.wgsl"),
                 Part::Linear => include_str!("../../shaders/shared/linear.wgsl"),
                 Part::Line => include_str!("../../shaders/shared/line.wgsl"),
-                Part::Cell => cell.ok_or_else(|| Error::internal(format!("kernel {} without a cell", self.name)))?.spec().wgsl,
+                Part::Cell => {
+                    cell.ok_or_else(|| Error::internal(format!("kernel {} without a cell", self.name)))?.spec().wgsl
+                }
                 Part::Recurrence => include_str!("../../shaders/shared/recurrence.wgsl"),
             });
             text.push('\n');
@@ -201,7 +203,10 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
                     name: kernel.name,
                     variant: format!("{} {precision:?}", cell.map_or("", |cell| cell.spec().name)),
                     source: kernel.compose(cell, precision)?,
-                    bindings: (1..).zip(kernel.bindings).map(|(i, b)| (i, b.name, b.access == Access::ReadWrite)).collect(),
+                    bindings: (1..)
+                        .zip(kernel.bindings)
+                        .map(|(i, b)| (i, b.name, b.access == Access::ReadWrite))
+                        .collect(),
                     params_bytes: u32::try_from(kernel.params_words * 4).unwrap_or(u32::MAX),
                     workgroup_bytes: kernel.workgroup_bytes,
                     invocations: kernel.invocations,

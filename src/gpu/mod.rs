@@ -8,7 +8,9 @@ pub(crate) mod pack;
 pub(crate) mod pipelines;
 pub(crate) mod recorder;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 pub(crate) mod testing;
 
 #[doc(hidden)]
 pub use kernel::{KernelSource, kernel_sources};
+pub use kernels::strategy::Strategy;

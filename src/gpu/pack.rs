@@ -68,7 +68,12 @@ fn windows(what: &str, count: usize, each: usize, limit: u64) -> Result<Vec<Rang
 }
 
 /// Packs rows of `values`, `[rows, inputs]`, as `[ceil(inputs / 4)][rows]` of four inputs.
-pub(crate) fn pack_matrix(values: &[f32], inputs: usize, rows: impl Iterator<Item = usize> + Clone, precision: Precision) -> Vec<u8> {
+pub(crate) fn pack_matrix(
+    values: &[f32],
+    inputs: usize,
+    rows: impl Iterator<Item = usize> + Clone,
+    precision: Precision,
+) -> Vec<u8> {
     let groups = inputs.div_ceil(4);
     let mut bytes = Vec::with_capacity(groups * rows.clone().count() * group_bytes(precision));
     for group in 0..groups {
@@ -87,7 +92,13 @@ pub(crate) fn pack_matrix(values: &[f32], inputs: usize, rows: impl Iterator<Ite
 ///
 /// # Errors
 /// [`Error::Limit`] if not even one output fits `max_binding` bytes.
-pub(crate) fn pack_linear(values: &[f32], outputs: usize, inputs: usize, precision: Precision, max_binding: u64) -> Result<Vec<Packed>> {
+pub(crate) fn pack_linear(
+    values: &[f32],
+    outputs: usize,
+    inputs: usize,
+    precision: Precision,
+    max_binding: u64,
+) -> Result<Vec<Packed>> {
     let each = inputs.div_ceil(4) * group_bytes(precision);
     let ranges = windows("a weight matrix", outputs, each, max_binding)?;
     Ok(ranges
@@ -101,7 +112,13 @@ pub(crate) fn pack_linear(values: &[f32], outputs: usize, inputs: usize, precisi
 ///
 /// # Errors
 /// [`Error::Limit`] if not even one unit fits `max_binding` bytes.
-pub(crate) fn pack_recurrent(directions: &[&[f32]], gates: usize, hidden: usize, precision: Precision, max_binding: u64) -> Result<Vec<Packed>> {
+pub(crate) fn pack_recurrent(
+    directions: &[&[f32]],
+    gates: usize,
+    hidden: usize,
+    precision: Precision,
+    max_binding: u64,
+) -> Result<Vec<Packed>> {
     let each = directions.len() * gates * hidden.div_ceil(4) * group_bytes(precision);
     let ranges = windows("the recurrent weights", hidden, each, max_binding)?;
     Ok(ranges
@@ -118,7 +135,13 @@ pub(crate) fn pack_recurrent(directions: &[&[f32]], gates: usize, hidden: usize,
 ///
 /// # Errors
 /// [`Error::Limit`] if not even one row fits `max_binding` bytes.
-pub(crate) fn pack_table(values: &[f32], ids: usize, width: usize, precision: Precision, max_binding: u64) -> Result<Vec<Packed>> {
+pub(crate) fn pack_table(
+    values: &[f32],
+    ids: usize,
+    width: usize,
+    precision: Precision,
+    max_binding: u64,
+) -> Result<Vec<Packed>> {
     let group = group_bytes(precision);
     let each = (width * group).div_ceil(4);
     let ranges = windows("an embedding table", ids, each, max_binding - max_binding % 16)?;
@@ -149,6 +172,7 @@ pub(crate) fn pack_bias(directions: &[Option<&[f32]>], len: usize) -> Option<Vec
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -116,8 +116,16 @@ impl Pipelines {
     /// wgpu 30 does not check the workgroup's memory, and a driver may then do anything.
     fn check_limits(&self, kernel: &Kernel) -> Result<()> {
         let granted = [
-            ("max_compute_workgroup_storage_size", kernel.workgroup_bytes, self.limits.max_compute_workgroup_storage_size),
-            ("max_compute_invocations_per_workgroup", kernel.invocations, self.limits.max_compute_invocations_per_workgroup),
+            (
+                "max_compute_workgroup_storage_size",
+                kernel.workgroup_bytes,
+                self.limits.max_compute_workgroup_storage_size,
+            ),
+            (
+                "max_compute_invocations_per_workgroup",
+                kernel.invocations,
+                self.limits.max_compute_invocations_per_workgroup,
+            ),
             ("max_compute_workgroup_size_x", kernel.invocations, self.limits.max_compute_workgroup_size_x),
             (
                 "max_storage_buffers_per_shader_stage",
@@ -153,8 +161,7 @@ impl Pipelines {
                 entries.push(entry(binding, wgpu::BufferBindingType::Storage { read_only }, false));
             }
             let label = Some(kernel.name);
-            let group = device
-                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+            let group = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
             let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label,
                 bind_group_layouts: &[Some(&group)],

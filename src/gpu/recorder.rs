@@ -40,6 +40,17 @@ pub(crate) trait Submitter {
 
     /// The cost that one submission may have.
     fn budget(&self) -> f64;
+
+    /// What a dispatch of `kernel` with `cost` multiply-adds takes of the budget.
+    fn estimate(&self, kernel: &'static str, cost: f64) -> f64 {
+        let _ = kernel;
+        cost + DISPATCH_COST
+    }
+
+    /// Tells that such a dispatch is part of the submission being recorded.
+    fn note(&mut self, kernel: &'static str, cost: f64) {
+        let _ = (kernel, cost);
+    }
 }
 
 /// Records one run. What is recorded and not flushed is lost.
@@ -85,7 +96,8 @@ impl<'a> Recorder<'a> {
         if workgroups == 0 {
             return Ok(());
         }
-        let cost = cost + DISPATCH_COST;
+        let multiply_adds = cost;
+        let cost = self.submitter.estimate(kernel.name, multiply_adds);
         let slot = self.params.len();
         let full = slot + SLOT_BYTES as usize > SLOTS * SLOT_BYTES as usize;
         if full || (self.cost > 0.0 && cost > self.budget_left()) {
@@ -96,6 +108,7 @@ impl<'a> Recorder<'a> {
         self.params.extend_from_slice(bytemuck::cast_slice(params));
         self.params.resize(slot + SLOT_BYTES as usize, 0);
         self.cost += cost;
+        self.submitter.note(kernel.name, multiply_adds);
 
         let pass = match &mut self.pass {
             Some(pass) => pass,
@@ -177,12 +190,14 @@ pub(crate) fn word(value: usize) -> Result<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::folded;
 
     #[test]
     fn workgroups_fold_within_limits() {
-        for count in [0, 1, 65_535, 65_536, 70_000, 65_535 * 65_535, 65_535 * 65_535 - 1, u64::from(u32::MAX) - 200_000] {
+        for count in [0, 1, 65_535, 65_536, 70_000, 65_535 * 65_535, 65_535 * 65_535 - 1, u64::from(u32::MAX) - 200_000]
+        {
             let [x, y, z] = folded(count).unwrap().map(u64::from);
             assert!(x * y * z >= count && x <= 65_535 && y <= 65_535 && z <= 65_535, "{count}");
         }

@@ -288,6 +288,8 @@ pub enum CombineOp {
     Multiply,
     /// The larger; a NaN on either side gives NaN.
     Maximum,
+    /// `left` where `right` is not 0, else 0: whatever `left` holds there, a NaN too, is gone.
+    Mask,
 }
 
 /// How [`Op::Reduce`] reduces.

@@ -15,11 +15,7 @@ pub(crate) static ELEMENTWISE: Kernel = Kernel {
     name: "elementwise",
     parts: &[Part::Common, Part::Activation, Part::ActivationOne],
     source: include_str!("../../../shaders/elementwise.wgsl"),
-    bindings: &[
-        Binding::read("left", "[..]"),
-        Binding::read("right", "[..]"),
-        Binding::read_write("output", "[..]"),
-    ],
+    bindings: &[Binding::read("left", "[..]"), Binding::read("right", "[..]"), Binding::read_write("output", "[..]")],
     params_words: 32,
     workgroup_bytes: 0,
     invocations: 256,
@@ -35,7 +31,12 @@ const COST: f64 = 8.0;
 type Axis = [usize; 4];
 
 /// `output[..] = activation(input[..])`
-pub(crate) fn encode_map(recorder: &mut Recorder<'_>, input: View<'_>, activation: Activation, output: View<'_>) -> Result<()> {
+pub(crate) fn encode_map(
+    recorder: &mut Recorder<'_>,
+    input: View<'_>,
+    activation: Activation,
+    output: View<'_>,
+) -> Result<()> {
     let axes = [[output.len, 1, 0, 1]];
     encode(recorder, COPY, activation, &axes, [0; 3], [Some(input), None], output)
 }
@@ -53,6 +54,7 @@ pub(crate) fn encode_combine(
         CombineOp::Subtract => 2,
         CombineOp::Multiply => 3,
         CombineOp::Maximum => 4,
+        CombineOp::Mask => 5,
     };
     let (left_strides, right_strides, strides) = (broadcast(left.1), broadcast(right.1), strides(output.1));
     let axes: Vec<Axis> = (0..output.1.len())
@@ -167,6 +169,7 @@ fn at(strides: &[usize], axis: usize) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{
@@ -214,7 +217,9 @@ mod tests {
     fn inputs() -> Vec<f32> {
         let mut x: Vec<f32> = (-200_000..=200_000i32).map(|i| i as f32 * 5e-4).collect();
         x.extend((-4000..=4000i32).map(|i| i as f32 * 2.5e-4));
-        for magnitude in [0.0, 1e-40, 1e-30, 1e-10, 0.625, 88.0, 87.4, 1e3, 1e10, 1e18, 1e19, 1e30, f32::MAX, f32::INFINITY] {
+        for magnitude in
+            [0.0, 1e-40, 1e-30, 1e-10, 0.625, 88.0, 87.4, 1e3, 1e10, 1e18, 1e19, 1e30, f32::MAX, f32::INFINITY]
+        {
             x.extend([magnitude, -magnitude]);
         }
         x.extend([f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff)]);
@@ -235,21 +240,28 @@ mod tests {
             for (&x, &y) in x.iter().zip(&gpu.read(&output)) {
                 let expected = activation.apply_f64(f64::from(x));
                 // Beyond f32 the result overflows; a few units in the last place before that it may.
-                let expected = if expected.abs() > f64::from(f32::MAX) * (1.0 - 1e-6) { expected.signum() * f64::INFINITY } else { expected };
+                let expected = if expected.abs() > f64::from(f32::MAX) * (1.0 - 1e-6) {
+                    expected.signum() * f64::INFINITY
+                } else {
+                    expected
+                };
                 if expected.is_nan() || expected.is_infinite() {
-                    if !(y.is_nan() && expected.is_nan() || f64::from(y) == expected || y.abs() > 3.4e38 && expected.is_infinite()) {
+                    if !(y.is_nan() && expected.is_nan()
+                        || f64::from(y) == expected
+                        || y.abs() > 3.4e38 && expected.is_infinite())
+                    {
                         wrong.get_or_insert(format!("{activation:?}({x:e}) = {y:e}, expected {expected:e}"));
                     }
                     continue;
                 }
                 let error = (f64::from(y) - expected).abs() / expected.abs().max(1.0);
-                if !(error <= worst.0) {
+                if error > worst.0 || error.is_nan() {
                     worst = (error, x);
                 }
             }
             eprintln!("{activation:?}: worst {:.2e} at {:e}", worst.0, worst.1);
             failures.extend(wrong);
-            if !(worst.0 <= tolerance) {
+            if worst.0 > tolerance || worst.0.is_nan() {
                 failures.push(format!("{activation:?}: error {:.2e} at {:e}", worst.0, worst.1));
             }
         }
@@ -299,23 +311,39 @@ mod tests {
         for [left_shape, right_shape, shape] in shapes {
             let size = |shape: &[usize]| shape.iter().product::<usize>();
             let mut left_values = random.values(size(left_shape), 2.0);
-            let right_values = random.values(size(right_shape), 2.0);
+            let mut right_values = random.values(size(right_shape), 2.0);
             left_values[0] = f32::NAN;
+            right_values[0] = if shape.len() == 1 { -0.0 } else { f32::NAN };
             let (left, right) = (gpu.upload(&left_values), gpu.upload(&right_values));
-            for op in [CombineOp::Add, CombineOp::Subtract, CombineOp::Multiply, CombineOp::Maximum] {
+            for op in [CombineOp::Add, CombineOp::Subtract, CombineOp::Multiply, CombineOp::Maximum, CombineOp::Mask] {
                 let output = gpu.empty(size(shape));
                 gpu.run(|recorder| {
-                    encode_combine(recorder, op, (left.view(), left_shape), (right.view(), right_shape), (output.view(), shape))
+                    encode_combine(
+                        recorder,
+                        op,
+                        (left.view(), left_shape),
+                        (right.view(), right_shape),
+                        (output.view(), shape),
+                    )
                 });
                 let expected: Vec<f64> = (0..size(shape))
                     .map(|flat| {
                         let index = unravel(flat, shape);
-                        let (a, b) = (element(&left_values, left_shape, &index), element(&right_values, right_shape, &index));
+                        let (a, b) =
+                            (element(&left_values, left_shape, &index), element(&right_values, right_shape, &index));
                         f64::from(match op {
                             CombineOp::Add => a + b,
                             CombineOp::Subtract => a - b,
                             CombineOp::Multiply => a * b,
-                            CombineOp::Maximum => if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) },
+                            CombineOp::Maximum => {
+                                if a.is_nan() || b.is_nan() {
+                                    f32::NAN
+                                } else {
+                                    a.max(b)
+                                }
+                            }
+                            CombineOp::Mask if b == 0.0 => 0.0,
+                            CombineOp::Mask => a,
                         })
                     })
                     .collect();

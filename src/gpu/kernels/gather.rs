@@ -25,7 +25,13 @@ pub(crate) static GATHER: Kernel = Kernel {
 };
 
 /// `output[row, ..] = table[ids[row], ..]`, one dispatch per window of the table.
-pub(crate) fn encode(recorder: &mut Recorder<'_>, ids: View<'_>, table: &Matrix<'_>, width: usize, output: View<'_>) -> Result<()> {
+pub(crate) fn encode(
+    recorder: &mut Recorder<'_>,
+    ids: View<'_>,
+    table: &Matrix<'_>,
+    width: usize,
+    output: View<'_>,
+) -> Result<()> {
     let count = ids.len * width;
     if count == 0 {
         return Ok(());
@@ -40,6 +46,7 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, ids: View<'_>, table: &Matrix<
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{
@@ -54,7 +61,8 @@ mod tests {
     fn rows_are_found_in_every_window() {
         let mut gpu = gpu();
         let (ids, width) = (11, 5);
-        let table: Vec<f32> = Random::new(1).values(ids * width, 4.0).iter().map(|x| half::f16::from_f32(*x).to_f32()).collect();
+        let table: Vec<f32> =
+            Random::new(1).values(ids * width, 4.0).iter().map(|x| half::f16::from_f32(*x).to_f32()).collect();
         let tokens: Vec<f32> = (0..40u16).map(|i| f32::from(i * 7 % 11)).collect();
         for precision in [Precision::F32, Precision::F16] {
             for limit in [1 << 20, 64] {

@@ -89,6 +89,11 @@ pub(crate) struct Linear<'a> {
     pub(crate) output_start: usize,
 }
 
+/// The kernel for a product of `rows` rows.
+pub(crate) fn kernel_for(rows: usize) -> &'static Kernel {
+    if rows <= FEW_ROWS { &LINEAR_FEW_ROWS } else { &LINEAR }
+}
+
 /// Records a product, cut by rows where it would exceed the budget of a submission.
 pub(crate) fn encode(recorder: &mut Recorder<'_>, linear: &Linear<'_>) -> Result<()> {
     let Rows { count, slice_len, .. } = linear.rows;
@@ -107,8 +112,8 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, linear: &Linear<'_>) -> Result
 }
 
 fn encode_part(recorder: &mut Recorder<'_>, linear: &Linear<'_>, rows: Rows, start: usize) -> Result<()> {
-    let few = rows.count <= FEW_ROWS;
-    let (kernel, tile) = if few { (&LINEAR_FEW_ROWS, FEW_TILE) } else { (&LINEAR, TILE) };
+    let kernel = kernel_for(rows.count);
+    let tile = if *kernel == LINEAR { TILE } else { FEW_TILE };
     let key = PipelineKey::new(kernel).precision(linear.weight.precision);
     let key = with_activation(key, ACTIVATION, linear.activation)?;
     for window in &linear.weight.windows {
@@ -135,6 +140,7 @@ fn encode_part(recorder: &mut Recorder<'_>, linear: &Linear<'_>, rows: Rows, sta
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{
@@ -212,9 +218,17 @@ mod tests {
     fn products_of_any_shape_are_within_the_bound() {
         let mut gpu = gpu();
         let mut worst = 0.0f64;
-        for (rows, inputs, outputs) in
-            [(1, 1, 1), (1, 600, 70), (3, 5, 33), (8, 64, 31), (9, 63, 65), (64, 130, 64), (129, 17, 3), (70, 4, 200), (5, 1100, 5)]
-        {
+        for (rows, inputs, outputs) in [
+            (1, 1, 1),
+            (1, 600, 70),
+            (3, 5, 33),
+            (8, 64, 31),
+            (9, 63, 65),
+            (64, 130, 64),
+            (129, 17, 3),
+            (70, 4, 200),
+            (5, 1100, 5),
+        ] {
             let case = Case::new(rows, inputs, outputs);
             for precision in [Precision::F32, Precision::F16] {
                 let all: Vec<usize> = (0..rows).collect();

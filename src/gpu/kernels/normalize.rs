@@ -13,10 +13,7 @@ pub(crate) static SOFTMAX: Kernel = Kernel {
     name: "softmax",
     parts: &[Part::Common, Part::Line],
     source: include_str!("../../../shaders/softmax.wgsl"),
-    bindings: &[
-        Binding::read("input", "[outer, len, inner]"),
-        Binding::read_write("output", "[outer, len, inner]"),
-    ],
+    bindings: &[Binding::read("input", "[outer, len, inner]"), Binding::read_write("output", "[outer, len, inner]")],
     params_words: 5,
     workgroup_bytes: 1024,
     invocations: 256,
@@ -77,7 +74,13 @@ impl Scale<'_> {
 }
 
 /// [`crate::plan::Op::Softmax`].
-pub(crate) fn encode_softmax(recorder: &mut Recorder<'_>, input: (View<'_>, &[usize]), axis: usize, log: bool, output: View<'_>) -> Result<()> {
+pub(crate) fn encode_softmax(
+    recorder: &mut Recorder<'_>,
+    input: (View<'_>, &[usize]),
+    axis: usize,
+    log: bool,
+    output: View<'_>,
+) -> Result<()> {
     let sizes = around(input.1, axis, 1);
     if output.len == 0 {
         return Ok(());
@@ -124,12 +127,12 @@ pub(crate) fn encode_batch_norm(
     }
     let views = [Some(input.0), Some(mean), Some(variance), scale.gamma, scale.beta, Some(output)];
     let bound = recorder.bind(&PipelineKey::new(&BATCH_NORM), &views)?;
-    let params =
-        [word(output.len)?, word(channels)?, word(inner)?, scale.flags(), scale.epsilon.to_bits()];
+    let params = [word(output.len)?, word(channels)?, word(inner)?, scale.flags(), scale.epsilon.to_bits()];
     recorder.dispatch(&bound, &params, workgroups(output.len), output.len as f64 * COST)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::gpu::testing::{Random, assert_close, gpu};
@@ -180,7 +183,9 @@ mod tests {
     fn layer_norm_over_any_group_of_axes() {
         let mut gpu = gpu();
         let mut random = Random::new(13);
-        for (shape, first, axes) in [(vec![5, 7, 300], 2, 1), (vec![2, 3, 4, 5], 1, 2), (vec![4, 1], 1, 1), (vec![3, 4, 2], 1, 2)] {
+        for (shape, first, axes) in
+            [(vec![5, 7, 300], 2, 1), (vec![2, 3, 4, 5], 1, 2), (vec![4, 1], 1, 1), (vec![3, 4, 2], 1, 2)]
+        {
             let [outer, len, inner] = around(&shape, first, axes);
             let x = random.values(outer * len * inner, 3.0);
             let (gamma, beta) = (random.values(len, 1.0), random.values(len, 1.0));
@@ -192,12 +197,16 @@ mod tests {
                     epsilon: 1e-3,
                 };
                 let output = gpu.empty(x.len());
-                gpu.run(|recorder| encode_layer_norm(recorder, (input.view(), &shape), (first, axes), scale, output.view()));
+                gpu.run(|recorder| {
+                    encode_layer_norm(recorder, (input.view(), &shape), (first, axes), scale, output.view())
+                });
                 let expected = by_lines([outer, len, inner], &x, |line| {
                     let mean = line.iter().sum::<f64>() / len as f64;
                     let variance = line.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / len as f64;
                     let factor = |k: usize| if scaled { (f64::from(gamma[k]), f64::from(beta[k])) } else { (1.0, 0.0) };
-                    (0..len).map(|k| (line[k] - mean) / (variance + f64::from(1e-3f32)).sqrt() * factor(k).0 + factor(k).1).collect()
+                    (0..len)
+                        .map(|k| (line[k] - mean) / (variance + f64::from(1e-3f32)).sqrt() * factor(k).0 + factor(k).1)
+                        .collect()
                 });
                 assert_close(&format!("{shape:?}"), &gpu.read(&output), &expected, 2e-6);
             }

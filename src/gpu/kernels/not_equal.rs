@@ -20,7 +20,13 @@ pub(crate) static NOT_EQUAL: Kernel = Kernel {
 };
 
 /// [`crate::plan::Op::NotEqual`].
-pub(crate) fn encode(recorder: &mut Recorder<'_>, input: View<'_>, value: f32, width: usize, output: View<'_>) -> Result<()> {
+pub(crate) fn encode(
+    recorder: &mut Recorder<'_>,
+    input: View<'_>,
+    value: f32,
+    width: usize,
+    output: View<'_>,
+) -> Result<()> {
     if output.len == 0 {
         return Ok(());
     }
@@ -30,6 +36,7 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, input: View<'_>, value: f32, w
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::gpu::testing::gpu;

@@ -23,15 +23,8 @@ use crate::{
     plan::DeadTimesteps,
 };
 
-const PARTS: &[Part] = &[
-    Part::Common,
-    Part::Activation,
-    Part::ActivationCell,
-    Part::Weights,
-    Part::Product,
-    Part::Cell,
-    Part::Recurrence,
-];
+const PARTS: &[Part] =
+    &[Part::Common, Part::Activation, Part::ActivationCell, Part::Weights, Part::Product, Part::Cell, Part::Recurrence];
 const BINDINGS: &[Binding] = &[
     Binding::read("weights", "[directions, ceil(hidden / 4), gates, units] of vec4 over hidden"),
     Binding::read("bias", "[directions, gates, hidden]"),
@@ -132,6 +125,11 @@ fn slots(cell: Cell) -> usize {
     cell.spec().states.len() + 1 + usize::from(cell.spec().reset.is_some())
 }
 
+/// Units of a workgroup of [`PERSISTENT`].
+pub(crate) fn persistent_units(hidden: usize) -> usize {
+    hidden.next_power_of_two().max(PERSISTENT_MIN_UNITS)
+}
+
 /// Elements of the state scratch for `rows` rows.
 pub(crate) fn state_len(cell: Cell, directions: usize, rows: usize, hidden: usize) -> usize {
     slots(cell) * 2 * directions * rows * hidden
@@ -173,7 +171,8 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
     let whole = if capacity >= ROWS { capacity - capacity % ROWS } else { capacity };
     let rows = if capacity == job.batch && affordable >= job.batch { job.batch } else { whole.min(affordable) };
     for first_row in (0..job.batch).step_by(rows) {
-        let tile = Tile { job, capacity: rows, first_row, rows: rows.min(job.batch - first_row), bound: bind(recorder, job)? };
+        let tile =
+            Tile { job, capacity: rows, first_row, rows: rows.min(job.batch - first_row), bound: bind(recorder, job)? };
         tile.encode(recorder)?;
     }
     Ok(())
@@ -203,7 +202,7 @@ fn bind(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<Vec<(Bou
     let key = with_activation(key, ["output_kind", "output_a", "output_b", "output_c"], job.params.output)?;
     let units = match job.strategy {
         Strategy::Step => STEP_UNITS,
-        Strategy::Persistent => job.hidden.next_power_of_two().max(PERSISTENT_MIN_UNITS),
+        Strategy::Persistent => persistent_units(job.hidden),
     };
     if units > PERSISTENT_MAX_HIDDEN || (job.strategy == Strategy::Persistent && job.weight_hh.windows.len() != 1) {
         return Err(Error::internal(format!("persistent recurrence of hidden size {}", job.hidden)));
@@ -211,8 +210,7 @@ fn bind(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<Vec<(Bou
     let key = key.constant("UNITS", word(units)?).constant("SLICES", word(PERSISTENT_MAX_HIDDEN / units)?);
     let mut bound = Vec::new();
     for window in &job.weight_hh.windows {
-        let views =
-            [Some(window.view), job.bias_hh, Some(job.gates_x), job.mask, Some(job.state), job.sequence];
+        let views = [Some(window.view), job.bias_hh, Some(job.gates_x), job.mask, Some(job.state), job.sequence];
         let reset = if job.strategy == Strategy::Step && job.cell.spec().reset.is_some() {
             Some(recorder.bind(&key.clone().constant("RESET_STAGE", 1u32), &views)?)
         } else {
@@ -327,7 +325,14 @@ impl Tile<'_, '_> {
     }
 
     /// The recurrence over `steps` timesteps from `first`, whose slice is `start..end`.
-    fn encode_steps(&self, recorder: &mut Recorder<'_>, start: usize, end: usize, first: usize, steps: usize) -> Result<()> {
+    fn encode_steps(
+        &self,
+        recorder: &mut Recorder<'_>,
+        start: usize,
+        end: usize,
+        first: usize,
+        steps: usize,
+    ) -> Result<()> {
         let job = self.job;
         let row_blocks = self.rows.div_ceil(ROWS) * job.directions.len();
         let dispatch = |recorder: &mut Recorder<'_>, bound: &Bound, window: usize, share: f64| {
@@ -357,9 +362,8 @@ impl Tile<'_, '_> {
             let recurrent = (step_cost(job, self.rows) - projection) * share;
             recorder.dispatch(bound, &params, workgroups as u64, recurrent * steps as f64)
         };
-        let share = |window: usize| {
-            job.weight_hh.windows.get(window).map_or(1.0, |w| w.count as f64 / job.hidden as f64)
-        };
+        let share =
+            |window: usize| job.weight_hh.windows.get(window).map_or(1.0, |w| w.count as f64 / job.hidden as f64);
         // Every unit's reset comes before any unit's product with it.
         for (window, (_, reset)) in self.bound.iter().enumerate() {
             if let Some(reset) = reset {
@@ -395,4 +399,5 @@ impl Tile<'_, '_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

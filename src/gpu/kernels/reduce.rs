@@ -45,12 +45,12 @@ pub(crate) fn encode(
     };
     let key = PipelineKey::new(&REDUCE).constant("OPERATION", operation);
     let bound = recorder.bind(&key, &[Some(input.0), mask, Some(output)])?;
-    let params =
-        [word(count)?, word(len)?, word(inner)?, u32::from(mask.is_some()), f32::NEG_INFINITY.to_bits()];
+    let params = [word(count)?, word(len)?, word(inner)?, u32::from(mask.is_some()), f32::NEG_INFINITY.to_bits()];
     recorder.dispatch(&bound, &params, workgroups(count), (count * len) as f64)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::gpu::testing::{Random, assert_close, gpu};

@@ -8,7 +8,8 @@ use crate::{
 
 /// How a recurrence runs on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Strategy {
+#[non_exhaustive]
+pub enum Strategy {
     /// A dispatch per timestep.
     Step,
     /// A dispatch per slice of timesteps, the hidden state in workgroup memory.
@@ -48,13 +49,12 @@ pub(crate) fn choose_strategy(
         }),
         (Some(Strategy::Persistent), None) => Ok((Strategy::Persistent, "persistent: asked for".to_owned())),
         (None, Some((need, limit))) => Ok((Strategy::Step, format!("step: {need} is more than {limit}"))),
-        (None, None) => {
-            Ok((Strategy::Persistent, format!("persistent: hidden size {hidden} fits one workgroup")))
-        }
+        (None, None) => Ok((Strategy::Persistent, format!("persistent: hidden size {hidden} fits one workgroup"))),
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::cell::Cell;

@@ -43,13 +43,19 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(cell: Cell, hidden: usize, inputs: usize, batch: usize, seq_len: usize, directions: &[(bool, bool)]) -> Self {
+    fn new(
+        cell: Cell,
+        hidden: usize,
+        inputs: usize,
+        batch: usize,
+        seq_len: usize,
+        directions: &[(bool, bool)],
+    ) -> Self {
         let mut random = Random::new((hidden * 7919 + inputs * 31 + batch * 5 + seq_len) as u64);
         let gates = cell.spec().gates.len();
         let scale = 1.0 / (hidden as f32).sqrt();
-        let halved = |values: Vec<f32>| -> Vec<f32> {
-            values.iter().map(|w| half::f16::from_f32(*w).to_f32()).collect()
-        };
+        let halved =
+            |values: Vec<f32>| -> Vec<f32> { values.iter().map(|w| half::f16::from_f32(*w).to_f32()).collect() };
         let mut per_direction =
             |len: usize| -> Vec<Vec<f32>> { directions.iter().map(|_| halved(random.values(len, scale))).collect() };
         let (weight_ih, weight_hh) = (per_direction(gates * hidden * inputs), per_direction(gates * hidden * hidden));
@@ -119,7 +125,11 @@ impl Layer {
         for b in 0..self.batch {
             for (d, &(reverse, in_time_order)) in self.directions.iter().enumerate() {
                 let mut state: Vec<Vec<f64>> = (0..states)
-                    .map(|s| (0..hidden).map(|u| self.initial[d][s].get(b * hidden + u).map_or(0.0, |&v| f64::from(v))).collect())
+                    .map(|s| {
+                        (0..hidden)
+                            .map(|u| self.initial[d][s].get(b * hidden + u).map_or(0.0, |&v| f64::from(v)))
+                            .collect()
+                    })
                     .collect();
                 let mut output =
                     if self.dead == DeadTimesteps::RepeatState { state[0].clone() } else { vec![0.0; hidden] };
@@ -127,10 +137,17 @@ impl Layer {
                     let time = if reverse { self.seq_len - 1 - step } else { step };
                     let live = self.mask.as_ref().is_none_or(|mask| mask[b * self.seq_len + time] != 0.0);
                     if live {
-                        let x: Vec<f64> = self.x[(b * self.seq_len + time) * self.inputs..][..self.inputs].iter().map(|&v| f64::from(v)).collect();
+                        let x: Vec<f64> = self.x[(b * self.seq_len + time) * self.inputs..][..self.inputs]
+                            .iter()
+                            .map(|&v| f64::from(v))
+                            .collect();
                         let bias_h = |row: usize| self.bias_hh.as_ref().map_or(0.0, |b| f64::from(b[d][row]));
-                        let gate_x = |row: usize| dot(&self.weight_ih[d][row * self.inputs..][..self.inputs], &x) + f64::from(self.bias_ih[d][row]);
-                        let gate_h = |row: usize, h: &[f64]| dot(&self.weight_hh[d][row * hidden..][..hidden], h) + bias_h(row);
+                        let gate_x = |row: usize| {
+                            dot(&self.weight_ih[d][row * self.inputs..][..self.inputs], &x)
+                                + f64::from(self.bias_ih[d][row])
+                        };
+                        let gate_h =
+                            |row: usize, h: &[f64]| dot(&self.weight_hh[d][row * hidden..][..hidden], h) + bias_h(row);
                         let reset: Option<Vec<f64>> = spec.reset.map(|reset| {
                             (0..hidden)
                                 .map(|u| {
@@ -160,7 +177,8 @@ impl Layer {
                         output.fill(0.0);
                     }
                     let place = if in_time_order { time } else { step };
-                    outcome.sequence[(b * self.seq_len + place) * width + d * hidden..][..hidden].copy_from_slice(&output);
+                    outcome.sequence[(b * self.seq_len + place) * width + d * hidden..][..hidden]
+                        .copy_from_slice(&output);
                 }
                 outcome.last[b * width + d * hidden..][..hidden].copy_from_slice(&output);
                 for (s, values) in state.iter().enumerate() {
@@ -333,7 +351,11 @@ fn masks_follow_the_three_rules() {
             let layer = Layer::new(cell, 6, 3, 5, 7, BOTH).with_mask(dead);
             for strategy in STRATEGIES {
                 let how = How::whole(&layer, strategy);
-                assert_outcome(&format!("{cell:?} {strategy:?} {dead:?}"), &layer.run(&mut gpu, how), &layer.reference());
+                assert_outcome(
+                    &format!("{cell:?} {strategy:?} {dead:?}"),
+                    &layer.run(&mut gpu, how),
+                    &layer.reference(),
+                );
             }
         }
     }
@@ -384,7 +406,10 @@ fn neither_slices_nor_tiles_nor_companions_change_a_bit() {
                 let one = layer.row(row);
                 let alone = one.run(&mut gpu, How::whole(&one, strategy));
                 let len = layer.seq_len * width;
-                assert!(alone.sequence == whole.sequence[row * len..(row + 1) * len], "{cell:?} {strategy:?} row {row}");
+                assert!(
+                    alone.sequence == whole.sequence[row * len..(row + 1) * len],
+                    "{cell:?} {strategy:?} row {row}"
+                );
                 assert!(alone.last == whole.last[row * width..(row + 1) * width]);
             }
         }
