@@ -1,7 +1,8 @@
 // output = activation(left op right) over up to six axes, each operand with its own strides: maps,
 // broadcasting arithmetic and block copies.
 
-// 0: left, 1: left + right, 2: left - right, 3: left * right, 4: the larger, NaN if either is, 5: left where right is not 0, else 0.
+// 0: left, 1: left + right, 2: left - right, 3: left * right, 4: the larger, NaN if either is,
+// 5: left where right is not 0, else 0.
 override OPERATION: u32 = 0u;
 
 struct Params {
@@ -38,7 +39,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
             case 1u: { y = y + r; }
             case 2u: { y = y - r; }
             case 3u: { y = y * r; }
-            case 5u: { y = select(vec4<f32>(0.0), y, (bitcast<vec4<u32>>(r) & vec4<u32>(0x7fffffffu)) != vec4<u32>(0u)); }
+            case 5u: { y = select(vec4<f32>(0.0), y, r != vec4<f32>(0.0) | is_nan(r)); }
             default: {
                 let number = select(y, r, r > y);
                 y = select(select(number, r, is_nan(r)), y, is_nan(y));

@@ -378,7 +378,10 @@ fn what_a_program_says_of_itself() {
     let bound = bound(&plan, 2, 5, 3);
     pollster::block_on(program.warm_up(&bound)).unwrap();
     let strategies = program.strategies(&bound).unwrap();
-    assert!(matches!(strategies.as_slice(), [(step, _, reason)] if step.contains("lstm") && !reason.is_empty()), "{strategies:?}");
+    assert!(
+        matches!(strategies.as_slice(), [(step, _, reason)] if step.contains("lstm") && !reason.is_empty()),
+        "{strategies:?}"
+    );
     let need = program.memory_need(&bound).unwrap();
     assert!(need.weights >= 4 * 4 * (4 * 3 + 4 * 4) && need.staging > 0 && need.batch_tile == 2, "{need:?}");
 }

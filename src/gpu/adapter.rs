@@ -141,7 +141,8 @@ fn all() -> Result<Vec<(AdapterInfo, wgpu::Adapter)>> {
 }
 
 fn no_adapter(reason: String) -> Error {
-    let hint = "install the GPU vendor's driver, or a software one (Debian, Ubuntu: `apt-get install mesa-vulkan-drivers`)";
+    let hint =
+        "install the GPU vendor's driver, or a software one (Debian, Ubuntu: `apt-get install mesa-vulkan-drivers`)";
     Error::NoAdapter { reason, hint: hint.to_owned() }
 }
 
@@ -175,9 +176,11 @@ pub(super) fn choose_again(info: &AdapterInfo) -> Result<(AdapterInfo, wgpu::Ada
     let all = all()?;
     let known = listed(all.iter().map(|(info, _)| &info.name));
     let same = |other: &AdapterInfo| other.name == info.name && other.backend == info.backend && other.bus == info.bus;
-    all.into_iter()
-        .find(|(other, _)| same(other))
-        .ok_or_else(|| Error::Unknown { kind: "adapter", name: quoted(&info.name), known })
+    all.into_iter().find(|(other, _)| same(other)).ok_or_else(|| Error::Unknown {
+        kind: "adapter",
+        name: quoted(&info.name),
+        known,
+    })
 }
 
 fn pick<'a>(

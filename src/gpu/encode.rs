@@ -33,7 +33,11 @@ pub(super) struct Run<'a> {
 }
 
 /// The strategy for a recurrence on a device with `limits`, and why.
-pub(super) fn strategy_of(r: &Recurrence, limits: &wgpu::Limits, pinned: Option<Strategy>) -> Result<(Strategy, String)> {
+pub(super) fn strategy_of(
+    r: &Recurrence,
+    limits: &wgpu::Limits,
+    pinned: Option<Strategy>,
+) -> Result<(Strategy, String)> {
     choose_strategy(r.cell.spec(), r.directions.len(), r.hidden_size, limits, pinned)
 }
 
@@ -112,7 +116,14 @@ impl<'a> Run<'a> {
             Op::BatchNorm { input, axis, mean, variance, gamma, beta, epsilon, output } => {
                 let scale = Scale { gamma: self.plain(*gamma)?, beta: self.plain(*beta)?, epsilon: *epsilon };
                 let statistics = [self.weights.plain(*mean)?, self.weights.plain(*variance)?];
-                normalize::encode_batch_norm(recorder, self.shaped(*input)?, *axis, statistics, scale, self.view(*output)?)
+                normalize::encode_batch_norm(
+                    recorder,
+                    self.shaped(*input)?,
+                    *axis,
+                    statistics,
+                    scale,
+                    self.view(*output)?,
+                )
             }
             Op::NotEqual { input, value, output, width } => {
                 not_equal::encode(recorder, self.view(*input)?, *value, *width, self.view(*output)?)

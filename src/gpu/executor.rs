@@ -71,7 +71,14 @@ pub(super) struct Program<'a> {
 
 impl Program<'_> {
     /// Runs the whole batch, in tiles where it does not fit.
-    pub(super) fn run(&self, owner: &mut Owner, pool: &mut Pool, bound: &Bound, inputs: Inputs, outputs: &[BufferId]) -> Result<(Vec<Vec<f32>>, RunStats)> {
+    pub(super) fn run(
+        &self,
+        owner: &mut Owner,
+        pool: &mut Pool,
+        bound: &Bound,
+        inputs: Inputs,
+        outputs: &[BufferId],
+    ) -> Result<(Vec<Vec<f32>>, RunStats)> {
         let plan = self.plan;
         plan.check(bound)?;
         check_inputs(plan, bound, &inputs)?;
@@ -97,7 +104,14 @@ impl Program<'_> {
         Ok((rows::join(bound, outputs, done)?, stats))
     }
 
-    fn run_tile(&self, owner: &mut Owner, pool: &mut Pool, bound: &Bound, inputs: &Inputs, outputs: &[BufferId]) -> Result<(Vec<Vec<f32>>, RunStats)> {
+    fn run_tile(
+        &self,
+        owner: &mut Owner,
+        pool: &mut Pool,
+        bound: &Bound,
+        inputs: &Inputs,
+        outputs: &[BufferId],
+    ) -> Result<(Vec<Vec<f32>>, RunStats)> {
         let limits = memory_limits(&owner.limits, self.options);
         let given: Vec<BufferId> = inputs.iter().map(|(id, _)| *id).collect();
         let need = Need::new(self.plan, bound, &given, outputs, &limits);
@@ -120,7 +134,13 @@ impl Program<'_> {
         done
     }
 
-    fn record_and_read(&self, owner: &mut Owner, run: &Run<'_>, inputs: &Inputs, outputs: &[BufferId]) -> Result<(Vec<Vec<f32>>, RunStats)> {
+    fn record_and_read(
+        &self,
+        owner: &mut Owner,
+        run: &Run<'_>,
+        inputs: &Inputs,
+        outputs: &[BufferId],
+    ) -> Result<(Vec<Vec<f32>>, RunStats)> {
         for (id, values) in inputs.iter().filter(|(id, values)| !values.is_empty() && run.is_wanted(*id)) {
             let name = run.plan.buffers.get(id.index()).map_or("input", |buffer| buffer.name.as_str());
             owner.upload(name, run.view(*id)?.buffer, 0, bytemuck::cast_slice(values))?;

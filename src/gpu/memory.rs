@@ -78,11 +78,8 @@ fn root(plan: &Plan, id: BufferId) -> BufferId {
 impl Layout {
     /// Assigns slots for a run that is given `inputs` and asked for `outputs`.
     pub(super) fn new(plan: &Plan, bound: &Bound, inputs: &[BufferId], outputs: &[BufferId]) -> Self {
-        let touched: Vec<(Vec<BufferId>, Vec<BufferId>)> = plan
-            .steps
-            .iter()
-            .map(|step| (roots(plan, &step.op.inputs()), roots(plan, &step.op.outputs())))
-            .collect();
+        let touched: Vec<(Vec<BufferId>, Vec<BufferId>)> =
+            plan.steps.iter().map(|step| (roots(plan, &step.op.inputs()), roots(plan, &step.op.outputs()))).collect();
         let (inputs, outputs) = (roots(plan, inputs), roots(plan, outputs));
         let needed = needed_steps(plan.buffers.len(), &touched, &outputs);
 
@@ -177,7 +174,13 @@ pub(super) struct Need {
 }
 
 impl Need {
-    pub(super) fn new(plan: &Plan, bound: &Bound, inputs: &[BufferId], outputs: &[BufferId], limits: &MemoryLimits) -> Self {
+    pub(super) fn new(
+        plan: &Plan,
+        bound: &Bound,
+        inputs: &[BufferId],
+        outputs: &[BufferId],
+        limits: &MemoryLimits,
+    ) -> Self {
         let staging = outputs.iter().fold(0u64, |sum, &id| sum.saturating_add(byte_size(bound.len(id))));
         Self {
             layout: Layout::new(plan, bound, inputs, outputs),
@@ -286,7 +289,11 @@ pub(super) fn check(plan: &Plan, bound: &Bound, need: &MemoryNeed, limits: &Memo
         }
     }
     if need.staging > limits.buffer {
-        return refuse("the outputs of one row tile".to_owned(), need.staging, format!("{} for one buffer", bytes(limits.buffer)));
+        return refuse(
+            "the outputs of one row tile".to_owned(),
+            need.staging,
+            format!("{} for one buffer", bytes(limits.buffer)),
+        );
     }
     if need.total() > limits.budget {
         return refuse("a run".to_owned(), need.total(), format!("{} of device memory", bytes(limits.budget)));

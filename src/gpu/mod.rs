@@ -9,8 +9,8 @@ pub(crate) mod kernel;
 pub(crate) mod kernels;
 mod memory;
 mod owner;
-pub(crate) mod pack;
 mod pacer;
+pub(crate) mod pack;
 pub(crate) mod pipelines;
 mod pool;
 mod probe;
@@ -18,19 +18,21 @@ mod program;
 pub(crate) mod recorder;
 mod room;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod room_tests;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 pub(crate) mod testing;
 mod weights;
 
 pub use adapter::{AdapterInfo, AdapterKind, adapters};
+pub use executor::ProgramOptions;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use faults::{Fault, FaultPoint};
 #[doc(hidden)]
 pub use kernel::{KernelSource, kernel_sources};
-pub use executor::ProgramOptions;
 pub use kernels::strategy::Strategy;
 pub use memory::MemoryNeed;
 pub use pacer::RunStats;
-pub use program::{GpuProgram};
+pub use program::GpuProgram;
 pub use room::{DeviceLimits, Gpu, GpuOptions};

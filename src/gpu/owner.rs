@@ -14,8 +14,8 @@ use super::{
     faults::{Fault, FaultPoint},
     pacer::Speed,
     pipelines::Pipelines,
-    weights,
     room::{DeviceLimits, GpuOptions, Opened, Status, choose, lost, panic_text},
+    weights,
 };
 use crate::error::{Error, Result};
 
@@ -54,7 +54,11 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn open(options: GpuOptions, exactly: Option<&AdapterInfo>, status: Arc<Status>) -> Result<(Self, Opened)> {
+    pub(super) fn open(
+        options: GpuOptions,
+        exactly: Option<&AdapterInfo>,
+        status: Arc<Status>,
+    ) -> Result<(Self, Opened)> {
         let (info, adapter) = choose(&options, exactly)?;
         let limits = wanted_limits(options.limits, &adapter.limits());
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
@@ -157,7 +161,12 @@ impl Owner {
     }
 
     /// Calls wgpu with its errors caught. `bytes` is for the message where memory runs out.
-    pub(super) fn scoped<T>(&mut self, doing: &str, bytes: u64, call: impl FnOnce(&wgpu::Device, &wgpu::Queue) -> T) -> Result<T> {
+    pub(super) fn scoped<T>(
+        &mut self,
+        doing: &str,
+        bytes: u64,
+        call: impl FnOnce(&wgpu::Device, &wgpu::Queue) -> T,
+    ) -> Result<T> {
         use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
         let scopes = [Validation, Internal, OutOfMemory].map(|filter| self.device.push_error_scope(filter));
         let value = self.caught(|owner| call(&owner.device, &owner.queue));

@@ -172,6 +172,7 @@ pub(crate) fn pack_bias(directions: &[Option<&[f32]>], len: usize) -> Option<Vec
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

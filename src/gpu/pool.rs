@@ -71,7 +71,13 @@ impl Pool {
 }
 
 /// Replaces `slot` if it is smaller than `bytes`; whether it did.
-fn ensure(owner: &mut Owner, slot: &mut Option<wgpu::Buffer>, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> Result<bool> {
+fn ensure(
+    owner: &mut Owner,
+    slot: &mut Option<wgpu::Buffer>,
+    label: &str,
+    bytes: u64,
+    usage: wgpu::BufferUsages,
+) -> Result<bool> {
     if bytes == 0 || slot.as_ref().is_some_and(|buffer| buffer.size() >= bytes) {
         return Ok(false);
     }

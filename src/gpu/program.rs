@@ -57,7 +57,10 @@ impl State {
 
 impl std::fmt::Debug for GpuProgram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GpuProgram").field("gpu", self.gpu()).field("options", &self.inner.options).finish_non_exhaustive()
+        f.debug_struct("GpuProgram")
+            .field("gpu", self.gpu())
+            .field("options", &self.inner.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +70,11 @@ impl GpuProgram {
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) naming a weight of which not even one row fits,
     /// [`Error::OutOfDeviceMemory`](crate::Error::OutOfDeviceMemory), or a device's failure.
-    pub fn new(gpu: &Gpu, plan: Arc<Plan>, options: ProgramOptions) -> impl Future<Output = Result<Self>> + Send + use<> {
+    pub fn new(
+        gpu: &Gpu,
+        plan: Arc<Plan>,
+        options: ProgramOptions,
+    ) -> impl Future<Output = Result<Self>> + Send + use<> {
         let for_owner = Arc::clone(&plan);
         let state = gpu.keep(move |owner| Weights::upload(owner, &for_owner).map(State::new));
         Self::finish(state, plan, options)
@@ -79,13 +86,16 @@ impl GpuProgram {
     /// A device's failure.
     pub fn with_options(&self, options: ProgramOptions) -> impl Future<Output = Result<Self>> + Send + use<> {
         let id = self.inner.state.id();
-        let state = self.gpu().keep(move |owner| {
-            owner.object::<State>(id).map(|state| State::new(Rc::clone(&state.weights)))
-        });
+        let state =
+            self.gpu().keep(move |owner| owner.object::<State>(id).map(|state| State::new(Rc::clone(&state.weights))));
         Self::finish(state, Arc::clone(&self.inner.plan), options)
     }
 
-    async fn finish(state: impl Future<Output = Result<Owned<State>>> + Send, plan: Arc<Plan>, options: ProgramOptions) -> Result<Self> {
+    async fn finish(
+        state: impl Future<Output = Result<Owned<State>>> + Send,
+        plan: Arc<Plan>,
+        options: ProgramOptions,
+    ) -> Result<Self> {
         let state = state.await?;
         let weight_bytes = state.call(|_, state| Ok(state.weights.bytes)).await?;
         Ok(Self { inner: Arc::new(Inner { plan, options, weight_bytes, state }) })
@@ -117,7 +127,12 @@ impl GpuProgram {
     /// [`Error::Mismatch`](crate::Error::Mismatch) for an input that is missing or has another size,
     /// [`Error::Limit`](crate::Error::Limit) if not even one row fits,
     /// [`Error::KnownAnswer`](crate::Error::KnownAnswer), or a device's failure.
-    pub fn run(&self, bound: Bound, inputs: Vec<(BufferId, Vec<f32>)>, outputs: Vec<BufferId>) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
+    pub fn run(
+        &self,
+        bound: Bound,
+        inputs: Vec<(BufferId, Vec<f32>)>,
+        outputs: Vec<BufferId>,
+    ) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
         let run = self.run_with_stats(bound, inputs, outputs);
         async move { run.await.map(|(values, _)| values) }
     }
@@ -126,7 +141,12 @@ impl GpuProgram {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_with_stats(&self, bound: Bound, inputs: Inputs, outputs: Vec<BufferId>) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
+    pub fn run_with_stats(
+        &self,
+        bound: Bound,
+        inputs: Inputs,
+        outputs: Vec<BufferId>,
+    ) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
         let (plan, options) = (Arc::clone(&self.inner.plan), self.inner.options.clone());
         self.inner.state.call(move |owner, state| {
             if options.known_answer_tests {

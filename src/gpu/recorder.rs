@@ -190,6 +190,7 @@ pub(crate) fn word(value: usize) -> Result<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::folded;
 

@@ -115,7 +115,11 @@ fn every_fault_is_an_error_and_a_new_device_works() {
         (FaultPoint::Submit, Fault::Panic, |e| matches!(e, Error::DeviceLost { .. })),
         (FaultPoint::Wait, Fault::Lost, |e| matches!(e, Error::DeviceLost { .. })),
         (FaultPoint::Wait, Fault::Timeout, |e| matches!(e, Error::Timeout { .. })),
-        (FaultPoint::Wait, Fault::Panic, |e| matches!(e, Error::DeviceLost { reason, .. } if reason == "planted panic")),
+        (
+            FaultPoint::Wait,
+            Fault::Panic,
+            |e| matches!(e, Error::DeviceLost { reason, .. } if reason == "planted panic"),
+        ),
         (FaultPoint::Readback, Fault::Lost, |e| matches!(e, Error::DeviceLost { .. })),
     ];
     for (point, fault, expected) in cases {
@@ -156,7 +160,8 @@ fn a_panic_in_work_or_a_destroyed_device_is_a_loss() {
 #[test]
 fn a_rejected_call_is_an_error_and_harms_nothing() {
     let Some(gpu) = shared() else { return };
-    let too_large = gpu.call(|owner| owner.create_buffer("huge", u64::MAX / 8, wgpu::BufferUsages::STORAGE).map(|_| ()));
+    let too_large =
+        gpu.call(|owner| owner.create_buffer("huge", u64::MAX / 8, wgpu::BufferUsages::STORAGE).map(|_| ()));
     let error = pollster::block_on(too_large).expect_err("over the limit");
     assert!(matches!(&error, Error::Gpu { doing, .. } if doing == "creating huge"), "{error}");
     // Outside any scope it is found afterwards.
@@ -229,7 +234,8 @@ fn kept_objects_live_as_long_as_their_handle() {
         Ok(object.iter().sum::<i32>())
     });
     assert_eq!(pollster::block_on(sum).expect("sum"), 10);
-    let counted = || pollster::block_on(gpu.call(|owner| Ok(owner.objects.values().filter(|o| o.is::<Vec<i32>>()).count())));
+    let counted =
+        || pollster::block_on(gpu.call(|owner| Ok(owner.objects.values().filter(|o| o.is::<Vec<i32>>()).count())));
     assert_eq!(counted().expect("count"), 1);
     drop(kept);
     assert_eq!(counted().expect("count"), 0);

@@ -85,7 +85,10 @@ impl Weights {
     }
 
     fn stored(&self, layout: &Layout) -> Result<&Stored> {
-        self.stored.get(layout).map(Rc::as_ref).ok_or_else(|| Error::internal(format!("weight {layout:?} was not uploaded")))
+        self.stored
+            .get(layout)
+            .map(Rc::as_ref)
+            .ok_or_else(|| Error::internal(format!("weight {layout:?} was not uploaded")))
     }
 
     /// A weight that may lie in several windows.
@@ -134,7 +137,9 @@ fn identity(plan: &Plan, layout: &Layout) -> Result<Identity> {
         Layout::Table(id) => Layout::Table(number(id)),
         Layout::Plain(id) => Layout::Plain(number(id)),
         Layout::Recurrent(ids) => Layout::Recurrent(ids.iter().map(number).collect()),
-        Layout::RecurrentBias(ids) => Layout::RecurrentBias(ids.iter().map(|id| id.as_ref().map(&mut number)).collect()),
+        Layout::RecurrentBias(ids) => {
+            Layout::RecurrentBias(ids.iter().map(|id| id.as_ref().map(&mut number)).collect())
+        }
     };
     Ok((layout, precision, of.into_iter().map(|weight| Arc::as_ptr(&weight.tensor)).collect()))
 }

@@ -46,6 +46,7 @@ pub(crate) fn encode(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{

@@ -89,6 +89,11 @@ pub(crate) struct Linear<'a> {
     pub(crate) output_start: usize,
 }
 
+/// The kernel for a product of `rows` rows.
+pub(crate) fn kernel_for(rows: usize) -> &'static Kernel {
+    if rows <= FEW_ROWS { &LINEAR_FEW_ROWS } else { &LINEAR }
+}
+
 /// Records a product, cut by rows where it would exceed the budget of a submission.
 pub(crate) fn encode(recorder: &mut Recorder<'_>, linear: &Linear<'_>) -> Result<()> {
     let Rows { count, slice_len, .. } = linear.rows;
@@ -107,8 +112,8 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, linear: &Linear<'_>) -> Result
 }
 
 fn encode_part(recorder: &mut Recorder<'_>, linear: &Linear<'_>, rows: Rows, start: usize) -> Result<()> {
-    let few = rows.count <= FEW_ROWS;
-    let (kernel, tile) = if few { (&LINEAR_FEW_ROWS, FEW_TILE) } else { (&LINEAR, TILE) };
+    let kernel = kernel_for(rows.count);
+    let tile = if *kernel == LINEAR { TILE } else { FEW_TILE };
     let key = PipelineKey::new(kernel).precision(linear.weight.precision);
     let key = with_activation(key, ACTIVATION, linear.activation)?;
     for window in &linear.weight.windows {
@@ -135,6 +140,7 @@ fn encode_part(recorder: &mut Recorder<'_>, linear: &Linear<'_>, rows: Rows, sta
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::{

@@ -132,6 +132,7 @@ pub(crate) fn encode_batch_norm(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::gpu::testing::{Random, assert_close, gpu};

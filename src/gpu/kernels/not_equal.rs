@@ -36,6 +36,7 @@ pub(crate) fn encode(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::gpu::testing::gpu;

@@ -399,4 +399,5 @@ impl Tile<'_, '_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

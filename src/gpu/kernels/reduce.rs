@@ -50,6 +50,7 @@ pub(crate) fn encode(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::gpu::testing::{Random, assert_close, gpu};
