@@ -4,6 +4,8 @@ pub mod cell;
 pub mod cpu;
 pub mod dim;
 pub mod error;
+#[cfg(feature = "keras")]
+pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod model;

@@ -172,6 +172,7 @@ impl Lowering<'_> {
             inputs,
             states,
             shapes: &node.output_shapes,
+            unmasked: node.unmasked,
         };
         let outputs = self.layer(&call, &layer.kind)?;
         for (output, lowered) in outputs.into_iter().enumerate() {
@@ -294,6 +295,8 @@ struct Call<'a> {
     inputs: Vec<Lowered>,
     states: Vec<Lowered>,
     shapes: &'a [Vec<Dim>],
+    /// Whether a recurrent layer takes no notice of its input's mask.
+    unmasked: bool,
 }
 
 impl Call<'_> {
