@@ -172,7 +172,6 @@ impl Lowering<'_> {
             inputs,
             states,
             shapes: &node.output_shapes,
-            unmasked: node.unmasked,
         };
         let outputs = self.layer(&call, &layer.kind)?;
         for (output, lowered) in outputs.into_iter().enumerate() {
@@ -295,8 +294,6 @@ struct Call<'a> {
     inputs: Vec<Lowered>,
     states: Vec<Lowered>,
     shapes: &'a [Vec<Dim>],
-    /// Whether a recurrent layer takes no notice of its input's mask.
-    unmasked: bool,
 }
 
 impl Call<'_> {

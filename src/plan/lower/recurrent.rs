@@ -120,9 +120,6 @@ impl Lowering<'_> {
         if r.dead == DeadTimesteps::Zero && !r.return_sequences {
             call.refuse_ragged("zero_output_for_mask makes the last output zero")?;
         }
-        if call.unmasked {
-            return Ok(input.ragged);
-        }
         Ok(self.effective_mask(&call.name, input))
     }
 
