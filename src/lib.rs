@@ -1,6 +1,7 @@
 //! wgpu-rnn
 pub mod activation;
 pub mod cell;
+pub mod compare;
 pub mod cpu;
 pub mod dim;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod plan;
 pub mod reference;
 pub mod sequences;
 pub mod session;
+mod simd;
 pub mod tensor;
 
 pub use activation::Activation;

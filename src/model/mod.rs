@@ -6,11 +6,11 @@ mod infer;
 mod layer;
 pub(crate) mod summary;
 
-pub use builder::{Builder, Call};
+pub use builder::{Builder, Call, CallMask};
 pub(crate) use infer::{expanded, layer_norm_axes, resolve_axis};
 pub use layer::{
     BatchNormalization, Bidirectional, Dense, Embedding, HeadActivation, Layer, LayerKind,
-    LayerNormalization, MergeMode, MergeOp, Recurrent,
+    LayerNormalization, MaskOp, MergeMode, MergeOp, Recurrent,
 };
 
 use crate::{
@@ -58,6 +58,7 @@ pub(crate) struct Node {
     pub(crate) inputs: Vec<Value>,
     /// States that a recurrent layer starts from, in the layer's order; empty: zeros.
     pub(crate) initial_state: Vec<Value>,
+    pub(crate) mask: CallMask,
     pub(crate) output_shapes: Vec<Vec<Dim>>,
     /// Whether a recurrent layer takes no notice of its input's mask, though it hands it on: Keras,
     /// where a call is given an initial state and no mask.

@@ -143,11 +143,14 @@ impl Session {
     /// As [`new`](Self::new).
     pub fn rebuilt(&self) -> Result<Self> {
         pollster::block_on(async {
-            let mut options = self.options.clone();
             #[cfg(feature = "gpu")]
-            if let Opened::Gpu(gpu) = &self.opened {
-                options.device = Device::Opened(gpu.reopen().await?);
-            }
+            let device = match &self.opened {
+                Opened::Gpu(gpu) => Device::Opened(gpu.reopen().await?),
+                Opened::Cpu | Opened::Reference => self.options.device.clone(),
+            };
+            #[cfg(not(feature = "gpu"))]
+            let device = self.options.device.clone();
+            let options = SessionOptions { device, ..self.options.clone() };
             let rebuilt = Self::new_async(&self.model, options).await?;
             *rebuilt.state.lock().await = self.state.lock().await.clone();
             Ok(rebuilt)
@@ -279,7 +282,7 @@ impl Program {
                 let options = ProgramOptions { strategy: options.strategy, ..ProgramOptions::default() };
                 Engine::Gpu(GpuProgram::new(gpu, Arc::clone(&plan), options).await?)
             }
-            Opened::Cpu => Engine::Cpu(CpuProgram::new(Arc::clone(&plan), options.threads)?),
+            Opened::Cpu => Engine::Cpu(CpuProgram::new(Arc::clone(&plan))?),
             Opened::Reference => Engine::Reference,
         };
         let fingerprint = if plan.states.is_empty() { 0 } else { state::fingerprint(&plan) };
@@ -313,7 +316,7 @@ impl Program {
         sources.extend(plan.states.iter().map(|port| port.initial).zip(carried));
         let mut wanted: Vec<BufferId> = plan.outputs.iter().map(|port| port.buffer).collect();
         wanted.extend(plan.states.iter().map(|port| port.last));
-        let mut results = self.execute(&bound, &sources, &wanted).await?;
+        let mut results = self.execute(options, &bound, &sources, &wanted).await?;
         let finals = results.split_off(plan.outputs.len().min(results.len()));
         let names = plan.outputs.iter().map(|port| port.name.clone());
         let state_names = plan.states.iter().map(|port| port.name.clone());
@@ -322,7 +325,13 @@ impl Program {
         Ok((Outputs::new(names.zip(results).collect()), State::new(self.fingerprint, state_names.zip(finals).collect())))
     }
 
-    async fn execute(&self, bound: &Bound, sources: &[(BufferId, &Tensor)], wanted: &[BufferId]) -> Result<Vec<Tensor>> {
+    async fn execute(
+        &self,
+        options: &SessionOptions,
+        bound: &Bound,
+        sources: &[(BufferId, &Tensor)],
+        wanted: &[BufferId],
+    ) -> Result<Vec<Tensor>> {
         let shape = |id: &BufferId| bound.shape(*id).to_vec();
         let singles = || sources.iter().map(|(id, tensor)| (*id, tensor.to_f32().into_owned())).collect::<Vec<_>>();
         match &self.engine {
@@ -332,7 +341,7 @@ impl Program {
                 wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
             }
             Engine::Cpu(program) => {
-                let values = program.run(bound, &singles(), wanted)?;
+                let values = program.run(bound, &singles(), wanted, options.threads)?;
                 wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
             }
             #[cfg(feature = "gpu")]
