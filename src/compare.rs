@@ -120,7 +120,7 @@ pub fn compare(reference: &[f64], actual: &[f32], shape: &[usize], tolerance: To
             *over_time = over_time.max(error);
         }
         let pattern_fails = error == f64::INFINITY;
-        // Not `error > allowed`, which a NaN would pass.
+        #[allow(clippy::neg_cmp_op_on_partial_ord)] // `error > allowed` would let a NaN pass
         let fails = pattern_fails || !(error <= allowed);
         let ratio = ratio(error, allowed);
         let earlier = fails && timestep.unwrap_or(0) < first_timestep;
