@@ -45,18 +45,36 @@ fn golden_files_compute_what_keras_computed() {
         if REFUSED.iter().any(|(refused, _)| *refused == name) {
             continue;
         }
-        let model = match Model::load_with(path(name), &options(&case)) { Ok(m) => m, Err(e) => { println!("{name}: {e}"); continue } };
+        let model = match Model::load_with(path(name), &options(&case)) {
+            Ok(m) => m,
+            Err(e) => {
+                println!("{name}: {e}");
+                continue;
+            }
+        };
         let names: Vec<String> = model.inputs().into_iter().map(|input| input.name).collect();
         assert_eq!(names, texts(&case["inputs"]), "{name}");
         let names: Vec<String> = model.outputs().into_iter().map(|output| output.name).collect();
         assert_eq!(names, texts(&case["outputs"]), "{name}");
-        let session = match Session::new(&model, SessionOptions::on(Device::Reference)) { Ok(m) => m, Err(e) => { println!("{name}: {e}"); continue } };
+        let session = match Session::new(&model, SessionOptions::on(Device::Reference)) {
+            Ok(m) => m,
+            Err(e) => {
+                println!("{name}: {e}");
+                continue;
+            }
+        };
         for call in 0..case["calls"].as_u64().unwrap() {
             let mut inputs = Inputs::new();
             for input in model.inputs() {
                 inputs = inputs.with(input.name.clone(), tensor(name, &format!("call{call}.in.{}", input.name)));
             }
-            let outputs = match session.run(inputs) { Ok(m) => m, Err(e) => { println!("{name}: {e}"); continue } };
+            let outputs = match session.run(inputs) {
+                Ok(m) => m,
+                Err(e) => {
+                    println!("{name}: {e}");
+                    continue;
+                }
+            };
             for (index, ((output, actual), signature)) in outputs.iter().zip(model.outputs()).enumerate() {
                 let expected = tensor(name, &format!("call{call}.out.{index}"));
                 assert_eq!(actual.shape(), expected.shape(), "{name}: {output}");
@@ -65,11 +83,21 @@ fn golden_files_compute_what_keras_computed() {
                 let mut bad = 0f64;
                 for (&actual, &expected) in actual.to_f64().iter().zip(expected.to_f64().iter()) {
                     let error = (actual - expected).abs() / expected.abs().max(1.0);
-                    if nan && actual.is_nan() && expected.is_nan() { continue; }
-                    if !(error <= 2e-6) { bad = bad.max(error); if error.is_nan() { bad = f64::NAN } }
-                    else { worst = worst.max(error); }
+                    if nan && actual.is_nan() && expected.is_nan() {
+                        continue;
+                    }
+                    if !(error <= 2e-6) {
+                        bad = bad.max(error);
+                        if error.is_nan() {
+                            bad = f64::NAN
+                        }
+                    } else {
+                        worst = worst.max(error);
+                    }
                 }
-                if bad != 0.0 { println!("BAD {name} {output} {bad}"); }
+                if bad != 0.0 {
+                    println!("BAD {name} {output} {bad}");
+                }
             }
         }
     }

@@ -175,13 +175,13 @@ fn reverse_is_reversed_input_and_two_directions_are_two_passes() {
             let backward = Layer { directions: vec![(true, false)], ..base.clone() };
             assert_same_bits(&expected, &backward.case().cpu(1), &backward);
             let backward = Layer { directions: vec![(true, true)], ..base.clone() };
-            let mut in_time_order = backward.case().cpu(1);
+            let mut flipped = backward.case().cpu(1);
             let hidden = base.hidden_size;
-            in_time_order[0] = flip(&in_time_order[0], hidden, (base.seq_len * hidden).max(1));
-            assert_same_bits(&expected, &in_time_order, &backward);
+            flipped[0] = flip(&flipped[0], hidden, (base.seq_len * hidden).max(1));
+            assert_same_bits(&expected, &flipped, &backward);
 
             // The first of two directions has the weights of the one alone.
-            let both = Layer { directions: vec![(false, true), (true, true)], ..base.clone() };
+            let both = Layer { directions: vec![(false, false), (true, true)], ..base.clone() };
             let first_half = |values: &[f32]| -> Vec<f32> {
                 values.chunks(2 * hidden).flat_map(|both| &both[..hidden]).copied().collect()
             };
