@@ -4,28 +4,18 @@
 mod common;
 
 use common::{
-    keras_files::{cases, folder, path, texts},
+    keras_files::{cases, path, tensor, texts},
     nets::devices,
 };
 use serde_json::Value;
 use wgpu_rnn::{
-    Device, Error, Inputs, Model, Outputs, Session, SessionOptions, Tensor,
+    Device, Error, Inputs, Model, Outputs, Session, SessionOptions,
     compare::{Tolerance, compare},
     formats::{KerasBackend, LoadOptions},
 };
 
 /// Keras computes in f32: its own error is the difference to the reference. Measured: 9.7e-7.
 const REFERENCE: Tolerance = Tolerance { absolute: 2e-6, relative: 2e-6 };
-
-fn tensor(case: &str, member: &str) -> Tensor {
-    let mut archive = npyz::npz::NpzArchive::open(folder().join(format!("{case}.npz"))).unwrap();
-    let array = archive.by_name(member).unwrap().unwrap_or_else(|| panic!("{case}: no {member}"));
-    let shape: Vec<usize> = array.shape().iter().map(|&dim| dim as usize).collect();
-    match array.dtype().descr().trim_matches('\'') {
-        "<i4" => Tensor::new(shape, array.into_vec::<i32>().unwrap()).unwrap(),
-        _ => Tensor::new(shape, array.into_vec::<f32>().unwrap()).unwrap(),
-    }
-}
 
 fn load(case: &Value) -> (String, Result<Model, Error>) {
     let name = case["name"].as_str().unwrap().to_owned();

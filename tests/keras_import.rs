@@ -7,10 +7,10 @@ mod keras_files;
 
 use std::fs;
 
-use keras_files::{File, archive, cases, folder, path, refusal, texts};
+use keras_files::{File, archive, cases, folder, path, refusal, tensor, texts};
 use serde_json::{Value, json};
 use wgpu_rnn::{
-    Data, Device, ErrorKind, Inputs, Model, Session, SessionOptions, Tensor,
+    Data, ErrorKind, Model,
     formats::{KerasBackend, Limits, LoadOptions},
     model::LayerKind,
 };
