@@ -1,6 +1,7 @@
 //! wgpu-rnn
 pub mod activation;
 pub mod cell;
+pub mod compare;
 pub mod cpu;
 pub mod dim;
 pub mod error;
@@ -11,7 +12,9 @@ pub mod plan;
 pub mod reference;
 pub mod sequences;
 pub mod session;
+mod simd;
 pub mod tensor;
+pub mod verify;
 
 pub use activation::Activation;
 pub use error::{Error, ErrorKind, Result};

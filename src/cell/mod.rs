@@ -90,11 +90,7 @@ impl CellParams {
     /// Keras' `activation` and `recurrent_activation`.
     #[must_use]
     pub fn new(activation: Activation, recurrent_activation: Activation) -> Self {
-        Self {
-            gate: recurrent_activation,
-            candidate: activation,
-            output: activation,
-        }
+        Self { gate: recurrent_activation, candidate: activation, output: activation }
     }
 }
 

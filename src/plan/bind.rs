@@ -44,10 +44,7 @@ impl Bound {
         if let Some(first) = symbols.first_mut() {
             *first = batch;
         }
-        Ok(Self {
-            shapes: plan.shapes(&symbols)?,
-            symbols,
-        })
+        Ok(Self { shapes: plan.shapes(&symbols)?, symbols })
     }
 
     /// The value of `dim` in this run.
@@ -111,26 +108,17 @@ impl Plan {
                 ));
             }
         }
-        Ok(Bound {
-            shapes: self.shapes(&symbols)?,
-            symbols,
-        })
+        Ok(Bound { shapes: self.shapes(&symbols)?, symbols })
     }
 
     /// The shape of each buffer under `symbols`.
     fn shapes(&self, symbols: &[usize]) -> Result<Vec<Vec<usize>>> {
         let mut shapes = Vec::with_capacity(self.buffers.len());
         for buffer in &self.buffers {
-            let shape = buffer
-                .shape
-                .iter()
-                .map(|dim| evaluate(dim, symbols, &buffer.name))
-                .collect::<Result<Vec<_>>>()?;
+            let shape =
+                buffer.shape.iter().map(|dim| evaluate(dim, symbols, &buffer.name)).collect::<Result<Vec<_>>>()?;
             // Headroom for bytes and for index arithmetic.
-            if element_count(&shape)
-                .and_then(|n| n.checked_mul(16))
-                .is_none()
-            {
+            if element_count(&shape).and_then(|n| n.checked_mul(16)).is_none() {
                 return Err(Error::Limit {
                     what: buffer.name.clone(),
                     need: format!("{shape:?} values"),
@@ -151,17 +139,12 @@ impl Plan {
         let mut id = buffer;
         for _ in 0..=self.buffers.len() {
             match self.buffers.get(id.0) {
-                Some(Buffer {
-                    view_of: Some(of), ..
-                }) => id = *of,
+                Some(Buffer { view_of: Some(of), .. }) => id = *of,
                 Some(_) => return Ok(id),
                 None => break,
             }
         }
-        Err(Error::internal(format!(
-            "buffer {} has no storage",
-            buffer.0
-        )))
+        Err(Error::internal(format!("buffer {} has no storage", buffer.0)))
     }
 }
 

@@ -26,52 +26,13 @@ pub fn take<'a, T>(
     rows: Range<usize>,
 ) -> Result<&'a [T]> {
     let broken = || Error::internal(format!("buffer {} cannot be split by rows", buffer.0));
-    let row = whole
-        .len(buffer)
-        .checked_div(whole.batch())
-        .ok_or_else(broken)?;
+    let row = whole.len(buffer).checked_div(whole.batch()).ok_or_else(broken)?;
     let fits = values.len() == whole.len(buffer)
         && row * whole.batch() == values.len()
         && row * rows.len() == part.len(buffer)
         && rows.len() == part.batch();
     let range = row.saturating_mul(rows.start)..row.saturating_mul(rows.end);
     values.get(range).filter(|_| fits).ok_or_else(broken)
-}
-
-/// Runs `whole` in parts of rows and joins the outputs: `each` is given the sizes of every part and
-/// its inputs, and returns the outputs of all parts, in order.
-///
-/// # Errors
-/// Those of `each`; [`Error::Internal`] if an input cannot be split.
-pub fn split_run<T: Clone>(
-    plan: &Plan,
-    whole: &Bound,
-    ranges: impl Iterator<Item = Range<usize>>,
-    inputs: &[(BufferId, Vec<T>)],
-    each: impl FnOnce(Vec<Part<T>>) -> Result<Vec<Vec<Vec<T>>>>,
-) -> Result<Vec<Vec<T>>> {
-    let mut parts = Vec::new();
-    for rows in ranges {
-        let bound = whole.with_batch(plan, rows.len())?;
-        let inputs = inputs
-            .iter()
-            .map(|(id, values)| {
-                Ok((
-                    *id,
-                    take(values, *id, whole, &bound, rows.clone())?.to_vec(),
-                ))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        parts.push(Part { bound, inputs });
-    }
-    let mut joined: Vec<Vec<T>> = Vec::new();
-    for outputs in each(parts)? {
-        joined.resize_with(outputs.len().max(joined.len()), Vec::new);
-        for (whole, part) in joined.iter_mut().zip(outputs) {
-            whole.extend(part);
-        }
-    }
-    Ok(joined)
 }
 
 /// Some of the rows of a run.
@@ -81,4 +42,41 @@ pub struct Part<T> {
     pub bound: Bound,
     /// The inputs of these rows.
     pub inputs: Vec<(BufferId, Vec<T>)>,
+}
+
+/// `whole` as one run for each of `ranges`.
+///
+/// # Errors
+/// [`Error::Internal`] if an input cannot be split.
+pub fn split<T: Clone>(
+    plan: &Plan,
+    whole: &Bound,
+    ranges: impl Iterator<Item = Range<usize>>,
+    inputs: &[(BufferId, Vec<T>)],
+) -> Result<Vec<Part<T>>> {
+    let mut parts = Vec::new();
+    for rows in ranges {
+        let bound = whole.with_batch(plan, rows.len())?;
+        let inputs = inputs
+            .iter()
+            .map(|(id, values)| Ok((*id, take(values, *id, whole, &bound, rows.clone())?.to_vec())))
+            .collect::<Result<Vec<_>>>()?;
+        parts.push(Part { bound, inputs });
+    }
+    Ok(parts)
+}
+
+/// The values of `outputs` in `whole` from those in its parts, which are in the order of their rows.
+///
+/// # Errors
+/// [`Error::Internal`] if the parts do not add up to `whole`.
+pub fn join<T>(whole: &Bound, outputs: &[BufferId], parts: Vec<Vec<Vec<T>>>) -> Result<Vec<Vec<T>>> {
+    let mut joined: Vec<Vec<T>> = outputs.iter().map(|_| Vec::new()).collect();
+    for part in parts {
+        for (values, part) in joined.iter_mut().zip(part) {
+            values.extend(part);
+        }
+    }
+    let complete = joined.iter().zip(outputs).all(|(values, &id)| values.len() == whole.len(id));
+    if complete { Ok(joined) } else { Err(Error::internal("outputs cannot be joined by rows")) }
 }

@@ -39,11 +39,7 @@ impl Run<'_> {
         ids: BufferId,   // [..]
         table: WeightId, // [vocabulary, embedding]
     ) -> Result<Vec<f64>> {
-        let width = self
-            .plan
-            .weights
-            .get(table.index())
-            .and_then(|w| w.tensor.shape().last());
+        let width = self.plan.weights.get(table.index()).and_then(|w| w.tensor.shape().last());
         let width = width.copied().unwrap_or(0);
         let table = self.weight(table)?;
         let mut y = Vec::new();
@@ -113,9 +109,7 @@ impl Run<'_> {
     ) -> Result<Vec<f64>> {
         let differs = |x: &f64| *x != f64::from(value);
         let groups = self.read(input)?.chunks(width.max(1));
-        Ok(groups
-            .map(|group| if group.iter().any(differs) { 1.0 } else { 0.0 })
-            .collect())
+        Ok(groups.map(|group| if group.iter().any(differs) { 1.0 } else { 0.0 }).collect())
     }
 }
 

@@ -41,11 +41,7 @@ impl Run<'_> {
                     DeadTimesteps::RepeatOutput | DeadTimesteps::Zero => vec![0.0; hidden_size],
                 };
                 for s in 0..seq_len {
-                    let t = if direction.reverse {
-                        seq_len - 1 - s
-                    } else {
-                        s
-                    };
+                    let t = if direction.reverse { seq_len - 1 - s } else { s };
                     if mask.is_none_or(|mask| mask[b * seq_len + t] != 0.0) {
                         let x_t = &x[(b * seq_len + t) * r.input_size..][..r.input_size];
                         timestep(r, &weights, x_t, &mut states, b);
@@ -82,9 +78,7 @@ impl Run<'_> {
     }
 
     fn initial_states(&self, direction: &Direction, len: usize) -> Result<Vec<Vec<f64>>> {
-        let initial = |id: &Option<BufferId>| {
-            id.map_or_else(|| Ok(vec![0.0; len]), |id| Ok(self.read(id)?.to_vec()))
-        };
+        let initial = |id: &Option<BufferId>| id.map_or_else(|| Ok(vec![0.0; len]), |id| Ok(self.read(id)?.to_vec()));
         direction.initial.iter().map(initial).collect()
     }
 }

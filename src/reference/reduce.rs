@@ -57,11 +57,7 @@ impl Run<'_> {
                 for position in 0..along.extent {
                     let at = along.at(outer, position, inner);
                     let moved = x[at] - max;
-                    y[at] = if log {
-                        moved - sum.ln()
-                    } else {
-                        moved.exp() / sum
-                    };
+                    y[at] = if log { moved - sum.ln() } else { moved.exp() / sum };
                 }
             }
         }

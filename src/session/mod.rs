@@ -160,6 +160,12 @@ impl Session {
         &self.model
     }
 
+    /// How it runs.
+    #[must_use]
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
+    }
+
     /// The device that was taken, and why.
     #[must_use]
     pub fn device(&self) -> &DeviceReport {
@@ -279,10 +285,10 @@ impl Program {
                 let options = ProgramOptions { strategy: options.strategy, ..ProgramOptions::default() };
                 Engine::Gpu(GpuProgram::new(gpu, Arc::clone(&plan), options).await?)
             }
-            Opened::Cpu => Engine::Cpu(CpuProgram::new(Arc::clone(&plan), options.threads)?),
+            Opened::Cpu => Engine::Cpu(CpuProgram::new(Arc::clone(&plan))?),
             Opened::Reference => Engine::Reference,
         };
-        let fingerprint = if plan.states.is_empty() { 0 } else { state::fingerprint(&plan) };
+        let fingerprint = if plan.states.is_empty() { 0 } else { state::fingerprint(model) };
         Ok(Self { plan, engine, fingerprint })
     }
 
@@ -313,7 +319,7 @@ impl Program {
         sources.extend(plan.states.iter().map(|port| port.initial).zip(carried));
         let mut wanted: Vec<BufferId> = plan.outputs.iter().map(|port| port.buffer).collect();
         wanted.extend(plan.states.iter().map(|port| port.last));
-        let mut results = self.execute(&bound, &sources, &wanted).await?;
+        let mut results = self.execute(&bound, &sources, &wanted, options.threads).await?;
         let finals = results.split_off(plan.outputs.len().min(results.len()));
         let names = plan.outputs.iter().map(|port| port.name.clone());
         let state_names = plan.states.iter().map(|port| port.name.clone());
@@ -322,7 +328,7 @@ impl Program {
         Ok((Outputs::new(names.zip(results).collect()), State::new(self.fingerprint, state_names.zip(finals).collect())))
     }
 
-    async fn execute(&self, bound: &Bound, sources: &[(BufferId, &Tensor)], wanted: &[BufferId]) -> Result<Vec<Tensor>> {
+    async fn execute(&self, bound: &Bound, sources: &[(BufferId, &Tensor)], wanted: &[BufferId], threads: usize) -> Result<Vec<Tensor>> {
         let shape = |id: &BufferId| bound.shape(*id).to_vec();
         let singles = || sources.iter().map(|(id, tensor)| (*id, tensor.to_f32().into_owned())).collect::<Vec<_>>();
         match &self.engine {
@@ -332,7 +338,7 @@ impl Program {
                 wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
             }
             Engine::Cpu(program) => {
-                let values = program.run(bound, &singles(), wanted)?;
+                let values = program.run(bound, &singles(), wanted, threads)?;
                 wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
             }
             #[cfg(feature = "gpu")]
