@@ -101,7 +101,11 @@ fn any_cut_of_the_sequence() {
                 let piece = session.run(vec![part(&x, 1, start..end)]).unwrap();
                 let (_, sequence) = piece.iter().next().unwrap();
                 let (_, expected) = whole.iter().next().unwrap();
-                assert_eq!(tensor_bits(sequence), tensor_bits(&part(expected, 1, start..end)), "{way}: {net:?}, {start}..{end}");
+                assert_eq!(
+                    tensor_bits(sequence),
+                    tensor_bits(&part(expected, 1, start..end)),
+                    "{way}: {net:?}, {start}..{end}"
+                );
                 start = end;
             }
             assert_eq!(session.state().unwrap(), whole_state, "{way}: {net:?}");
@@ -121,7 +125,8 @@ fn any_companions() {
                 let start = rng.below(net.batch);
                 let range = start..start + 1 + rng.below(net.batch - start);
                 let some = inputs.iter().map(|tensor| part(tensor, 0, range.clone())).collect();
-                let expected: Vec<_> = all.iter().map(|(_, tensor)| tensor_bits(&part(tensor, 0, range.clone()))).collect();
+                let expected: Vec<_> =
+                    all.iter().map(|(_, tensor)| tensor_bits(&part(tensor, 0, range.clone()))).collect();
                 assert_eq!(bits(&session, some), expected, "{way}: rows {range:?} of {net:?}");
             }
         }

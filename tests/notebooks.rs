@@ -112,9 +112,7 @@ fn bidirectional(return_sequences: bool) -> Model {
 
 #[test]
 fn bidirectional_lstm() {
-    let x = vec![
-        0.1, 4.2, 1.5, 1.1, 2.8, 1.0, 3.1, 2.5, 0.7, 1.1, 0.3, 2.1, 1.5, 2.1, 0.1, 2.2, 1.4, 0.5, 0.9, 1.1f32,
-    ];
+    let x = vec![0.1, 4.2, 1.5, 1.1, 2.8, 1.0, 3.1, 2.5, 0.7, 1.1, 0.3, 2.1, 1.5, 2.1, 0.1, 2.2, 1.4, 0.5, 0.9, 1.1f32];
     let x = Tensor::new([1, 4, 5], x).unwrap();
     let mut devices = devices();
     devices.push(("reference", Device::Reference));

@@ -8,7 +8,7 @@ use common::Rng;
 use wgpu_rnn::{
     Activation, Device, Model, Session, SessionOptions, Tensor,
     cell::{Cell, CellParams},
-    compare::{FREE_RUNNING, compare},
+    compare::{Tolerance, compare},
     model::{BatchNormalization, Bidirectional, Dense, HeadActivation, LayerKind, MergeMode, Recurrent},
     plan::{DeadTimesteps, Op, Plan, PlanOptions, Precision, Rewrites},
 };
@@ -105,7 +105,8 @@ fn rewrites_do_not_change_results() {
         };
         let (reference, actual) = (run(Device::Reference), run(Device::Cpu));
         let (reference, actual) = (reference.single().unwrap(), actual.single().unwrap());
-        let report = compare(&reference.to_f64(), &actual.to_f32(), reference.shape(), FREE_RUNNING);
+        let report =
+            compare(&reference.to_f64(), &actual.to_f32(), reference.shape(), Tolerance::FREE_RUNNING).unwrap();
         assert!(report.passed(), "{precision:?}: {report}");
     }
 }
@@ -128,5 +129,5 @@ fn a_wrong_fold_shows_as_a_difference() {
     let (expected, shape) = run(&plan(Rewrites::NONE));
     let (actual, _) = run(&wrong);
     let actual: Vec<f32> = actual.into_iter().map(|value| value as f32).collect();
-    assert!(!compare(&expected, &actual, &shape, FREE_RUNNING).passed());
+    assert!(!compare(&expected, &actual, &shape, Tolerance::FREE_RUNNING).unwrap().passed());
 }

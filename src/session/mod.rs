@@ -143,11 +143,14 @@ impl Session {
     /// As [`new`](Self::new).
     pub fn rebuilt(&self) -> Result<Self> {
         pollster::block_on(async {
-            let mut options = self.options.clone();
             #[cfg(feature = "gpu")]
-            if let Opened::Gpu(gpu) = &self.opened {
-                options.device = Device::Opened(gpu.reopen().await?);
-            }
+            let device = match &self.opened {
+                Opened::Gpu(gpu) => Device::Opened(gpu.reopen().await?),
+                Opened::Cpu | Opened::Reference => self.options.device.clone(),
+            };
+            #[cfg(not(feature = "gpu"))]
+            let device = self.options.device.clone();
+            let options = SessionOptions { device, ..self.options.clone() };
             let rebuilt = Self::new_async(&self.model, options).await?;
             *rebuilt.state.lock().await = self.state.lock().await.clone();
             Ok(rebuilt)
@@ -319,7 +322,11 @@ impl Program {
         sources.extend(plan.states.iter().map(|port| port.initial).zip(carried));
         let mut wanted: Vec<BufferId> = plan.outputs.iter().map(|port| port.buffer).collect();
         wanted.extend(plan.states.iter().map(|port| port.last));
+<<<<<<< HEAD
         let mut results = self.execute(&bound, &sources, &wanted, options.threads).await?;
+=======
+        let mut results = self.execute(options, &bound, &sources, &wanted).await?;
+>>>>>>> main
         let finals = results.split_off(plan.outputs.len().min(results.len()));
         let names = plan.outputs.iter().map(|port| port.name.clone());
         let state_names = plan.states.iter().map(|port| port.name.clone());
@@ -328,7 +335,17 @@ impl Program {
         Ok((Outputs::new(names.zip(results).collect()), State::new(self.fingerprint, state_names.zip(finals).collect())))
     }
 
+<<<<<<< HEAD
     async fn execute(&self, bound: &Bound, sources: &[(BufferId, &Tensor)], wanted: &[BufferId], threads: usize) -> Result<Vec<Tensor>> {
+=======
+    async fn execute(
+        &self,
+        options: &SessionOptions,
+        bound: &Bound,
+        sources: &[(BufferId, &Tensor)],
+        wanted: &[BufferId],
+    ) -> Result<Vec<Tensor>> {
+>>>>>>> main
         let shape = |id: &BufferId| bound.shape(*id).to_vec();
         let singles = || sources.iter().map(|(id, tensor)| (*id, tensor.to_f32().into_owned())).collect::<Vec<_>>();
         match &self.engine {
@@ -338,7 +355,11 @@ impl Program {
                 wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
             }
             Engine::Cpu(program) => {
+<<<<<<< HEAD
                 let values = program.run(bound, &singles(), wanted, threads)?;
+=======
+                let values = program.run(bound, &singles(), wanted, options.threads)?;
+>>>>>>> main
                 wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
             }
             #[cfg(feature = "gpu")]

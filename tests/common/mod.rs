@@ -1,8 +1,7 @@
 //! What several test binaries share.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)] // each binary uses a part of it
 
-pub mod layers;
-pub mod plans;
+pub mod nets;
 
 /// SplitMix64: a small generator whose numbers depend on the seed alone.
 #[derive(Clone, Debug)]
