@@ -322,11 +322,7 @@ impl Program {
         sources.extend(plan.states.iter().map(|port| port.initial).zip(carried));
         let mut wanted: Vec<BufferId> = plan.outputs.iter().map(|port| port.buffer).collect();
         wanted.extend(plan.states.iter().map(|port| port.last));
-<<<<<<< HEAD
-        let mut results = self.execute(&bound, &sources, &wanted, options.threads).await?;
-=======
         let mut results = self.execute(options, &bound, &sources, &wanted).await?;
->>>>>>> main
         let finals = results.split_off(plan.outputs.len().min(results.len()));
         let names = plan.outputs.iter().map(|port| port.name.clone());
         let state_names = plan.states.iter().map(|port| port.name.clone());
@@ -335,9 +331,6 @@ impl Program {
         Ok((Outputs::new(names.zip(results).collect()), State::new(self.fingerprint, state_names.zip(finals).collect())))
     }
 
-<<<<<<< HEAD
-    async fn execute(&self, bound: &Bound, sources: &[(BufferId, &Tensor)], wanted: &[BufferId], threads: usize) -> Result<Vec<Tensor>> {
-=======
     async fn execute(
         &self,
         options: &SessionOptions,
@@ -345,7 +338,6 @@ impl Program {
         sources: &[(BufferId, &Tensor)],
         wanted: &[BufferId],
     ) -> Result<Vec<Tensor>> {
->>>>>>> main
         let shape = |id: &BufferId| bound.shape(*id).to_vec();
         let singles = || sources.iter().map(|(id, tensor)| (*id, tensor.to_f32().into_owned())).collect::<Vec<_>>();
         match &self.engine {
@@ -355,11 +347,7 @@ impl Program {
                 wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
             }
             Engine::Cpu(program) => {
-<<<<<<< HEAD
-                let values = program.run(bound, &singles(), wanted, threads)?;
-=======
                 let values = program.run(bound, &singles(), wanted, options.threads)?;
->>>>>>> main
                 wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
             }
             #[cfg(feature = "gpu")]
