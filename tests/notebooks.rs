@@ -95,7 +95,7 @@ fn shapes() {
 /// Kernel and recurrent weights 0.1; bias 0, but 1 for the forget gate, as Keras stores it.
 fn bidirectional(return_sequences: bool) -> Model {
     let mut layer = recurrent(Cell::Lstm, 5, 3, 0.1);
-    let bias = [0., 0., 0., 1., 1., 1., 0., 0., 0., 0., 0., 0.];
+    let bias = [0f32, 0., 0., 1., 1., 1., 0., 0., 0., 0., 0., 0.];
     layer.bias_ih = Some(Arc::new(Tensor::new([12], bias.to_vec()).unwrap()));
     layer.return_sequences = return_sequences;
     let backward = Recurrent { go_backwards: true, ..layer.clone() };
@@ -103,7 +103,7 @@ fn bidirectional(return_sequences: bool) -> Model {
     let mut model = Model::builder("bidirectional");
     let x = model.input("x", &[Some(4), Some(5)]).unwrap();
     let layer = model.layer("both", LayerKind::Bidirectional(layer)).unwrap();
-    let call = wgpu_rnn::model::Call { inputs: &[x], initial_state: &[] };
+    let call = wgpu_rnn::model::Call { inputs: &[x], ..Default::default() };
     for output in model.call(layer, call).unwrap() {
         model.output("both", output).unwrap();
     }
@@ -112,7 +112,8 @@ fn bidirectional(return_sequences: bool) -> Model {
 
 #[test]
 fn bidirectional_lstm() {
-    let x = vec![0.1, 4.2, 1.5, 1.1, 2.8, 1.0, 3.1, 2.5, 0.7, 1.1, 0.3, 2.1, 1.5, 2.1, 0.1, 2.2, 1.4, 0.5, 0.9, 1.1f32];
+    let x: Vec<f32> =
+        vec![0.1, 4.2, 1.5, 1.1, 2.8, 1.0, 3.1, 2.5, 0.7, 1.1, 0.3, 2.1, 1.5, 2.1, 0.1, 2.2, 1.4, 0.5, 0.9, 1.1f32];
     let x = Tensor::new([1, 4, 5], x).unwrap();
     let mut devices = devices();
     devices.push(("reference", Device::Reference));

@@ -37,6 +37,20 @@ pub struct Call<'a> {
     /// The states that a recurrent layer starts from, in the layer's order (bidirectional: forward
     /// first); empty for zeros.
     pub initial_state: &'a [Value],
+    /// Which mask a recurrent or pooling layer sees.
+    pub mask: CallMask,
+}
+
+/// Which mask a call of a recurrent or pooling layer sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CallMask {
+    /// The one that its input carries.
+    #[default]
+    Carried,
+    /// None, whatever its input carries.
+    None,
+    /// This value, `[batch, seq_len]`: 1 at live timesteps, 0 at dead ones.
+    Given(Value),
 }
 
 impl Builder {
@@ -100,7 +114,7 @@ impl Builder {
         self.model.nodes.push(Node {
             layer,
             inputs: Vec::new(),
-            initial_state: Vec::new(),
+            initial_state: Vec::new(), mask: CallMask::Carried,
             output_shapes: vec![dims],
         });
         let value = Value { node, output: 0 };
@@ -116,10 +130,7 @@ impl Builder {
         let layer = self.layer(name, kind)?;
         let outputs = self.call(
             layer,
-            Call {
-                inputs,
-                initial_state: &[],
-            },
+            Call { inputs, ..Call::default() },
         )?;
         match outputs.as_slice() {
             [one] => Ok(*one),
@@ -188,12 +199,13 @@ impl Builder {
                 .map_err(|_| Error::mismatch(&subject, "values of this model", "another value"))
         };
         let (inputs, states) = (shapes(call.inputs)?, shapes(call.initial_state)?);
+        let mask = if let CallMask::Given(mask) = call.mask { shapes(&[mask])?.pop() } else { None };
         let mut unify = infer::Unify {
             layer: which.name.clone(),
             equalities: Vec::new(),
         };
-        let output_shapes =
-            infer::output_shapes(&subject, &which.kind, &inputs, &states, &mut unify)?;
+        infer::check_mask(&subject, inputs.first(), mask.as_deref(), &mut unify)?;
+        let output_shapes = infer::output_shapes(&subject, &which.kind, &inputs, &states, &mut unify)?;
         let Self { model, .. } = self;
         model.equalities.extend::<Vec<Equality>>(unify.equalities);
         let node = model.nodes.len();
@@ -203,7 +215,7 @@ impl Builder {
         model.nodes.push(Node {
             layer,
             inputs: call.inputs.to_vec(),
-            initial_state: call.initial_state.to_vec(),
+            initial_state: call.initial_state.to_vec(), mask: call.mask,
             output_shapes,
         });
         Ok(outputs)

@@ -1,7 +1,7 @@
 //! The checks of a layer: that its weights fit together, and what it makes of the shapes it is given.
 
 use super::layer::{
-    BatchNormalization, Bidirectional, Dense, LayerKind, LayerNormalization, MergeMode, MergeOp,
+    BatchNormalization, Bidirectional, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp,
     Recurrent,
 };
 use crate::{
@@ -42,6 +42,14 @@ pub(super) fn class_name(kind: &LayerKind) -> &'static str {
         LayerKind::GlobalMaxPooling { .. } => "GlobalMaxPooling1D",
         LayerKind::BatchNormalization(_) => "BatchNormalization",
         LayerKind::LayerNormalization(_) => "LayerNormalization",
+        LayerKind::MaskOp(op) => match op {
+            MaskOp::NotEqual { .. } => "NotEqual",
+            MaskOp::Any { .. } => "Any",
+            MaskOp::ExpandDims => "ExpandDims",
+            MaskOp::ZerosLike => "ZerosLike",
+            MaskOp::OnesLike => "OnesLike",
+            MaskOp::LogicalOr => "LogicalOr",
+        },
         LayerKind::Identity => "Identity",
     }
 }
@@ -293,7 +301,10 @@ pub(super) fn output_shapes(
             format!("{} states", states.len()),
         ));
     }
-    let several = matches!(kind, LayerKind::Concatenate { .. } | LayerKind::Merge(_));
+    let several = matches!(
+        kind,
+        LayerKind::Concatenate { .. } | LayerKind::Merge(_) | LayerKind::MaskOp(MaskOp::LogicalOr)
+    );
     let first = match inputs {
         [one] if !several => one,
         [first, ..] if several => first,
@@ -364,6 +375,7 @@ pub(super) fn output_shapes(
                 _ => Err(wrong("[batch, seq_len, features]")),
             }
         }
+        LayerKind::MaskOp(op) => mask_op(*op, inputs, unify).ok_or_else(|| wrong("shapes that fit it")).map(|s| vec![s]),
         LayerKind::BatchNormalization(n) => {
             let axis = resolve_axis(subject, n.axis, rank)?;
             let channels = Dim::from(n.moving_mean.len());
@@ -558,6 +570,50 @@ fn merge(inputs: &[Vec<Dim>], unify: &mut Unify) -> Option<Vec<Dim>> {
         });
     }
     shape
+}
+
+fn mask_op(op: MaskOp, inputs: &[Vec<Dim>], unify: &mut Unify) -> Option<Vec<Dim>> {
+    let mut shape = inputs.first()?.clone();
+    match op {
+        MaskOp::NotEqual { .. } | MaskOp::ZerosLike | MaskOp::OnesLike => {}
+        MaskOp::Any { keepdims } => {
+            let last = shape.pop().filter(|_| shape.len() > 1)?;
+            last.fixed()?;
+            if keepdims {
+                shape.push(Dim::from(1));
+            }
+        }
+        MaskOp::ExpandDims => shape.push(Dim::from(1)),
+        MaskOp::LogicalOr => {
+            let [left, right] = inputs else { return None };
+            if left.len() != right.len() {
+                return None;
+            }
+            shape = left.iter().zip(right).map(|(a, b)| unify.broadcast(a, b)).collect::<Option<_>>()?;
+        }
+    }
+    (shape.len() <= MAX_RANK).then_some(shape)
+}
+
+/// Checks that a mask that is given has the first two axes of the input.
+pub(super) fn check_mask(
+    subject: &str,
+    input: Option<&Vec<Dim>>,
+    mask: Option<&[Dim]>,
+    unify: &mut Unify,
+) -> Result<()> {
+    let Some(mask) = mask else { return Ok(()) };
+    let fits = match (input.map(Vec::as_slice), mask) {
+        (Some([batch, seq_len, ..]), [rows, timesteps]) => {
+            unify.equal(batch, rows).is_some() && unify.equal(seq_len, timesteps).is_some()
+        }
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let found = format!("a mask {} for {}", shape_text(mask), input.map_or(String::new(), |input| shape_text(input)));
+    Err(Error::mismatch(subject, "a mask [batch, seq_len] of its input", found))
 }
 
 /// `shape` with axes of extent 1 put in after the batch axis, up to `rank`.

@@ -84,6 +84,8 @@ pub enum LayerKind {
     BatchNormalization(BatchNormalization),
     /// Normalisation by the statistics of the sample itself.
     LayerNormalization(LayerNormalization),
+    /// An operation on masks. Keras writes the masks of functional models as such nodes.
+    MaskOp(MaskOp),
     /// Nothing at inference: the dropout and noise layers, regularisers, Identity.
     Identity,
 }
@@ -200,6 +202,30 @@ pub enum MergeOp {
     Multiply,
     /// Mean of all.
     Average,
+}
+
+/// An operation on masks: values that are 1 at live positions and 0 at dead ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum MaskOp {
+    /// 1 where the input differs from a value.
+    NotEqual {
+        /// The value that marks dead positions.
+        value: f32,
+    },
+    /// 1 where any position along the last axis is not 0.
+    Any {
+        /// Whether the axis stays, with extent 1.
+        keepdims: bool,
+    },
+    /// An axis of extent 1 put in behind the last one.
+    ExpandDims,
+    /// 0 everywhere, in the shape of the input.
+    ZerosLike,
+    /// 1 everywhere, in the shape of the input.
+    OnesLike,
+    /// 1 where either of two masks is.
+    LogicalOr,
 }
 
 /// Weights and options of a batch normalisation.

@@ -5,11 +5,11 @@ mod builder;
 mod infer;
 mod layer;
 
-pub use builder::{Builder, Call};
+pub use builder::{Builder, Call, CallMask};
 pub(crate) use infer::{expanded, layer_norm_axes, resolve_axis};
 pub use layer::{
     BatchNormalization, Bidirectional, Dense, Embedding, HeadActivation, Layer, LayerKind,
-    LayerNormalization, MergeMode, MergeOp, Recurrent,
+    LayerNormalization, MaskOp, MergeMode, MergeOp, Recurrent,
 };
 
 use crate::{
@@ -54,6 +54,7 @@ pub(crate) struct Node {
     pub(crate) inputs: Vec<Value>,
     /// States that a recurrent layer starts from, in the layer's order; empty: zeros.
     pub(crate) initial_state: Vec<Value>,
+    pub(crate) mask: CallMask,
     pub(crate) output_shapes: Vec<Vec<Dim>>,
 }
 

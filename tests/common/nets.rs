@@ -90,7 +90,8 @@ impl Net {
             let values: Vec<f32> = (0..rows * columns).map(|_| rng.uniform(-scale, scale)).collect();
             Arc::new(Tensor::new([rows, columns], values).unwrap())
         };
-        let weight_ih = matrix(rows, self.input_size, scale(self.hidden_size));
+        // By fan-in, so that sums stay of order 1 whatever the sizes.
+        let weight_ih = matrix(rows, self.input_size, scale(self.input_size.max(self.hidden_size)));
         let weight_hh = matrix(rows, self.hidden_size, scale(self.hidden_size));
         let mut bias = || {
             let values: Vec<f32> = (0..rows).map(|_| rng.uniform(-0.5, 0.5)).collect();
@@ -131,7 +132,8 @@ impl Net {
         };
         let states = self.initial_states(&mut model);
         let layer = model.layer("layer", kind).unwrap();
-        let outputs = model.call(layer, Call { inputs: &[sequence], initial_state: &states }).unwrap();
+        let outputs =
+            model.call(layer, Call { inputs: &[sequence], initial_state: &states, ..Call::default() }).unwrap();
         for output in outputs {
             model.output("layer", output).unwrap();
         }

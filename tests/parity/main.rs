@@ -26,10 +26,11 @@ const CASES: usize = 400;
 /// Multiply-adds of a case, but for sizes that exceed it with one row and one timestep.
 const BUDGET: usize = 1_500_000;
 
-const ACTIVATIONS: [Activation; 22] = [
+/// Continuous ones: at a jump, rounding decides. (The others are swept by themselves.)
+const ACTIVATIONS: [Activation; 21] = [
     Activation::Linear,
     Activation::RELU,
-    Activation::Relu { negative_slope: 0.2, max_value: 1.5, threshold: 0.1 },
+    Activation::Relu { negative_slope: 0.2, max_value: 1.5, threshold: 0.0 },
     Activation::Elu { alpha: 0.7 },
     Activation::Selu,
     Activation::Celu { alpha: 1.3 },
@@ -40,7 +41,6 @@ const ACTIVATIONS: [Activation; 22] = [
     Activation::GeluTanh,
     Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
     Activation::HardSilu,
-    Activation::HardShrink { threshold: 0.5 },
     Activation::SoftShrink { threshold: 0.5 },
     Activation::TanhShrink,
     Activation::LogSigmoid,

@@ -6,7 +6,7 @@ use crate::{
     dim::Dim,
     error::{Error, Result, quoted},
     model::{
-        BatchNormalization, Dense, Embedding, HeadActivation, LayerKind, LayerNormalization,
+        BatchNormalization, Dense, Embedding, HeadActivation, LayerKind, LayerNormalization, MaskOp,
         layer_norm_axes, resolve_axis,
     },
     plan::{BufferId, CombineOp, Op, ReduceOp},
@@ -45,13 +45,14 @@ impl Lowering<'_> {
             }
             LayerKind::RepeatVector { .. } => self.repeat_vector(call),
             LayerKind::GlobalAveragePooling { .. } => {
-                let mask = self.effective_mask(&call.name, &call.input()?.clone());
+                let mask = self.effective_mask(call);
                 self.pool(call, ReduceOp::Mean, mask)
             }
             LayerKind::GlobalMaxPooling { .. } => {
                 call.refuse_ragged("it takes no notice of masks")?;
                 self.pool(call, ReduceOp::Max, None)
             }
+            LayerKind::MaskOp(op) => self.mask_op(call, *op),
             LayerKind::BatchNormalization(n) => self.batch_norm(call, n),
             LayerKind::LayerNormalization(n) => self.layer_norm(call, n),
         }
@@ -231,7 +232,7 @@ impl Lowering<'_> {
     fn softmax_layer(&mut self, call: &Call<'_>, axis: i64) -> Result<Vec<Lowered>> {
         let subject = format!("layer {}", quoted(&call.name));
         let input = call.input()?.clone();
-        if input.mask.is_some() {
+        if call.mask.is_some() {
             return Err(Error::unsupported(
                 subject,
                 "a Softmax layer on a masked value (Keras applies the mask to the last axis)",
@@ -322,6 +323,39 @@ impl Lowering<'_> {
             ragged: None,
             origins: Vec::new(),
         }])
+    }
+
+    /// Masks are values as all others: 1 and 0.
+    fn mask_op(&mut self, call: &Call<'_>, op: MaskOp) -> Result<Vec<Lowered>> {
+        let input = call.input()?.clone();
+        let shape = call.output_shape()?;
+        let name = &call.name;
+        let buffer = match op {
+            MaskOp::ExpandDims => self.view(input.buffer, shape),
+            MaskOp::NotEqual { value } => self.not_equal(name, input.buffer, value, 1, shape),
+            MaskOp::Any { .. } => {
+                let last = self.shape(input.buffer).pop().and_then(|dim| dim.fixed());
+                let width = last.ok_or_else(|| Error::internal("an open axis of a mask"))?;
+                self.not_equal(name, input.buffer, 0.0, width, shape)
+            }
+            // Everything, a NaN too, differs from a NaN.
+            MaskOp::OnesLike => self.not_equal(name, input.buffer, f32::NAN, 1, shape),
+            MaskOp::ZerosLike => {
+                let ones = self.not_equal(name, input.buffer, f32::NAN, 1, shape);
+                self.mapped(name, ones, Activation::Affine { alpha: 0.0, beta: 0.0 })
+            }
+            MaskOp::LogicalOr => {
+                let right = call.inputs.get(1).ok_or_else(|| Error::internal("an or of one mask"))?.buffer;
+                self.combined(name, CombineOp::Maximum, input.buffer, right, shape)
+            }
+        };
+        Ok(vec![Lowered { buffer, mask: None, ragged: self.common_ragged(call)?, origins: Vec::new() }])
+    }
+
+    pub(super) fn not_equal(&mut self, name: &str, input: BufferId, value: f32, width: usize, shape: Vec<Dim>) -> BufferId {
+        let output = self.buffer(name, shape);
+        self.step(name, Op::NotEqual { input, value, output, width });
+        output
     }
 
     fn batch_norm(&mut self, call: &Call<'_>, n: &BatchNormalization) -> Result<Vec<Lowered>> {

@@ -130,7 +130,7 @@ impl Lowering<'_> {
         }))
     }
 
-    fn combined(
+    pub(super) fn combined(
         &mut self,
         name: &str,
         op: CombineOp,
@@ -151,7 +151,7 @@ impl Lowering<'_> {
         output
     }
 
-    fn mapped(&mut self, name: &str, input: BufferId, activation: Activation) -> BufferId {
+    pub(super) fn mapped(&mut self, name: &str, input: BufferId, activation: Activation) -> BufferId {
         let output = self.buffer(name, self.shape(input));
         self.step(
             name,
@@ -296,7 +296,7 @@ impl Lowering<'_> {
     }
 
     /// The ragged mask of the inputs; they must share one, or have none.
-    fn common_ragged(&self, call: &Call<'_>) -> Result<Option<BufferId>> {
+    pub(super) fn common_ragged(&self, call: &Call<'_>) -> Result<Option<BufferId>> {
         let mut masks = call.inputs.iter().filter_map(|input| input.ragged);
         let Some(first) = masks.next() else {
             return Ok(None);

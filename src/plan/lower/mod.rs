@@ -15,7 +15,7 @@ use super::{
 use crate::{
     dim::Dim,
     error::{Error, Result, quoted},
-    model::{Model, Value},
+    model::{CallMask, Model, Value},
     tensor::Tensor,
 };
 
@@ -162,6 +162,11 @@ impl Lowering<'_> {
             .iter()
             .map(|&value| self.value(value))
             .collect::<Result<Vec<_>>>()?;
+        let mask = match node.mask {
+            CallMask::Carried => inputs.first().and_then(|input| input.mask),
+            CallMask::None => None,
+            CallMask::Given(mask) => Some(self.value(mask)?.buffer),
+        };
         if let Some(visits) = self.visits.get_mut(node.layer) {
             *visits += 1;
         }
@@ -169,9 +174,7 @@ impl Lowering<'_> {
             layer,
             name: layer.name.clone(),
             layer_index: node.layer,
-            inputs,
-            states,
-            shapes: &node.output_shapes,
+            inputs, states, mask, shapes: &node.output_shapes,
         };
         let outputs = self.layer(&call, &layer.kind)?;
         for (output, lowered) in outputs.into_iter().enumerate() {
@@ -268,8 +271,9 @@ impl Lowering<'_> {
     }
 
     /// The mask that a recurrent layer or a pooling sees.
-    fn effective_mask(&mut self, name: &str, value: &Lowered) -> Option<BufferId> {
-        match (value.mask, value.ragged) {
+    fn effective_mask(&mut self, call: &Call<'_>) -> Option<BufferId> {
+        let name = &call.name;
+        match (call.mask, call.inputs.first().and_then(|input| input.ragged)) {
             (Some(mask), Some(ragged)) => {
                 let both = self.buffer(&format!("{name} mask"), self.shape(mask));
                 let op = Op::Combine {
@@ -293,6 +297,8 @@ struct Call<'a> {
     layer_index: usize,
     inputs: Vec<Lowered>,
     states: Vec<Lowered>,
+    /// Keras' mask as a recurrent or pooling layer sees it.
+    mask: Option<BufferId>,
     shapes: &'a [Vec<Dim>],
 }
 

@@ -31,7 +31,7 @@ impl Lowering<'_> {
             call.refuse_ragged("go_backwards returns timesteps in reverse")?;
         }
         let input = call.input()?.clone();
-        let mask = self.recurrent_mask(call, &input, r)?;
+        let mask = self.recurrent_mask(call, r)?;
         let pass = Pass {
             layer: r,
             name: call.name.clone(),
@@ -60,7 +60,7 @@ impl Lowering<'_> {
         b: &Bidirectional,
     ) -> Result<Vec<Lowered>> {
         let input = call.input()?.clone();
-        let mask = self.recurrent_mask(call, &input, &b.forward)?;
+        let mask = self.recurrent_mask(call, &b.forward)?;
         let count = b.forward.cell.spec().states.len();
         let (forward_states, backward_states) =
             call.states.split_at_checked(count).unwrap_or((&[], &[]));
@@ -111,16 +111,11 @@ impl Lowering<'_> {
         }
     }
 
-    fn recurrent_mask(
-        &mut self,
-        call: &Call<'_>,
-        input: &Lowered,
-        r: &Recurrent,
-    ) -> Result<Option<BufferId>> {
+    fn recurrent_mask(&mut self, call: &Call<'_>, r: &Recurrent) -> Result<Option<BufferId>> {
         if r.dead == DeadTimesteps::Zero && !r.return_sequences {
             call.refuse_ragged("zero_output_for_mask makes the last output zero")?;
         }
-        Ok(self.effective_mask(&call.name, input))
+        Ok(self.effective_mask(call))
     }
 
     /// One recurrence of one or two directions over `input`.
