@@ -210,7 +210,8 @@ macro_rules! functions {
                         if x <= -1.0 { 0.0 } else if x < 1.0 { 0.5 * (x + 1.0) } else { 1.0 }
                     }
                     Self::Squareplus { b } => {
-                        let root = (x * x + b as $float).sqrt();
+                        let square = x * x + b as $float;
+                        let root = if square.is_finite() { square.sqrt() } else { x.abs() };
                         // For negative x the sum would cancel.
                         if x < 0.0 { 0.5 * b as $float / (root - x) } else { 0.5 * (x + root) }
                     }

@@ -38,7 +38,10 @@ impl DirectionWeights {
         let gates = |first: usize, end: usize| {
             let part = |values: &[f32], width: usize| {
                 let gate = hidden.saturating_mul(width);
-                values.get(first * gate..end * gate).map(<[f32]>::to_vec).unwrap_or_default()
+                values
+                    .get(first.saturating_mul(gate)..end.saturating_mul(gate))
+                    .map(<[f32]>::to_vec)
+                    .unwrap_or_default()
             };
             let bias = bias_hh.as_deref().map(|bias| part(bias, 1));
             Packed::new(&part(&weight_hh, hidden), bias.as_deref(), hidden)

@@ -80,3 +80,38 @@ pub fn join<T>(whole: &Bound, outputs: &[BufferId], parts: Vec<Vec<Vec<T>>>) -> 
     let complete = joined.iter().zip(outputs).all(|(values, &id)| values.len() == whole.len(id));
     if complete { Ok(joined) } else { Err(Error::internal("outputs cannot be joined by rows")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dim::{Dim, Symbol},
+        plan::Buffer,
+    };
+
+    #[test]
+    fn ranges_cover_the_batch_evenly() {
+        assert_eq!(ranges(7, 3).collect::<Vec<_>>(), [0..3, 3..5, 5..7]);
+        assert_eq!(ranges(2, 9).collect::<Vec<_>>(), [0..1, 1..2]);
+        assert_eq!(ranges(5, 0).collect::<Vec<_>>(), [0..5]);
+        assert_eq!(ranges(0, 4).collect::<Vec<_>>(), [0..0]);
+    }
+
+    #[test]
+    fn parts_join_to_the_whole_and_what_has_no_rows_is_refused() {
+        let buffer = |shape: Vec<Dim>| Buffer { name: String::new(), shape, view_of: None };
+        let buffers = vec![buffer(vec![Symbol::BATCH.into(), 2.into()]), buffer(vec![6.into()])];
+        let plan = Plan { symbols: vec!["batch".to_owned()], buffers, ..Plan::default() };
+        let whole = Bound { symbols: vec![3], shapes: vec![vec![3, 2], vec![6]] };
+        let (rows, fixed) = (BufferId(0), BufferId(1));
+        let values: Vec<i32> = (0..6).collect();
+        let split_by = |id: BufferId| split(&plan, &whole, ranges(3, 2), &[(id, values.clone())]);
+        let parts = split_by(rows).unwrap_or_default();
+        assert_eq!(parts.iter().map(|part| part.bound.batch()).collect::<Vec<_>>(), [2, 1]);
+        let outputs =
+            parts.into_iter().map(|part| part.inputs.into_iter().map(|(_, values)| values).collect()).collect();
+        assert_eq!(join(&whole, &[rows], outputs).unwrap_or_default(), [values.clone()]);
+        assert!(split_by(fixed).is_err());
+        assert!(join(&whole, &[fixed], vec![vec![values.clone()], vec![values.clone()]]).is_err());
+    }
+}

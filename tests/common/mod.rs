@@ -1,7 +1,9 @@
 //! What several test binaries share.
-#![allow(dead_code, clippy::unwrap_used, clippy::panic)] // each binary uses a part of it
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each binary uses a part of it
 
+pub mod layers;
 pub mod nets;
+pub mod plans;
 
 /// SplitMix64: a small generator whose numbers depend on the seed alone.
 #[derive(Clone, Debug)]

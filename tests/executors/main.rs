@@ -1,5 +1,11 @@
 //! The CPU executor against the reference, and both against hand-computed values and broken plans.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
