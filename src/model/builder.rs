@@ -66,6 +66,8 @@ impl Builder {
             equalities: Vec::new(),
             batch_size: None,
             optimizer_parameters: 0,
+            optimizer_bytes: 0,
+            listing: None,
         };
         Self {
             model,
@@ -87,7 +89,13 @@ impl Builder {
 
     /// States how many values an optimizer kept beside the weights; only [`Model::summary`] shows it.
     pub fn optimizer_parameters(&mut self, count: usize) -> &mut Self {
+        self.optimizer(count, count.saturating_mul(size_of::<f32>()))
+    }
+
+    /// [`optimizer_parameters`](Self::optimizer_parameters), where some are wider than an f32.
+    pub(crate) fn optimizer(&mut self, count: usize, bytes: usize) -> &mut Self {
         self.model.optimizer_parameters = count;
+        self.model.optimizer_bytes = bytes;
         self
     }
 
@@ -116,6 +124,7 @@ impl Builder {
             inputs: Vec::new(),
             initial_state: Vec::new(), mask: CallMask::Carried,
             output_shapes: vec![dims],
+            unmasked: false,
         });
         let value = Value { node, output: 0 };
         self.model.inputs.push(value);
@@ -217,8 +226,56 @@ impl Builder {
             inputs: call.inputs.to_vec(),
             initial_state: call.initial_state.to_vec(), mask: call.mask,
             output_shapes,
+            unmasked: false,
         });
         Ok(outputs)
+    }
+
+    /// [`call`](Self::call) of a recurrent layer that takes no notice of its input's mask.
+    #[cfg(feature = "keras")]
+    pub(crate) fn call_unmasked(&mut self, layer: usize, call: Call<'_>) -> Result<Vec<Value>> {
+        let outputs = self.call(layer, call)?;
+        if let Some(node) = self.model.nodes.last_mut() {
+            node.unmasked = true;
+        }
+        Ok(outputs)
+    }
+
+    /// The kind of a layer.
+    #[cfg(feature = "keras")]
+    pub(crate) fn kind(&self, layer: usize) -> Result<&LayerKind> {
+        let layer = self.model.layers.get(layer).ok_or_else(|| Error::internal("a layer that is not there"))?;
+        Ok(&layer.kind)
+    }
+
+    /// The number of layers, inputs among them.
+    #[cfg(feature = "keras")]
+    pub(crate) fn layer_count(&self) -> usize {
+        self.model.layers.len()
+    }
+
+    /// The batch size stated so far.
+    #[cfg(feature = "keras")]
+    pub(crate) fn stated_batch_size(&self) -> Option<usize> {
+        self.model.batch_size
+    }
+
+    /// Puts the inputs into the order in which they are bound.
+    #[cfg(feature = "keras")]
+    pub(crate) fn order_inputs(&mut self, inputs: Vec<Value>) {
+        self.model.inputs = inputs;
+    }
+
+    /// Puts `rows` in place of the layers in [`Model::summary`].
+    #[cfg(feature = "keras")]
+    pub(crate) fn listing(&mut self, rows: Vec<super::summary::Row>) {
+        self.model.listing = Some(rows);
+    }
+
+    /// The rows of [`Model::summary`], as the layers alone give them.
+    #[cfg(feature = "keras")]
+    pub(crate) fn rows(&self) -> Vec<super::summary::Row> {
+        super::summary::rows(&self.model)
     }
 
     /// Names an output of the model. A name that is taken gets `_1`, `_2`.
