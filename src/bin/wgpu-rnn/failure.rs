@@ -55,6 +55,7 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
+    #[cfg(test)]
     pub(crate) fn code(&self) -> u8 {
         self.code
     }

@@ -30,7 +30,7 @@ pub(crate) fn busy(text: impl Into<String>) -> Busy {
         }
         let spinner = ProgressBar::new_spinner().with_message(text);
         spinner.enable_steady_tick(Duration::from_millis(100));
-        drop(done.recv());
+        let _ = done.recv();
         spinner.finish_and_clear();
     };
     // Without a thread there is no spinner, and no harm.
