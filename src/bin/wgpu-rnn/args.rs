@@ -8,7 +8,7 @@ use crate::failure::{EXIT_CODES, Failure, one_line};
 
 /// Runs recurrent networks saved by Keras on GPUs (wgpu) and CPUs, and verifies the results.
 #[derive(Debug, Parser)]
-#[command(name = "wgpu-rnn", version, about, after_help = EXIT_CODES)]
+#[command(name = "wgpu-rnn", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -17,8 +17,10 @@ use crate::{
     timing::{self, Effort},
 };
 
-/// Runner-ups shown per text.
+/// Runner-ups per text.
 const RUNNERS_UP: usize = 2;
+/// Least probability of a runner-up that people are shown.
+const WORTH_SHOWING: f32 = 0.001;
 const BAR: usize = 24;
 const EFFORT: Effort = Effort { runs: None, time: Duration::from_millis(500), most: 20 };
 const HOW: HowArgs = HowArgs { weights: WeightsName::F32, threads: None };
@@ -112,7 +114,8 @@ fn text(answers: &[Answer], rows: &[Row], how: &str) -> String {
         if answer.guesses.is_empty() {
             let _ = writeln!(out, "    no letters to tell a language by");
         }
-        for (rank, (language, probability)) in answer.guesses.iter().enumerate() {
+        let shown = answer.guesses.iter().enumerate().filter(|(rank, (_, p))| *rank == 0 || *p >= WORTH_SHOWING);
+        for (rank, (language, probability)) in shown {
             let percent = f64::from(*probability) * 100.0;
             let bar = if rank == 0 { bar(*probability) } else { String::new() };
             let _ = writeln!(out, "    {:width$}  {percent:5.1} %  {bar}", language.name);

@@ -93,13 +93,12 @@ fn text(verification: &Verification, tolerance: Tolerance) -> String {
         })
         .collect();
     let mut text = table(&["output", "shape", "worst error", "at", "tolerance"], &[2], &rows);
-    for (name, report) in &verification.outputs {
-        if report.error_over_time.len() > 1 {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "\n\nerror over time, output '{name}'\n{}", over_time(&report.error_over_time));
-        }
+    // Writing to a string cannot fail.
+    let in_time = verification.outputs.iter().filter(|(_, report)| report.error_over_time.len() > 1);
+    if let Some((name, report)) = in_time.max_by(|(_, a), (_, b)| a.worst_ratio().total_cmp(&b.worst_ratio())) {
+        let _ = write!(text, "\n\nerror over time, output '{name}'\n{}", over_time(&report.error_over_time));
     }
-    let limit = format!("max({:.1e}, {:.1e} * |reference|)", tolerance.absolute, tolerance.relative);
+    let limit = format!("max({:e}, {:e} * |reference|)", tolerance.absolute, tolerance.relative);
     let verdict = if verification.passed() { "passed" } else { "FAILED" };
     let _ = write!(text, "\n\n{verdict}: the tolerance is {limit}");
     if let Some(largest) = &verification.largest {
