@@ -25,10 +25,7 @@ impl Dim {
     pub fn fixed(&self) -> Option<usize> {
         match self.terms.len() {
             0 => Some(0),
-            1 => self
-                .terms
-                .get(&Vec::new())
-                .and_then(|&c| usize::try_from(c).ok()),
+            1 => self.terms.get(&Vec::new()).and_then(|&c| usize::try_from(c).ok()),
             _ => None,
         }
     }
@@ -82,9 +79,7 @@ impl Dim {
 
 impl From<usize> for Dim {
     fn from(value: usize) -> Self {
-        let mut dim = Self {
-            terms: BTreeMap::new(),
-        };
+        let mut dim = Self { terms: BTreeMap::new() };
         dim.add_term(Vec::new(), i64::try_from(value).unwrap_or(i64::MAX));
         dim
     }
@@ -92,9 +87,7 @@ impl From<usize> for Dim {
 
 impl From<Symbol> for Dim {
     fn from(symbol: Symbol) -> Self {
-        Self {
-            terms: BTreeMap::from([(vec![symbol], 1)]),
-        }
+        Self { terms: BTreeMap::from([(vec![symbol], 1)]) }
     }
 }
 
@@ -112,9 +105,7 @@ impl ops::Add for &Dim {
 impl ops::Mul for &Dim {
     type Output = Dim;
     fn mul(self, other: &Dim) -> Dim {
-        let mut product = Dim {
-            terms: BTreeMap::new(),
-        };
+        let mut product = Dim { terms: BTreeMap::new() };
         for (left, &a) in &self.terms {
             for (right, &b) in &other.terms {
                 let mut term = [left.as_slice(), right.as_slice()].concat();
@@ -128,8 +119,7 @@ impl ops::Mul for &Dim {
 
 /// The product of `dims`.
 pub(crate) fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Dim {
-    dims.into_iter()
-        .fold(Dim::from(1), |product, dim| &product * dim)
+    dims.into_iter().fold(Dim::from(1), |product, dim| &product * dim)
 }
 
 /// A number, or `None` where the value depends on the run, as Keras prints shapes.
@@ -180,10 +170,7 @@ mod tests {
         assert_eq!(sum.divided(2), Some(&t + &Dim::from(1)));
         assert_eq!(sum.divided(4), None);
         assert_eq!(Dim::from(0), &Dim::from(3) * &Dim::from(0));
-        assert_eq!(
-            product([&t, &Dim::from(3), &Dim::from(Symbol::BATCH)]).evaluate(&[7, 5]),
-            Some(105)
-        );
+        assert_eq!(product([&t, &Dim::from(3), &Dim::from(Symbol::BATCH)]).evaluate(&[7, 5]), Some(105));
         assert_eq!(t.evaluate(&[usize::MAX, usize::MAX]), None);
         assert_eq!(shape_text(&[t, Dim::from(3)]), "(None, 3)");
     }

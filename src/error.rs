@@ -60,9 +60,7 @@ pub enum Error {
         known: String,
     },
     /// A token id outside the embedding's table.
-    #[error(
-        "{input}{index:?}: token id {id} is outside the vocabulary of {vocabulary} of layer {layer}"
-    )]
+    #[error("{input}{index:?}: token id {id} is outside the vocabulary of {vocabulary} of layer {layer}")]
     TokenOutOfRange {
         /// The input's name.
         input: String,
@@ -124,9 +122,7 @@ pub enum Error {
         reason: String,
     },
     /// The device did not answer before the deadline.
-    #[error(
-        "device {adapter} did not answer within {after:?} while {doing}; rebuild the session and retry"
-    )]
+    #[error("device {adapter} did not answer within {after:?} while {doing}; rebuild the session and retry")]
     Timeout {
         /// The adapter's name.
         adapter: String,
@@ -136,9 +132,7 @@ pub enum Error {
         after: Duration,
     },
     /// A kernel gave a wrong answer to its known-answer test on this adapter.
-    #[error(
-        "kernel {kernel} fails its known-answer test on {adapter}: {detail}; use another device"
-    )]
+    #[error("kernel {kernel} fails its known-answer test on {adapter}: {detail}; use another device")]
     KnownAnswer {
         /// The kernel.
         kernel: String,
@@ -205,34 +199,15 @@ impl Error {
     /// Whether the same call may succeed on a rebuilt session.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::DeviceLost { .. } | Self::Timeout { .. } | Self::OutOfDeviceMemory { .. }
-        )
+        matches!(self, Self::DeviceLost { .. } | Self::Timeout { .. } | Self::OutOfDeviceMemory { .. })
     }
 
-    pub(crate) fn mismatch(
-        subject: impl Into<String>,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Self {
-        Self::Mismatch {
-            subject: subject.into(),
-            expected: expected.into(),
-            found: found.into(),
-        }
+    pub(crate) fn mismatch(subject: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Mismatch { subject: subject.into(), expected: expected.into(), found: found.into() }
     }
 
-    pub(crate) fn unsupported(
-        subject: impl Into<String>,
-        what: impl Into<String>,
-        instead: impl Into<String>,
-    ) -> Self {
-        Self::Unsupported {
-            subject: subject.into(),
-            what: what.into(),
-            instead: instead.into(),
-        }
+    pub(crate) fn unsupported(subject: impl Into<String>, what: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self::Unsupported { subject: subject.into(), what: what.into(), instead: instead.into() }
     }
 
     pub(crate) fn internal(what: impl Into<String>) -> Self {
@@ -243,26 +218,15 @@ impl Error {
 /// A name that came from a file or a user, for messages: quoted, escaped and cut to 128 characters.
 pub(crate) fn quoted(name: &str) -> String {
     const MAX: usize = 128;
-    let escaped: String = name
-        .chars()
-        .flat_map(char::escape_debug)
-        .take(MAX)
-        .collect();
-    let cut = if name.chars().flat_map(char::escape_debug).nth(MAX).is_some() {
-        "..."
-    } else {
-        ""
-    };
+    let escaped: String = name.chars().flat_map(char::escape_debug).take(MAX).collect();
+    let cut = if name.chars().flat_map(char::escape_debug).nth(MAX).is_some() { "..." } else { "" };
     format!("'{escaped}{cut}'")
 }
 
 /// A list of names for messages, cut after the first few.
 pub(crate) fn listed<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     const MAX: usize = 16;
-    let all: Vec<String> = names
-        .into_iter()
-        .map(|name| quoted(name.as_ref()))
-        .collect();
+    let all: Vec<String> = names.into_iter().map(|name| quoted(name.as_ref())).collect();
     match all.len() {
         0 => "none".to_owned(),
         n if n <= MAX => all.join(", "),
@@ -273,9 +237,5 @@ pub(crate) fn listed<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Strin
 /// A count of bytes for messages: exact, with a rounded figure beside it.
 pub(crate) fn bytes(count: impl fmt::Display + Copy + Into<u128>) -> String {
     let exact: u128 = count.into();
-    if exact < 1 << 20 {
-        format!("{exact} B")
-    } else {
-        format!("{exact} B ({} MiB)", exact >> 20)
-    }
+    if exact < 1 << 20 { format!("{exact} B") } else { format!("{exact} B ({} MiB)", exact >> 20) }
 }

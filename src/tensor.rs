@@ -73,9 +73,7 @@ impl Tensor {
         if expected != Some(data.len()) {
             return Err(Error::mismatch(
                 format!("tensor of shape {shape:?}"),
-                expected.map_or("a size that fits memory".to_owned(), |n| {
-                    format!("{n} values")
-                }),
+                expected.map_or("a size that fits memory".to_owned(), |n| format!("{n} values")),
                 format!("{} values", data.len()),
             ));
         }
@@ -131,22 +129,18 @@ impl Tensor {
 
 /// The number of elements of `shape`, `None` if it overflows.
 pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
-    shape
-        .iter()
-        .try_fold(1usize, |product, &dim| product.checked_mul(dim))
+    shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim))
 }
 
 /// `len` zeros, or an error where memory is short, since `len` may be a caller's.
 pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
-    values
-        .try_reserve_exact(len)
-        .map_err(|cause| Error::Limit {
-            what: "a tensor".to_owned(),
-            need: format!("{len} values"),
-            limit: format!("the memory of this machine ({cause})"),
-            hint: "use a smaller batch or shorter sequences".to_owned(),
-        })?;
+    values.try_reserve_exact(len).map_err(|cause| Error::Limit {
+        what: "a tensor".to_owned(),
+        need: format!("{len} values"),
+        limit: format!("the memory of this machine ({cause})"),
+        hint: "use a smaller batch or shorter sequences".to_owned(),
+    })?;
     values.resize(len, T::default());
     Ok(values)
 }

@@ -1,13 +1,15 @@
-// The GRU that resets after the recurrent product; equations in src/cell/gru.rs.
+// The GRU that resets after the recurrent product, one unit of four rows; equations in src/cell/gru.rs.
 const NUM_GATES = 3u;
 const NUM_STATES = 1u;
+const RESET_GATE = NO_GATE;
+const RESET_TARGET = NO_GATE;
 const RESET = 0u;
 const UPDATE = 1u;
 const NEW = 2u;
 
-fn cell_update(gx: array<f32, NUM_GATES>, gh: array<f32, NUM_GATES>, state: array<f32, NUM_STATES>) -> array<f32, NUM_STATES> {
+fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>) -> array<vec4<f32>, NUM_STATES> {
     let reset = gate_activation(gx[RESET] + gh[RESET]);
     let update = gate_activation(gx[UPDATE] + gh[UPDATE]);
-    let new_value = candidate_activation(gx[NEW] + reset * gh[NEW]);
-    return array<f32, NUM_STATES>(update * state[0] + (1.0 - update) * new_value);
+    let new_value = candidate_activation(fma(reset, gh[NEW], gx[NEW]));
+    return array<vec4<f32>, NUM_STATES>(fma(update, state[0], (1.0 - update) * new_value));
 }

@@ -1,13 +1,14 @@
-// The GRU that resets the hidden state before the recurrent product; equations in
-// src/cell/gru_reset_before.rs. The driver takes the product of RESET_TARGET with r * h.
+// The GRU that resets the hidden state before the recurrent product, one unit of four rows; equations
+// in src/cell/gru_reset_before.rs. The driver takes the product of RESET_TARGET with r * h.
 const NUM_GATES = 3u;
 const NUM_STATES = 1u;
-const RESET = 0u;
+const RESET_GATE = 0u;
+const RESET_TARGET = 2u;
 const UPDATE = 1u;
 const NEW = 2u;
 
-fn cell_update(gx: array<f32, NUM_GATES>, gh: array<f32, NUM_GATES>, state: array<f32, NUM_STATES>) -> array<f32, NUM_STATES> {
+fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>) -> array<vec4<f32>, NUM_STATES> {
     let update = gate_activation(gx[UPDATE] + gh[UPDATE]);
     let new_value = candidate_activation(gx[NEW] + gh[NEW]);
-    return array<f32, NUM_STATES>(update * state[0] + (1.0 - update) * new_value);
+    return array<vec4<f32>, NUM_STATES>(fma(update, state[0], (1.0 - update) * new_value));
 }

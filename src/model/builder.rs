@@ -69,10 +69,7 @@ impl Builder {
             optimizer_bytes: 0,
             listing: None,
         };
-        Self {
-            model,
-            names: HashSet::new(),
-        }
+        Self { model, names: HashSet::new() }
     }
 
     /// Sets how the model is listed by [`Model::summary`].
@@ -110,9 +107,7 @@ impl Builder {
                 Some(size) => Dim::from(*size),
                 None => {
                     let symbol = Symbol(self.model.symbols.len());
-                    self.model
-                        .symbols
-                        .push(format!("axis {} of input {}", axis + 1, quoted(name)));
+                    self.model.symbols.push(format!("axis {} of input {}", axis + 1, quoted(name)));
                     Dim::from(symbol)
                 }
             });
@@ -122,7 +117,8 @@ impl Builder {
         self.model.nodes.push(Node {
             layer,
             inputs: Vec::new(),
-            initial_state: Vec::new(), mask: CallMask::Carried,
+            initial_state: Vec::new(),
+            mask: CallMask::Carried,
             output_shapes: vec![dims],
             unmasked: false,
         });
@@ -137,17 +133,12 @@ impl Builder {
     /// As [`layer`](Self::layer) and [`call`](Self::call).
     pub fn add(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
         let layer = self.layer(name, kind)?;
-        let outputs = self.call(
-            layer,
-            Call { inputs, ..Call::default() },
-        )?;
+        let outputs = self.call(layer, Call { inputs, ..Call::default() })?;
         match outputs.as_slice() {
             [one] => Ok(*one),
-            many => Err(Error::mismatch(
-                format!("layer {}", quoted(name)),
-                "one output",
-                format!("{} outputs", many.len()),
-            )),
+            many => {
+                Err(Error::mismatch(format!("layer {}", quoted(name)), "one output", format!("{} outputs", many.len())))
+            }
         }
     }
 
@@ -162,13 +153,7 @@ impl Builder {
     }
 
     /// [`layer`](Self::layer) under the class name of a file.
-    pub(crate) fn layer_as(
-        &mut self,
-        name: &str,
-        class_name: &str,
-        kind: LayerKind,
-        trainable: bool,
-    ) -> Result<usize> {
+    pub(crate) fn layer_as(&mut self, name: &str, class_name: &str, kind: LayerKind, trainable: bool) -> Result<usize> {
         infer::check_weights(name, &kind)?;
         if !self.names.insert(name.to_owned()) {
             return Err(Error::mismatch(
@@ -177,12 +162,7 @@ impl Builder {
                 "another layer of that name",
             ));
         }
-        self.model.layers.push(Layer {
-            name: name.to_owned(),
-            class_name: class_name.to_owned(),
-            kind,
-            trainable,
-        });
+        self.model.layers.push(Layer { name: name.to_owned(), class_name: class_name.to_owned(), kind, trainable });
         Ok(self.model.layers.len() - 1)
     }
 
@@ -209,22 +189,18 @@ impl Builder {
         };
         let (inputs, states) = (shapes(call.inputs)?, shapes(call.initial_state)?);
         let mask = if let CallMask::Given(mask) = call.mask { shapes(&[mask])?.pop() } else { None };
-        let mut unify = infer::Unify {
-            layer: which.name.clone(),
-            equalities: Vec::new(),
-        };
+        let mut unify = infer::Unify { layer: which.name.clone(), equalities: Vec::new() };
         infer::check_mask(&subject, inputs.first(), mask.as_deref(), &mut unify)?;
         let output_shapes = infer::output_shapes(&subject, &which.kind, &inputs, &states, &mut unify)?;
         let Self { model, .. } = self;
         model.equalities.extend::<Vec<Equality>>(unify.equalities);
         let node = model.nodes.len();
-        let outputs = (0..output_shapes.len())
-            .map(|output| Value { node, output })
-            .collect();
+        let outputs = (0..output_shapes.len()).map(|output| Value { node, output }).collect();
         model.nodes.push(Node {
             layer,
             inputs: call.inputs.to_vec(),
-            initial_state: call.initial_state.to_vec(), mask: call.mask,
+            initial_state: call.initial_state.to_vec(),
+            mask: call.mask,
             output_shapes,
             unmasked: false,
         });
@@ -283,9 +259,7 @@ impl Builder {
     /// # Errors
     /// [`Error::Mismatch`] if the value is not one of this model.
     pub fn output(&mut self, name: &str, value: Value) -> Result<()> {
-        self.model
-            .shape(value)
-            .map_err(|_| Error::mismatch("output", "a value of this model", quoted(name)))?;
+        self.model.shape(value).map_err(|_| Error::mismatch("output", "a value of this model", quoted(name)))?;
         let taken = |name: &str| self.model.outputs.iter().any(|(other, _)| other == name);
         let mut unique = name.to_owned();
         let mut suffix = 0;

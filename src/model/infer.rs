@@ -1,8 +1,7 @@
 //! The checks of a layer: that its weights fit together, and what it makes of the shapes it is given.
 
 use super::layer::{
-    BatchNormalization, Bidirectional, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp,
-    Recurrent,
+    BatchNormalization, Bidirectional, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp, Recurrent,
 };
 use crate::{
     dim::{Dim, product, shape_text},
@@ -59,28 +58,18 @@ pub(super) fn check_weights(name: &str, kind: &LayerKind) -> Result<()> {
     for (role, tensor, _) in kind.weights() {
         let subject = format!("layer {}: {role}", quoted(name));
         let Data::F32(values) = tensor.data() else {
-            return Err(Error::mismatch(
-                subject,
-                "float32 values",
-                tensor.data().dtype(),
-            ));
+            return Err(Error::mismatch(subject, "float32 values", tensor.data().dtype()));
         };
         if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
-            return Err(Error::NonFinite {
-                tensor: subject,
-                index: unravel(bad, tensor.shape()),
-                value: values[bad],
-            });
+            return Err(Error::NonFinite { tensor: subject, index: unravel(bad, tensor.shape()), value: values[bad] });
         }
     }
     let subject = format!("layer {}", quoted(name));
     match kind {
         LayerKind::Embedding(e) => match e.table.shape() {
-            [0, _] | [_, 0] => Err(Error::mismatch(
-                subject,
-                "a table with rows and columns",
-                format!("{:?}", e.table.shape()),
-            )),
+            [0, _] | [_, 0] => {
+                Err(Error::mismatch(subject, "a table with rows and columns", format!("{:?}", e.table.shape())))
+            }
             [rows, _] if *rows > MAX_ID => Err(Error::Limit {
                 what: subject,
                 need: format!("{rows} rows"),
@@ -88,19 +77,13 @@ pub(super) fn check_weights(name: &str, kind: &LayerKind) -> Result<()> {
                 hint: "split the table".to_owned(),
             }),
             [_, _] => Ok(()),
-            other => Err(Error::mismatch(
-                subject,
-                "a table [vocabulary, embedding]",
-                format!("{other:?}"),
-            )),
+            other => Err(Error::mismatch(subject, "a table [vocabulary, embedding]", format!("{other:?}"))),
         },
         LayerKind::Recurrent(r) => check_recurrent(&subject, r),
         LayerKind::Bidirectional(b) => check_bidirectional(&subject, b),
         LayerKind::Dense(d) => check_dense(&subject, d),
         LayerKind::TimeDistributed(inner) => match inner.as_ref() {
-            inner @ LayerKind::Dense(d) => {
-                check_dense(&format!("{subject}: {}", class_name(inner)), d)
-            }
+            inner @ LayerKind::Dense(d) => check_dense(&format!("{subject}: {}", class_name(inner)), d),
             LayerKind::Activation(_) | LayerKind::Identity => Ok(()),
             other => Err(Error::unsupported(
                 subject,
@@ -118,11 +101,7 @@ fn expect_shape(subject: &str, role: &str, tensor: &Tensor, expected: &[usize]) 
     if tensor.shape() == expected {
         return Ok(());
     }
-    Err(Error::mismatch(
-        format!("{subject}: {role}"),
-        format!("shape {expected:?}"),
-        format!("{:?}", tensor.shape()),
-    ))
+    Err(Error::mismatch(format!("{subject}: {role}"), format!("shape {expected:?}"), format!("{:?}", tensor.shape())))
 }
 
 fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
@@ -135,12 +114,7 @@ fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
             format!("{:?}", r.weight_hh.shape()),
         ));
     }
-    expect_shape(
-        subject,
-        "weight_hh",
-        &r.weight_hh,
-        &[gates * hidden, hidden],
-    )?;
+    expect_shape(subject, "weight_hh", &r.weight_hh, &[gates * hidden, hidden])?;
     expect_shape(subject, "weight_ih", &r.weight_ih, &[gates * hidden, input])?;
     for (role, bias) in [("bias_ih", &r.bias_ih), ("bias_hh", &r.bias_hh)] {
         if let Some(bias) = bias {
@@ -160,14 +134,7 @@ fn check_bidirectional(subject: &str, b: &Bidirectional) -> Result<()> {
             "swap the two layers",
         ));
     }
-    let options = |r: &Recurrent| {
-        (
-            r.return_sequences,
-            r.return_state,
-            r.stateful,
-            r.input_size(),
-        )
-    };
+    let options = |r: &Recurrent| (r.return_sequences, r.return_state, r.stateful, r.input_size());
     let (forward, backward) = (options(&b.forward), options(&b.backward));
     if forward != backward {
         return Err(Error::mismatch(
@@ -183,11 +150,7 @@ fn check_bidirectional(subject: &str, b: &Bidirectional) -> Result<()> {
     {
         return Err(Error::mismatch(
             subject,
-            format!(
-                "{} units in both directions for merge mode {:?}",
-                b.forward.hidden_size(),
-                b.merge
-            ),
+            format!("{} units in both directions for merge mode {:?}", b.forward.hidden_size(), b.merge),
             format!("{} units backward", b.backward.hidden_size()),
         ));
     }
@@ -202,9 +165,7 @@ fn check_dense(subject: &str, d: &Dense) -> Result<()> {
             format!("{:?}", d.weight.shape()),
         ));
     };
-    d.bias
-        .as_ref()
-        .map_or(Ok(()), |bias| expect_shape(subject, "bias", bias, &[*out]))
+    d.bias.as_ref().map_or(Ok(()), |bias| expect_shape(subject, "bias", bias, &[*out]))
 }
 
 fn check_batch_norm(subject: &str, n: &BatchNormalization) -> Result<()> {
@@ -228,21 +189,12 @@ fn check_layer_norm(subject: &str, n: &LayerNormalization) -> Result<()> {
 
 /// The index of `axis` in a tensor of `rank`, counted from the end where negative; never the batch.
 pub(crate) fn resolve_axis(subject: &str, axis: i64, rank: usize) -> Result<usize> {
-    let found = i64::try_from(rank)
-        .ok()
-        .and_then(|rank| usize::try_from(if axis < 0 { axis + rank } else { axis }).ok());
+    let found =
+        i64::try_from(rank).ok().and_then(|rank| usize::try_from(if axis < 0 { axis + rank } else { axis }).ok());
     match found {
         Some(found) if found > 0 && found < rank => Ok(found),
-        Some(0) => Err(Error::unsupported(
-            subject,
-            "axis 0, the batch",
-            "use another axis",
-        )),
-        _ => Err(Error::mismatch(
-            subject,
-            format!("an axis of a tensor of rank {rank}"),
-            format!("axis {axis}"),
-        )),
+        Some(0) => Err(Error::unsupported(subject, "axis 0, the batch", "use another axis")),
+        _ => Err(Error::mismatch(subject, format!("an axis of a tensor of rank {rank}"), format!("axis {axis}"))),
     }
 }
 
@@ -260,16 +212,8 @@ impl Unify {
         if left.fixed().is_some() && right.fixed().is_some() {
             return None;
         }
-        self.equalities.push(Equality {
-            layer: self.layer.clone(),
-            left: left.clone(),
-            right: right.clone(),
-        });
-        Some(if left.fixed().is_some() {
-            left.clone()
-        } else {
-            right.clone()
-        })
+        self.equalities.push(Equality { layer: self.layer.clone(), left: left.clone(), right: right.clone() });
+        Some(if left.fixed().is_some() { left.clone() } else { right.clone() })
     }
 
     fn broadcast(&mut self, left: &Dim, right: &Dim) -> Option<Dim> {
@@ -293,18 +237,11 @@ pub(super) fn output_shapes(
         let found: Vec<String> = inputs.iter().map(|shape| shape_text(shape)).collect();
         Error::mismatch(subject, expected, format!("inputs {}", found.join(", ")))
     };
-    if !states.is_empty() && !matches!(kind, LayerKind::Recurrent(_) | LayerKind::Bidirectional(_))
-    {
-        return Err(Error::mismatch(
-            subject,
-            "no initial state",
-            format!("{} states", states.len()),
-        ));
+    if !states.is_empty() && !matches!(kind, LayerKind::Recurrent(_) | LayerKind::Bidirectional(_)) {
+        return Err(Error::mismatch(subject, "no initial state", format!("{} states", states.len())));
     }
-    let several = matches!(
-        kind,
-        LayerKind::Concatenate { .. } | LayerKind::Merge(_) | LayerKind::MaskOp(MaskOp::LogicalOr)
-    );
+    let several =
+        matches!(kind, LayerKind::Concatenate { .. } | LayerKind::Merge(_) | LayerKind::MaskOp(MaskOp::LogicalOr));
     let first = match inputs {
         [one] if !several => one,
         [first, ..] if several => first,
@@ -320,40 +257,34 @@ pub(super) fn output_shapes(
                 return Err(wrong(&format!("a rank below {MAX_RANK}")));
             }
             if e.mask_zero && rank != 2 {
-                return Err(wrong(
-                    "[batch, seq_len], since mask_zero makes a mask of it",
-                ));
+                return Err(wrong("[batch, seq_len], since mask_zero makes a mask of it"));
             }
             let mut shape = first.clone();
             shape.push(Dim::from(e.table.shape().get(1).copied().unwrap_or(0)));
             one(shape)
         }
-        LayerKind::Recurrent(r) => recurrent(subject, first, r, states, unify)
-            .map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(r)))),
+        LayerKind::Recurrent(r) => {
+            recurrent(subject, first, r, states, unify).map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(r))))
+        }
         LayerKind::Bidirectional(b) => bidirectional(subject, first, b, states, unify)
             .map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(&b.forward)))),
-        LayerKind::Dense(d) => dense(first, d, 2, unify)
-            .ok_or_else(|| wrong(&dense_input(d)))
-            .map(|shape| vec![shape]),
+        LayerKind::Dense(d) => dense(first, d, 2, unify).ok_or_else(|| wrong(&dense_input(d))).map(|shape| vec![shape]),
         LayerKind::TimeDistributed(inner) => match inner.as_ref() {
-            LayerKind::Dense(d) => dense(first, d, 3, unify)
-                .ok_or_else(|| wrong(&dense_input(d)))
-                .map(|shape| vec![shape]),
+            LayerKind::Dense(d) => {
+                dense(first, d, 3, unify).ok_or_else(|| wrong(&dense_input(d))).map(|shape| vec![shape])
+            }
             _ if rank < 3 => Err(wrong("[batch, seq_len, ..]")),
             _ => one(first.clone()),
         },
         LayerKind::Activation(_) | LayerKind::Identity => one(first.clone()),
-        LayerKind::Softmax { axis } => {
-            resolve_axis(subject, *axis, rank).and_then(|_| one(first.clone()))
-        }
+        LayerKind::Softmax { axis } => resolve_axis(subject, *axis, rank).and_then(|_| one(first.clone())),
         LayerKind::Masking { .. } if rank != 3 => Err(wrong("[batch, seq_len, features]")),
         LayerKind::Masking { .. } => one(first.clone()),
         LayerKind::Flatten => one(vec![batch(first), product(first.iter().skip(1))]),
-        LayerKind::Reshape { target } => one(reshape(first, target)
-            .ok_or_else(|| wrong(&format!("a size that reshapes to {target:?}")))?),
-        LayerKind::RepeatVector { count } if rank == 2 => {
-            one(vec![batch(first), Dim::from(*count), first[1].clone()])
+        LayerKind::Reshape { target } => {
+            one(reshape(first, target).ok_or_else(|| wrong(&format!("a size that reshapes to {target:?}")))?)
         }
+        LayerKind::RepeatVector { count } if rank == 2 => one(vec![batch(first), Dim::from(*count), first[1].clone()]),
         LayerKind::RepeatVector { .. } => Err(wrong("[batch, features]")),
         LayerKind::Concatenate { axis } => {
             let axis = resolve_axis(subject, *axis, rank)?;
@@ -368,14 +299,14 @@ pub(super) fn output_shapes(
         }
         LayerKind::GlobalAveragePooling { keepdims } | LayerKind::GlobalMaxPooling { keepdims } => {
             match first.as_slice() {
-                [batch, _, features] if *keepdims => {
-                    one(vec![batch.clone(), Dim::from(1), features.clone()])
-                }
+                [batch, _, features] if *keepdims => one(vec![batch.clone(), Dim::from(1), features.clone()]),
                 [batch, _, features] => one(vec![batch.clone(), features.clone()]),
                 _ => Err(wrong("[batch, seq_len, features]")),
             }
         }
-        LayerKind::MaskOp(op) => mask_op(*op, inputs, unify).ok_or_else(|| wrong("shapes that fit it")).map(|s| vec![s]),
+        LayerKind::MaskOp(op) => {
+            mask_op(*op, inputs, unify).ok_or_else(|| wrong("shapes that fit it")).map(|s| vec![s])
+        }
         LayerKind::BatchNormalization(n) => {
             let axis = resolve_axis(subject, n.axis, rank)?;
             let channels = Dim::from(n.moving_mean.len());
@@ -405,10 +336,7 @@ fn sequence_of(r: &Recurrent) -> String {
 }
 
 fn dense_input(d: &Dense) -> String {
-    format!(
-        "[batch, .., {}]",
-        d.weight.shape().get(1).copied().unwrap_or(0)
-    )
+    format!("[batch, .., {}]", d.weight.shape().get(1).copied().unwrap_or(0))
 }
 
 fn dense(input: &[Dim], d: &Dense, min_rank: usize, unify: &mut Unify) -> Option<Vec<Dim>> {
@@ -427,17 +355,11 @@ fn dense(input: &[Dim], d: &Dense, min_rank: usize, unify: &mut Unify) -> Option
 /// A failure without an error stands for wrong input shapes, which the caller describes.
 type Fits<T> = Result<T, Option<Error>>;
 
-fn sequence_dims<'a>(
-    input: &'a [Dim],
-    r: &Recurrent,
-    unify: &mut Unify,
-) -> Fits<(&'a Dim, &'a Dim)> {
+fn sequence_dims<'a>(input: &'a [Dim], r: &Recurrent, unify: &mut Unify) -> Fits<(&'a Dim, &'a Dim)> {
     let [batch, seq_len, features] = input else {
         return Err(None);
     };
-    unify
-        .equal(features, &Dim::from(r.input_size()))
-        .ok_or(None)?;
+    unify.equal(features, &Dim::from(r.input_size())).ok_or(None)?;
     Ok((batch, seq_len))
 }
 
@@ -446,9 +368,7 @@ fn check_states(states: &[Vec<Dim>], r: &Recurrent, unify: &mut Unify) -> Fits<(
         let [_, units] = state.as_slice() else {
             return Err(None);
         };
-        unify
-            .equal(units, &Dim::from(r.hidden_size()))
-            .ok_or(None)?;
+        unify.equal(units, &Dim::from(r.hidden_size())).ok_or(None)?;
     }
     Ok(())
 }
@@ -468,11 +388,7 @@ fn recurrent(
     check_states(states, r, unify)?;
     let hidden = Dim::from(r.hidden_size());
     let state = vec![batch.clone(), hidden.clone()];
-    let output = if r.return_sequences {
-        vec![batch.clone(), seq_len.clone(), hidden]
-    } else {
-        state.clone()
-    };
+    let output = if r.return_sequences { vec![batch.clone(), seq_len.clone(), hidden] } else { state.clone() };
     let mut outputs = vec![output];
     if r.return_state {
         outputs.extend(std::iter::repeat_n(state, count));
@@ -517,10 +433,7 @@ fn bidirectional(
 
 fn reshape(input: &[Dim], target: &[Option<usize>]) -> Option<Vec<Dim>> {
     let size = product(input.iter().skip(1));
-    let known = target
-        .iter()
-        .flatten()
-        .try_fold(1usize, |product, &dim| product.checked_mul(dim))?;
+    let known = target.iter().flatten().try_fold(1usize, |product, &dim| product.checked_mul(dim))?;
     let mut shape = vec![input.first()?.clone()];
     match target.iter().filter(|dim| dim.is_none()).count() {
         0 if size == Dim::from(known) => {}
@@ -544,11 +457,7 @@ fn concatenate(inputs: &[Vec<Dim>], axis: usize, unify: &mut Unify) -> Option<Ve
             return None;
         }
         for (i, (mine, theirs)) in shape.iter_mut().zip(other).enumerate() {
-            *mine = if i == axis {
-                &*mine + theirs
-            } else {
-                unify.equal(mine, theirs)?
-            };
+            *mine = if i == axis { &*mine + theirs } else { unify.equal(mine, theirs)? };
         }
     }
     Some(shape)
@@ -562,11 +471,7 @@ fn merge(inputs: &[Vec<Dim>], unify: &mut Unify) -> Option<Vec<Dim>> {
         let input = expanded(input, rank);
         shape = Some(match shape {
             None => input,
-            Some(mine) => mine
-                .iter()
-                .zip(&input)
-                .map(|(a, b)| unify.broadcast(a, b))
-                .collect::<Option<_>>()?,
+            Some(mine) => mine.iter().zip(&input).map(|(a, b)| unify.broadcast(a, b)).collect::<Option<_>>()?,
         });
     }
     shape
@@ -620,30 +525,14 @@ pub(super) fn check_mask(
 pub(crate) fn expanded(shape: &[Dim], rank: usize) -> Vec<Dim> {
     let missing = rank.saturating_sub(shape.len());
     let ones = std::iter::repeat_n(Dim::from(1), missing);
-    shape
-        .iter()
-        .take(1)
-        .cloned()
-        .chain(ones)
-        .chain(shape.iter().skip(1).cloned())
-        .collect()
+    shape.iter().take(1).cloned().chain(ones).chain(shape.iter().skip(1).cloned()).collect()
 }
 
 /// The first axis and the number of axes that a layer normalisation works over.
-pub(crate) fn layer_norm_axes(
-    subject: &str,
-    n: &LayerNormalization,
-    rank: usize,
-) -> Result<(usize, usize)> {
-    let mut axes = n
-        .axes
-        .iter()
-        .map(|&axis| resolve_axis(subject, axis, rank))
-        .collect::<Result<Vec<_>>>()?;
+pub(crate) fn layer_norm_axes(subject: &str, n: &LayerNormalization, rank: usize) -> Result<(usize, usize)> {
+    let mut axes = n.axes.iter().map(|&axis| resolve_axis(subject, axis, rank)).collect::<Result<Vec<_>>>()?;
     axes.sort_unstable();
-    let contiguous = axes
-        .windows(2)
-        .all(|pair| matches!(pair, [a, b] if a + 1 == *b));
+    let contiguous = axes.windows(2).all(|pair| matches!(pair, [a, b] if a + 1 == *b));
     match axes.first() {
         Some(&first) if contiguous => Ok((first, axes.len())),
         _ => Err(Error::unsupported(
@@ -654,22 +543,14 @@ pub(crate) fn layer_norm_axes(
     }
 }
 
-fn layer_norm(
-    subject: &str,
-    input: &[Dim],
-    n: &LayerNormalization,
-    unify: &mut Unify,
-) -> Result<Option<()>> {
+fn layer_norm(subject: &str, input: &[Dim], n: &LayerNormalization, unify: &mut Unify) -> Result<Option<()>> {
     let (first, count) = layer_norm_axes(subject, n, input.len())?;
     for weight in [&n.gamma, &n.beta].into_iter().flatten() {
         if weight.shape().len() != count {
             return Ok(None);
         }
         for (axis, &size) in weight.shape().iter().enumerate() {
-            let dim = input
-                .get(first + axis)
-                .cloned()
-                .unwrap_or_else(|| Dim::from(0));
+            let dim = input.get(first + axis).cloned().unwrap_or_else(|| Dim::from(0));
             if unify.equal(&dim, &Dim::from(size)).is_none() {
                 return Ok(None);
             }

@@ -262,21 +262,9 @@ impl LayerKind {
     /// The layer's weights: name, tensor, and whether training changes it by gradients.
     #[must_use]
     pub fn weights(&self) -> Vec<(&'static str, &Arc<Tensor>, bool)> {
-        fn recurrent<'a>(
-            layer: &'a Recurrent,
-            names: [&'static str; 4],
-        ) -> Vec<(&'static str, &'a Arc<Tensor>, bool)> {
-            let all = [
-                Some(&layer.weight_ih),
-                Some(&layer.weight_hh),
-                layer.bias_ih.as_ref(),
-                layer.bias_hh.as_ref(),
-            ];
-            names
-                .into_iter()
-                .zip(all)
-                .filter_map(|(name, tensor)| Some((name, tensor?, true)))
-                .collect()
+        fn recurrent<'a>(layer: &'a Recurrent, names: [&'static str; 4]) -> Vec<(&'static str, &'a Arc<Tensor>, bool)> {
+            let all = [Some(&layer.weight_ih), Some(&layer.weight_hh), layer.bias_ih.as_ref(), layer.bias_hh.as_ref()];
+            names.into_iter().zip(all).filter_map(|(name, tensor)| Some((name, tensor?, true))).collect()
         }
         match self {
             Self::Embedding(e) => vec![("table", &e.table, true)],
@@ -284,21 +272,11 @@ impl LayerKind {
             Self::Bidirectional(b) => {
                 let mut all = recurrent(
                     &b.forward,
-                    [
-                        "forward weight_ih",
-                        "forward weight_hh",
-                        "forward bias_ih",
-                        "forward bias_hh",
-                    ],
+                    ["forward weight_ih", "forward weight_hh", "forward bias_ih", "forward bias_hh"],
                 );
                 all.extend(recurrent(
                     &b.backward,
-                    [
-                        "backward weight_ih",
-                        "backward weight_hh",
-                        "backward bias_ih",
-                        "backward bias_hh",
-                    ],
+                    ["backward weight_ih", "backward weight_hh", "backward bias_ih", "backward bias_hh"],
                 ));
                 all
             }
@@ -327,10 +305,7 @@ impl LayerKind {
     /// Number of values in the layer's weights.
     #[must_use]
     pub fn parameter_count(&self) -> usize {
-        self.weights()
-            .iter()
-            .map(|(_, tensor, _)| tensor.len())
-            .sum()
+        self.weights().iter().map(|(_, tensor, _)| tensor.len()).sum()
     }
 
     /// Whether states of this layer are carried from run to run.

@@ -9,8 +9,8 @@ pub(crate) mod summary;
 pub use builder::{Builder, Call, CallMask};
 pub(crate) use infer::{expanded, layer_norm_axes, resolve_axis};
 pub use layer::{
-    BatchNormalization, Bidirectional, Dense, Embedding, HeadActivation, Layer, LayerKind,
-    LayerNormalization, MaskOp, MergeMode, MergeOp, Recurrent,
+    BatchNormalization, Bidirectional, Dense, Embedding, HeadActivation, Layer, LayerKind, LayerNormalization, MaskOp,
+    MergeMode, MergeOp, Recurrent,
 };
 
 use crate::{
@@ -103,19 +103,13 @@ impl Model {
     /// The inputs, in the order in which they are bound.
     #[must_use]
     pub fn inputs(&self) -> Vec<Signature> {
-        self.inputs
-            .iter()
-            .map(|&value| self.signature(self.value_name(value), value))
-            .collect()
+        self.inputs.iter().map(|&value| self.signature(self.value_name(value), value)).collect()
     }
 
     /// The outputs, in order.
     #[must_use]
     pub fn outputs(&self) -> Vec<Signature> {
-        self.outputs
-            .iter()
-            .map(|(name, value)| self.signature(name, *value))
-            .collect()
+        self.outputs.iter().map(|(name, value)| self.signature(name, *value)).collect()
     }
 
     /// Whether any layer carries its states from run to run.
@@ -133,25 +127,16 @@ impl Model {
     /// Number of values in all weights.
     #[must_use]
     pub fn parameter_count(&self) -> usize {
-        self.layers
-            .iter()
-            .map(|layer| layer.kind.parameter_count())
-            .sum()
+        self.layers.iter().map(|layer| layer.kind.parameter_count()).sum()
     }
 
     fn signature(&self, name: &str, value: Value) -> Signature {
         let shape = self.shape(value).unwrap_or_default();
-        Signature {
-            name: name.to_owned(),
-            shape: shape.iter().map(Dim::fixed).collect(),
-        }
+        Signature { name: name.to_owned(), shape: shape.iter().map(Dim::fixed).collect() }
     }
 
     fn value_name(&self, value: Value) -> &str {
-        self.nodes
-            .get(value.node)
-            .and_then(|node| self.layers.get(node.layer))
-            .map_or("", |layer| &layer.name)
+        self.nodes.get(value.node).and_then(|node| self.layers.get(node.layer)).map_or("", |layer| &layer.name)
     }
 
     pub(crate) fn shape(&self, value: Value) -> Result<&[Dim]> {

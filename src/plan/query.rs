@@ -9,10 +9,7 @@ impl Plan {
     /// The buffer that holds the values of `buffer`: itself, unless it is a view.
     #[must_use]
     pub fn root(&self, buffer: BufferId) -> BufferId {
-        self.buffers
-            .get(buffer.0)
-            .and_then(|b| b.view_of)
-            .unwrap_or(buffer)
+        self.buffers.get(buffer.0).and_then(|b| b.view_of).unwrap_or(buffer)
     }
 
     /// The number of times that steps read `buffer` or a view of it.
@@ -27,22 +24,12 @@ impl Plan {
         let root = self.root(buffer);
         let inputs = self.inputs.iter().map(|port| port.buffer);
         let outputs = self.outputs.iter().map(|port| port.buffer);
-        let states = self
-            .states
-            .iter()
-            .flat_map(|port| [port.initial, port.last]);
-        inputs
-            .chain(outputs)
-            .chain(states)
-            .all(|port| self.root(port) != root)
+        let states = self.states.iter().flat_map(|port| [port.initial, port.last]);
+        inputs.chain(outputs).chain(states).all(|port| self.root(port) != root)
     }
 
     pub(super) fn add_weight(&mut self, name: String, tensor: Tensor) -> WeightId {
-        self.weights.push(Weight {
-            name,
-            tensor: Arc::new(tensor),
-            precision: Precision::F32,
-        });
+        self.weights.push(Weight { name, tensor: Arc::new(tensor), precision: Precision::F32 });
         WeightId(self.weights.len() - 1)
     }
 
@@ -54,11 +41,7 @@ impl Plan {
             .flat_map(|step| match &step.op {
                 Op::Linear { weight, .. } => vec![*weight],
                 Op::Gather { table, .. } => vec![*table],
-                Op::Recurrence(r) => r
-                    .directions
-                    .iter()
-                    .flat_map(|d| [d.weight_ih, d.weight_hh])
-                    .collect(),
+                Op::Recurrence(r) => r.directions.iter().flat_map(|d| [d.weight_ih, d.weight_hh]).collect(),
                 _ => Vec::new(),
             })
             .collect();
@@ -97,16 +80,10 @@ impl Op {
             | Self::NotEqual { input, .. } => vec![*input],
             Self::Gather { ids, .. } => vec![*ids],
             Self::Combine { left, right, .. } => vec![*left, *right],
-            Self::Reduce { input, mask, .. } => {
-                [Some(*input), *mask].into_iter().flatten().collect()
-            }
+            Self::Reduce { input, mask, .. } => [Some(*input), *mask].into_iter().flatten().collect(),
             Self::Recurrence(r) => {
                 let initial = r.directions.iter().flat_map(|d| d.initial.iter().copied());
-                [Some(r.input), r.mask]
-                    .into_iter()
-                    .chain(initial)
-                    .flatten()
-                    .collect()
+                [Some(r.input), r.mask].into_iter().chain(initial).flatten().collect()
             }
         }
     }
@@ -127,11 +104,7 @@ impl Op {
             | Self::Reduce { output, .. } => vec![*output],
             Self::Recurrence(r) => {
                 let finals = r.directions.iter().flat_map(|d| d.finals.iter().copied());
-                [r.sequence, r.last]
-                    .into_iter()
-                    .chain(finals)
-                    .flatten()
-                    .collect()
+                [r.sequence, r.last].into_iter().chain(finals).flatten().collect()
             }
         }
     }
@@ -140,21 +113,12 @@ impl Op {
     #[must_use]
     pub fn weights(&self) -> Vec<WeightId> {
         match self {
-            Self::Linear { weight, bias, .. } => {
-                [Some(*weight), *bias].into_iter().flatten().collect()
-            }
+            Self::Linear { weight, bias, .. } => [Some(*weight), *bias].into_iter().flatten().collect(),
             Self::Gather { table, .. } => vec![*table],
             Self::LayerNorm { gamma, beta, .. } => [*gamma, *beta].into_iter().flatten().collect(),
-            Self::BatchNorm {
-                mean,
-                variance,
-                gamma,
-                beta,
-                ..
-            } => [Some(*mean), Some(*variance), *gamma, *beta]
-                .into_iter()
-                .flatten()
-                .collect(),
+            Self::BatchNorm { mean, variance, gamma, beta, .. } => {
+                [Some(*mean), Some(*variance), *gamma, *beta].into_iter().flatten().collect()
+            }
             Self::Recurrence(r) => r
                 .directions
                 .iter()

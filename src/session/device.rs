@@ -57,7 +57,8 @@ pub(super) async fn open(device: &Device) -> Result<(Opened, DeviceReport)> {
         #[cfg(feature = "gpu")]
         Device::Auto => match hardware() {
             Ok(adapter) => {
-                let options = GpuOptions { adapter: Some(adapter.name), allow_software: false, ..GpuOptions::default() };
+                let options =
+                    GpuOptions { adapter: Some(adapter.name), allow_software: false, ..GpuOptions::default() };
                 let gpu = Gpu::open(options).await?;
                 let report = on_gpu(&gpu, "the fastest kind of hardware GPU");
                 Ok((Opened::Gpu(gpu), report))

@@ -317,8 +317,7 @@ impl Program {
             state.check(self.fingerprint, bound.batch())?;
         }
         let carried = state.map(|state| state.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>()).unwrap_or_default();
-        let mut sources: Vec<(BufferId, &Tensor)> =
-            plan.inputs.iter().map(|port| port.buffer).zip(&tensors).collect();
+        let mut sources: Vec<(BufferId, &Tensor)> = plan.inputs.iter().map(|port| port.buffer).zip(&tensors).collect();
         sources.extend(plan.states.iter().map(|port| port.initial).zip(carried));
         let mut wanted: Vec<BufferId> = plan.outputs.iter().map(|port| port.buffer).collect();
         wanted.extend(plan.states.iter().map(|port| port.last));
@@ -328,7 +327,10 @@ impl Program {
         let state_names = plan.states.iter().map(|port| port.name.clone());
         let finals = finals.into_iter().map(|tensor| Tensor::new(tensor.shape(), tensor.to_f32().into_owned()));
         let finals = finals.collect::<Result<Vec<_>>>()?;
-        Ok((Outputs::new(names.zip(results).collect()), State::new(self.fingerprint, state_names.zip(finals).collect())))
+        Ok((
+            Outputs::new(names.zip(results).collect()),
+            State::new(self.fingerprint, state_names.zip(finals).collect()),
+        ))
     }
 
     async fn execute(

@@ -6,8 +6,8 @@ use crate::{
     dim::Dim,
     error::{Error, Result, quoted},
     model::{
-        BatchNormalization, Dense, Embedding, HeadActivation, LayerKind, LayerNormalization, MaskOp,
-        layer_norm_axes, resolve_axis,
+        BatchNormalization, Dense, Embedding, HeadActivation, LayerKind, LayerNormalization, MaskOp, layer_norm_axes,
+        resolve_axis,
     },
     plan::{BufferId, CombineOp, Op, ReduceOp},
 };
@@ -61,12 +61,7 @@ impl Lowering<'_> {
     /// The one output of a layer that hands its input's masks on.
     fn same_masks(&self, call: &Call<'_>, buffer: BufferId) -> Result<Vec<Lowered>> {
         let input = call.input()?;
-        Ok(vec![Lowered {
-            buffer,
-            mask: input.mask,
-            ragged: input.ragged,
-            origins: Vec::new(),
-        }])
+        Ok(vec![Lowered { buffer, mask: input.mask, ragged: input.ragged, origins: Vec::new() }])
     }
 
     fn embedding(&mut self, call: &Call<'_>, e: &Embedding) -> Result<Vec<Lowered>> {
@@ -83,43 +78,19 @@ impl Lowering<'_> {
             let Some(port) = self.plan.inputs.get_mut(port) else {
                 continue;
             };
-            if port
-                .ids
-                .as_ref()
-                .is_none_or(|(known, _)| vocabulary < *known)
-            {
+            if port.ids.as_ref().is_none_or(|(known, _)| vocabulary < *known) {
                 port.ids = Some((vocabulary, call.name.clone()));
             }
         }
         let table = self.weight(&call.name, "table", &e.table);
         let output = self.buffer(&call.name, call.output_shape()?);
-        self.step(
-            &call.name,
-            Op::Gather {
-                ids: ids.buffer,
-                table,
-                output,
-            },
-        );
+        self.step(&call.name, Op::Gather { ids: ids.buffer, table, output });
         let mask = e.mask_zero.then(|| {
             let mask = self.buffer(&format!("{} mask", call.name), self.shape(ids.buffer));
-            self.step(
-                &call.name,
-                Op::NotEqual {
-                    input: ids.buffer,
-                    value: 0.0,
-                    output: mask,
-                    width: 1,
-                },
-            );
+            self.step(&call.name, Op::NotEqual { input: ids.buffer, value: 0.0, output: mask, width: 1 });
             mask
         });
-        Ok(vec![Lowered {
-            buffer: output,
-            mask,
-            ragged: ids.ragged,
-            origins: Vec::new(),
-        }])
+        Ok(vec![Lowered { buffer: output, mask, ragged: ids.ragged, origins: Vec::new() }])
     }
 
     fn masking(&mut self, call: &Call<'_>, value: f32) -> Result<Vec<Lowered>> {
@@ -135,36 +106,12 @@ impl Lowering<'_> {
                 "state the number of features of the input",
             ));
         };
-        let mask = self.buffer(
-            &format!("{} mask", call.name),
-            vec![batch.clone(), seq_len.clone()],
-        );
-        self.step(
-            &call.name,
-            Op::NotEqual {
-                input: input.buffer,
-                value,
-                output: mask,
-                width,
-            },
-        );
+        let mask = self.buffer(&format!("{} mask", call.name), vec![batch.clone(), seq_len.clone()]);
+        self.step(&call.name, Op::NotEqual { input: input.buffer, value, output: mask, width });
         let wide = self.view(mask, vec![batch.clone(), seq_len.clone(), Dim::from(1)]);
         let output = self.buffer(&call.name, shape.clone());
-        self.step(
-            &call.name,
-            Op::Combine {
-                op: CombineOp::Mask,
-                left: input.buffer,
-                right: wide,
-                output,
-            },
-        );
-        Ok(vec![Lowered {
-            buffer: output,
-            mask: Some(mask),
-            ragged: input.ragged,
-            origins: Vec::new(),
-        }])
+        self.step(&call.name, Op::Combine { op: CombineOp::Mask, left: input.buffer, right: wide, output });
+        Ok(vec![Lowered { buffer: output, mask: Some(mask), ragged: input.ragged, origins: Vec::new() }])
     }
 
     fn dense(&mut self, call: &Call<'_>, d: &Dense) -> Result<Vec<Lowered>> {
@@ -176,16 +123,7 @@ impl Lowering<'_> {
             HeadActivation::Softmax | HeadActivation::LogSoftmax => Activation::Linear,
         };
         let input = call.input()?.buffer;
-        self.step(
-            &call.name,
-            Op::Linear {
-                input,
-                weight,
-                bias,
-                activation,
-                output,
-            },
-        );
+        self.step(&call.name, Op::Linear { input, weight, bias, activation, output });
         let output = match d.activation {
             HeadActivation::Pointwise(_) => output,
             vectorwise => self.head(call, output, vectorwise)?,
@@ -194,12 +132,7 @@ impl Lowering<'_> {
     }
 
     /// Applies a function of each element or of the last axis.
-    fn head(
-        &mut self,
-        call: &Call<'_>,
-        input: BufferId,
-        activation: HeadActivation,
-    ) -> Result<BufferId> {
+    fn head(&mut self, call: &Call<'_>, input: BufferId, activation: HeadActivation) -> Result<BufferId> {
         let shape = self.shape(input);
         let last = shape.len().saturating_sub(1);
         if last == 1 && !matches!(activation, HeadActivation::Pointwise(_)) {
@@ -207,23 +140,9 @@ impl Lowering<'_> {
         }
         let output = self.buffer(&call.name, shape);
         let op = match activation {
-            HeadActivation::Pointwise(activation) => Op::Map {
-                input,
-                activation,
-                output,
-            },
-            HeadActivation::Softmax => Op::Softmax {
-                input,
-                axis: last,
-                log: false,
-                output,
-            },
-            HeadActivation::LogSoftmax => Op::Softmax {
-                input,
-                axis: last,
-                log: true,
-                output,
-            },
+            HeadActivation::Pointwise(activation) => Op::Map { input, activation, output },
+            HeadActivation::Softmax => Op::Softmax { input, axis: last, log: false, output },
+            HeadActivation::LogSoftmax => Op::Softmax { input, axis: last, log: true, output },
         };
         self.step(&call.name, op);
         Ok(output)
@@ -245,27 +164,14 @@ impl Lowering<'_> {
             call.refuse_ragged("softmax runs over timesteps")?;
         }
         let output = self.buffer(&call.name, shape);
-        self.step(
-            &call.name,
-            Op::Softmax {
-                input: input.buffer,
-                axis,
-                log: false,
-                output,
-            },
-        );
+        self.step(&call.name, Op::Softmax { input: input.buffer, axis, log: false, output });
         self.same_masks(call, output)
     }
 
     fn reshaped(&mut self, call: &Call<'_>) -> Result<Vec<Lowered>> {
         let input = call.input()?.clone();
         let buffer = self.view(input.buffer, call.output_shape()?);
-        Ok(vec![Lowered {
-            buffer,
-            mask: None,
-            ragged: input.ragged,
-            origins: input.origins,
-        }])
+        Ok(vec![Lowered { buffer, mask: None, ragged: input.ragged, origins: input.origins }])
     }
 
     fn repeat_vector(&mut self, call: &Call<'_>) -> Result<Vec<Lowered>> {
@@ -274,10 +180,7 @@ impl Lowering<'_> {
         let [batch, _, features] = shape.as_slice() else {
             return Err(Error::internal("a repeated vector that is not a sequence"));
         };
-        let row = self.view(
-            input.buffer,
-            vec![batch.clone(), Dim::from(1), features.clone()],
-        );
+        let row = self.view(input.buffer, vec![batch.clone(), Dim::from(1), features.clone()]);
         let output = self.buffer(&call.name, shape.clone());
         self.step(
             &call.name,
@@ -291,38 +194,14 @@ impl Lowering<'_> {
                 extent: features.clone(),
             },
         );
-        Ok(vec![Lowered {
-            buffer: output,
-            mask: None,
-            ragged: None,
-            origins: input.origins,
-        }])
+        Ok(vec![Lowered { buffer: output, mask: None, ragged: None, origins: input.origins }])
     }
 
-    fn pool(
-        &mut self,
-        call: &Call<'_>,
-        op: ReduceOp,
-        mask: Option<BufferId>,
-    ) -> Result<Vec<Lowered>> {
+    fn pool(&mut self, call: &Call<'_>, op: ReduceOp, mask: Option<BufferId>) -> Result<Vec<Lowered>> {
         let output = self.buffer(&call.name, call.output_shape()?);
         let input = call.input()?.buffer;
-        self.step(
-            &call.name,
-            Op::Reduce {
-                op,
-                input,
-                axis: 1,
-                mask,
-                output,
-            },
-        );
-        Ok(vec![Lowered {
-            buffer: output,
-            mask: None,
-            ragged: None,
-            origins: Vec::new(),
-        }])
+        self.step(&call.name, Op::Reduce { op, input, axis: 1, mask, output });
+        Ok(vec![Lowered { buffer: output, mask: None, ragged: None, origins: Vec::new() }])
     }
 
     /// Masks are values as all others: 1 and 0.
@@ -352,7 +231,14 @@ impl Lowering<'_> {
         Ok(vec![Lowered { buffer, mask: None, ragged: self.common_ragged(call)?, origins: Vec::new() }])
     }
 
-    pub(super) fn not_equal(&mut self, name: &str, input: BufferId, value: f32, width: usize, shape: Vec<Dim>) -> BufferId {
+    pub(super) fn not_equal(
+        &mut self,
+        name: &str,
+        input: BufferId,
+        value: f32,
+        width: usize,
+        shape: Vec<Dim>,
+    ) -> BufferId {
         let output = self.buffer(name, shape);
         self.step(name, Op::NotEqual { input, value, output, width });
         output
@@ -361,26 +247,13 @@ impl Lowering<'_> {
     fn batch_norm(&mut self, call: &Call<'_>, n: &BatchNormalization) -> Result<Vec<Lowered>> {
         let input = call.input()?.buffer;
         let shape = self.shape(input);
-        let axis = resolve_axis(
-            &format!("layer {}", quoted(&call.name)),
-            n.axis,
-            shape.len(),
-        )?;
+        let axis = resolve_axis(&format!("layer {}", quoted(&call.name)), n.axis, shape.len())?;
         let mean = self.weight(&call.name, "moving_mean", &n.moving_mean);
         let variance = self.weight(&call.name, "moving_variance", &n.moving_variance);
         let gamma = self.optional_weight(&call.name, "gamma", n.gamma.as_ref());
         let beta = self.optional_weight(&call.name, "beta", n.beta.as_ref());
         let output = self.buffer(&call.name, shape);
-        let op = Op::BatchNorm {
-            input,
-            axis,
-            mean,
-            variance,
-            gamma,
-            beta,
-            epsilon: n.epsilon,
-            output,
-        };
+        let op = Op::BatchNorm { input, axis, mean, variance, gamma, beta, epsilon: n.epsilon, output };
         self.step(&call.name, op);
         self.same_masks(call, output)
     }
@@ -388,23 +261,14 @@ impl Lowering<'_> {
     fn layer_norm(&mut self, call: &Call<'_>, n: &LayerNormalization) -> Result<Vec<Lowered>> {
         let input = call.input()?.buffer;
         let shape = self.shape(input);
-        let (first_axis, axes) =
-            layer_norm_axes(&format!("layer {}", quoted(&call.name)), n, shape.len())?;
+        let (first_axis, axes) = layer_norm_axes(&format!("layer {}", quoted(&call.name)), n, shape.len())?;
         if first_axis == 1 {
             call.refuse_ragged("it normalises over timesteps")?;
         }
         let output = self.buffer(&call.name, shape);
         let gamma = self.optional_weight(&call.name, "gamma", n.gamma.as_ref());
         let beta = self.optional_weight(&call.name, "beta", n.beta.as_ref());
-        let op = Op::LayerNorm {
-            input,
-            first_axis,
-            axes,
-            gamma,
-            beta,
-            epsilon: n.epsilon,
-            output,
-        };
+        let op = Op::LayerNorm { input, first_axis, axes, gamma, beta, epsilon: n.epsilon, output };
         self.step(&call.name, op);
         self.same_masks(call, output)
     }

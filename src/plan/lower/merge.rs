@@ -21,47 +21,18 @@ impl Lowering<'_> {
         let mask = self.concatenated_mask(call, axis, &shape)?;
         let ragged = self.common_ragged(call)?;
         let computed = call.inputs.iter().any(|input| input.origins.is_empty());
-        let origins = if computed {
-            Vec::new()
-        } else {
-            call.inputs.iter().flat_map(|i| i.origins.clone()).collect()
-        };
-        Ok(vec![Lowered {
-            buffer: output,
-            mask,
-            ragged,
-            origins,
-        }])
+        let origins = if computed { Vec::new() } else { call.inputs.iter().flat_map(|i| i.origins.clone()).collect() };
+        Ok(vec![Lowered { buffer: output, mask, ragged, origins }])
     }
 
     /// `parts` side by side along `axis`.
-    pub(super) fn joined(
-        &mut self,
-        name: &str,
-        parts: &[BufferId],
-        axis: usize,
-        shape: Vec<Dim>,
-    ) -> BufferId {
+    pub(super) fn joined(&mut self, name: &str, parts: &[BufferId], axis: usize, shape: Vec<Dim>) -> BufferId {
         let output = self.buffer(name, shape);
         let mut start = Dim::from(0);
         for &input in parts {
-            let extent = self
-                .shape(input)
-                .get(axis)
-                .cloned()
-                .unwrap_or_else(|| Dim::from(0));
+            let extent = self.shape(input).get(axis).cloned().unwrap_or_else(|| Dim::from(0));
             let end = &start + &extent;
-            self.step(
-                name,
-                Op::Copy {
-                    input,
-                    input_start: Dim::from(0),
-                    output,
-                    output_start: start,
-                    axis,
-                    extent,
-                },
-            );
+            self.step(name, Op::Copy { input, input_start: Dim::from(0), output, output_start: start, axis, extent });
             start = end;
         }
         output
@@ -69,12 +40,7 @@ impl Lowering<'_> {
 
     /// Keras: along the timesteps the masks are joined, an input without one counting as live; along
     /// the features a timestep is live where any input is.
-    fn concatenated_mask(
-        &mut self,
-        call: &Call<'_>,
-        axis: usize,
-        shape: &[Dim],
-    ) -> Result<Option<BufferId>> {
+    fn concatenated_mask(&mut self, call: &Call<'_>, axis: usize, shape: &[Dim]) -> Result<Option<BufferId>> {
         if call.inputs.iter().all(|input| input.mask.is_none()) {
             return Ok(None);
         }
@@ -97,12 +63,7 @@ impl Lowering<'_> {
             });
         }
         let shape = vec![batch.clone(), seq_len.clone()];
-        Ok(Some(self.joined(
-            &format!("{} mask", call.name),
-            &masks,
-            1,
-            shape,
-        )))
+        Ok(Some(self.joined(&format!("{} mask", call.name), &masks, 1, shape)))
     }
 
     /// A mask of ones for the sequence `input`: every value differs from NaN.
@@ -110,24 +71,17 @@ impl Lowering<'_> {
         let shape = self.shape(input);
         let width = shape.get(2).and_then(Dim::fixed).unwrap_or(1);
         let output = self.buffer(&format!("{name} mask"), shape.into_iter().take(2).collect());
-        self.step(
-            name,
-            Op::NotEqual {
-                input,
-                value: f32::NAN,
-                output,
-                width,
-            },
-        );
+        self.step(name, Op::NotEqual { input, value: f32::NAN, output, width });
         output
     }
 
     /// Live where any of `masks` is.
     fn any_live(&mut self, name: &str, masks: &[BufferId]) -> Option<BufferId> {
         let (&first, rest) = masks.split_first()?;
-        Some(rest.iter().fold(first, |left, &right| {
-            self.combined(name, CombineOp::Maximum, left, right, self.shape(left))
-        }))
+        Some(
+            rest.iter()
+                .fold(first, |left, &right| self.combined(name, CombineOp::Maximum, left, right, self.shape(left))),
+        )
     }
 
     pub(super) fn combined(
@@ -139,28 +93,13 @@ impl Lowering<'_> {
         shape: Vec<Dim>,
     ) -> BufferId {
         let output = self.buffer(name, shape);
-        self.step(
-            name,
-            Op::Combine {
-                op,
-                left,
-                right,
-                output,
-            },
-        );
+        self.step(name, Op::Combine { op, left, right, output });
         output
     }
 
     pub(super) fn mapped(&mut self, name: &str, input: BufferId, activation: Activation) -> BufferId {
         let output = self.buffer(name, self.shape(input));
-        self.step(
-            name,
-            Op::Map {
-                input,
-                activation,
-                output,
-            },
-        );
+        self.step(name, Op::Map { input, activation, output });
         output
     }
 
@@ -170,57 +109,29 @@ impl Lowering<'_> {
         for input in &call.inputs {
             let own = self.shape(input.buffer);
             let wide = expanded(&own, shape.len());
-            parts.push(if wide == own {
-                input.buffer
-            } else {
-                self.view(input.buffer, wide)
-            });
+            parts.push(if wide == own { input.buffer } else { self.view(input.buffer, wide) });
         }
         let masks: Option<Vec<BufferId>> = call.inputs.iter().map(|input| input.mask).collect();
         let mask = masks.and_then(|masks| self.any_live(&call.name, &masks));
         let buffer = match op {
-            MergeOp::Add | MergeOp::Average => {
-                self.folded(&call.name, CombineOp::Add, &parts, &shape)?
-            }
+            MergeOp::Add | MergeOp::Average => self.folded(&call.name, CombineOp::Add, &parts, &shape)?,
             MergeOp::Subtract => self.folded(&call.name, CombineOp::Subtract, &parts, &shape)?,
             MergeOp::Multiply => self.multiplied(call, &parts, mask, &shape)?,
         };
-        let buffer = if op == MergeOp::Average {
-            self.average(&call.name, buffer, parts.len())?
-        } else {
-            buffer
-        };
+        let buffer = if op == MergeOp::Average { self.average(&call.name, buffer, parts.len())? } else { buffer };
         let ragged = self.common_ragged(call)?;
-        Ok(vec![Lowered {
-            buffer,
-            mask,
-            ragged,
-            origins: Vec::new(),
-        }])
+        Ok(vec![Lowered { buffer, mask, ragged, origins: Vec::new() }])
     }
 
     /// `sum / count`.
     pub(super) fn average(&mut self, name: &str, sum: BufferId, count: usize) -> Result<BufferId> {
-        let count = u16::try_from(count)
-            .map_err(|_| Error::unsupported(name, format!("{count} inputs"), "average fewer"))?;
-        Ok(self.mapped(
-            name,
-            sum,
-            Activation::Affine {
-                alpha: 1.0 / f32::from(count),
-                beta: 0.0,
-            },
-        ))
+        let count =
+            u16::try_from(count).map_err(|_| Error::unsupported(name, format!("{count} inputs"), "average fewer"))?;
+        Ok(self.mapped(name, sum, Activation::Affine { alpha: 1.0 / f32::from(count), beta: 0.0 }))
     }
 
     /// `parts` combined from the first to the last.
-    pub(super) fn folded(
-        &mut self,
-        name: &str,
-        op: CombineOp,
-        parts: &[BufferId],
-        shape: &[Dim],
-    ) -> Result<BufferId> {
+    pub(super) fn folded(&mut self, name: &str, op: CombineOp, parts: &[BufferId], shape: &[Dim]) -> Result<BufferId> {
         let Some((&first, rest)) = parts.split_first() else {
             return Err(Error::internal("a merge of nothing"));
         };
@@ -234,13 +145,7 @@ impl Lowering<'_> {
                 left_shape
                     .iter()
                     .zip(&self.shape(right))
-                    .map(|(a, b)| {
-                        if a.fixed() == Some(1) {
-                            b.clone()
-                        } else {
-                            a.clone()
-                        }
-                    })
+                    .map(|(a, b)| if a.fixed() == Some(1) { b.clone() } else { a.clone() })
                     .collect()
             };
             left = self.combined(name, op, left, right, next.clone());
@@ -265,14 +170,7 @@ impl Lowering<'_> {
             };
             let wide = self.wide_mask(call, mask, part)?;
             let kept = self.combined(&call.name, CombineOp::Mask, part, wide, self.shape(part));
-            let ones = self.mapped(
-                &call.name,
-                wide,
-                Activation::Affine {
-                    alpha: -1.0,
-                    beta: 1.0,
-                },
-            );
+            let ones = self.mapped(&call.name, wide, Activation::Affine { alpha: -1.0, beta: 1.0 });
             live.push(self.combined(&call.name, CombineOp::Add, kept, ones, self.shape(part)));
         }
         let product = self.folded(&call.name, CombineOp::Multiply, &live, shape)?;

@@ -8,10 +8,7 @@ mod recurrent;
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{
-    Buffer, BufferId, InputPort, Op, OutputPort, Plan, Precision, Rewrites, Step, Weight, WeightId,
-    rewrite,
-};
+use super::{Buffer, BufferId, InputPort, Op, OutputPort, Plan, Precision, Rewrites, Step, Weight, WeightId, rewrite};
 use crate::{
     dim::Dim,
     error::{Error, Result, quoted},
@@ -53,11 +50,7 @@ impl Plan {
         let mut lowering = Lowering {
             model,
             options,
-            plan: Self {
-                symbols: model.symbols.clone(),
-                equalities: model.equalities.clone(),
-                ..Self::default()
-            },
+            plan: Self { symbols: model.symbols.clone(), equalities: model.equalities.clone(), ..Self::default() },
             values: HashMap::new(),
             weights: HashMap::new(),
             visits: vec![0; model.layers.len()],
@@ -70,10 +63,7 @@ impl Plan {
         }
         for (name, value) in &model.outputs {
             let buffer = lowering.value(*value)?.buffer;
-            lowering.plan.outputs.push(OutputPort {
-                name: name.clone(),
-                buffer,
-            });
+            lowering.plan.outputs.push(OutputPort { name: name.clone(), buffer });
         }
         let mut plan = lowering.plan;
         rewrite::apply(&mut plan, options)?;
@@ -110,58 +100,29 @@ impl Lowering<'_> {
         let shape = self.model.shape(value)?.to_vec();
         let port = self.plan.inputs.len();
         let buffer = self.buffer(&name, shape.clone());
-        self.plan.inputs.push(InputPort {
-            name: name.clone(),
-            buffer,
-            ids: None,
-            ragged_mask_of: None,
-        });
+        self.plan.inputs.push(InputPort { name: name.clone(), buffer, ids: None, ragged_mask_of: None });
         let open = shape.get(1).is_some_and(|dim| dim.fixed().is_none());
         let ragged = (self.options.ragged && open).then(|| {
             let mask = self.buffer(&format!("{name} mask"), shape.into_iter().take(2).collect());
-            let port = InputPort {
-                name: format!("{name} mask"),
-                buffer: mask,
-                ids: None,
-                ragged_mask_of: Some(port),
-            };
+            let port = InputPort { name: format!("{name} mask"), buffer: mask, ids: None, ragged_mask_of: Some(port) };
             self.plan.inputs.push(port);
             mask
         });
-        self.values.insert(
-            value,
-            Lowered {
-                buffer,
-                mask: None,
-                ragged,
-                origins: vec![port],
-            },
-        );
+        self.values.insert(value, Lowered { buffer, mask: None, ragged, origins: vec![port] });
         Ok(())
     }
 
     fn node(&mut self, index: usize) -> Result<()> {
         let model = self.model;
-        let Some((node, layer)) = model
-            .nodes
-            .get(index)
-            .and_then(|node| Some((node, model.layers.get(node.layer)?)))
+        let Some((node, layer)) = model.nodes.get(index).and_then(|node| Some((node, model.layers.get(node.layer)?)))
         else {
             return Err(Error::internal("a node without a layer"));
         };
-        let inputs = node
-            .inputs
-            .iter()
-            .map(|&value| self.value(value))
-            .collect::<Result<Vec<_>>>()?;
+        let inputs = node.inputs.iter().map(|&value| self.value(value)).collect::<Result<Vec<_>>>()?;
         if matches!(layer.kind, crate::model::LayerKind::Input) {
             return Ok(());
         }
-        let states = node
-            .initial_state
-            .iter()
-            .map(|&value| self.value(value))
-            .collect::<Result<Vec<_>>>()?;
+        let states = node.initial_state.iter().map(|&value| self.value(value)).collect::<Result<Vec<_>>>()?;
         let mask = match node.mask {
             CallMask::Carried => inputs.first().and_then(|input| input.mask),
             CallMask::None => None,
@@ -174,70 +135,41 @@ impl Lowering<'_> {
             layer,
             name: layer.name.clone(),
             layer_index: node.layer,
-            inputs, states, mask, shapes: &node.output_shapes,
+            inputs,
+            states,
+            mask,
+            shapes: &node.output_shapes,
         };
         let outputs = self.layer(&call, &layer.kind)?;
         for (output, lowered) in outputs.into_iter().enumerate() {
-            self.values.insert(
-                Value {
-                    node: index,
-                    output,
-                },
-                lowered,
-            );
+            self.values.insert(Value { node: index, output }, lowered);
         }
         Ok(())
     }
 
     fn value(&self, value: Value) -> Result<Lowered> {
-        self.values
-            .get(&value)
-            .cloned()
-            .ok_or_else(|| Error::internal("a value used before it is computed"))
+        self.values.get(&value).cloned().ok_or_else(|| Error::internal("a value used before it is computed"))
     }
 
     fn layer_name(&self, node: usize) -> Result<String> {
-        let layer = self
-            .model
-            .nodes
-            .get(node)
-            .and_then(|node| self.model.layers.get(node.layer));
-        layer
-            .map(|layer| layer.name.clone())
-            .ok_or_else(|| Error::internal("a node without a layer"))
+        let layer = self.model.nodes.get(node).and_then(|node| self.model.layers.get(node.layer));
+        layer.map(|layer| layer.name.clone()).ok_or_else(|| Error::internal("a node without a layer"))
     }
 
     fn shape(&self, buffer: BufferId) -> Vec<Dim> {
-        self.plan
-            .buffers
-            .get(buffer.0)
-            .map(|buffer| buffer.shape.clone())
-            .unwrap_or_default()
+        self.plan.buffers.get(buffer.0).map(|buffer| buffer.shape.clone()).unwrap_or_default()
     }
 
     fn buffer(&mut self, name: &str, shape: Vec<Dim>) -> BufferId {
-        self.plan.buffers.push(Buffer {
-            name: name.to_owned(),
-            shape,
-            view_of: None,
-        });
+        self.plan.buffers.push(Buffer { name: name.to_owned(), shape, view_of: None });
         BufferId(self.plan.buffers.len() - 1)
     }
 
     /// The values of `buffer` under another shape of the same size.
     fn view(&mut self, buffer: BufferId, shape: Vec<Dim>) -> BufferId {
         let root = self.plan.root(buffer);
-        let name = self
-            .plan
-            .buffers
-            .get(root.0)
-            .map(|b| b.name.clone())
-            .unwrap_or_default();
-        self.plan.buffers.push(Buffer {
-            name,
-            shape,
-            view_of: Some(root),
-        });
+        let name = self.plan.buffers.get(root.0).map(|b| b.name.clone()).unwrap_or_default();
+        self.plan.buffers.push(Buffer { name, shape, view_of: Some(root) });
         BufferId(self.plan.buffers.len() - 1)
     }
 
@@ -245,29 +177,17 @@ impl Lowering<'_> {
         let plan = &mut self.plan;
         *self.weights.entry(Arc::as_ptr(tensor)).or_insert_with(|| {
             let name = format!("{layer} {role}");
-            plan.weights.push(Weight {
-                name,
-                tensor: Arc::clone(tensor),
-                precision: Precision::F32,
-            });
+            plan.weights.push(Weight { name, tensor: Arc::clone(tensor), precision: Precision::F32 });
             WeightId(plan.weights.len() - 1)
         })
     }
 
-    fn optional_weight(
-        &mut self,
-        layer: &str,
-        role: &str,
-        tensor: Option<&Arc<Tensor>>,
-    ) -> Option<WeightId> {
+    fn optional_weight(&mut self, layer: &str, role: &str, tensor: Option<&Arc<Tensor>>) -> Option<WeightId> {
         tensor.map(|tensor| self.weight(layer, role, tensor))
     }
 
     fn step(&mut self, name: &str, op: Op) {
-        self.plan.steps.push(Step {
-            name: name.to_owned(),
-            op,
-        });
+        self.plan.steps.push(Step { name: name.to_owned(), op });
     }
 
     /// The mask that a recurrent layer or a pooling sees.
@@ -276,12 +196,7 @@ impl Lowering<'_> {
         match (call.mask, call.inputs.first().and_then(|input| input.ragged)) {
             (Some(mask), Some(ragged)) => {
                 let both = self.buffer(&format!("{name} mask"), self.shape(mask));
-                let op = Op::Combine {
-                    op: super::CombineOp::Multiply,
-                    left: mask,
-                    right: ragged,
-                    output: both,
-                };
+                let op = Op::Combine { op: super::CombineOp::Multiply, left: mask, right: ragged, output: both };
                 self.step(name, op);
                 Some(both)
             }
@@ -304,16 +219,11 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn input(&self) -> Result<&Lowered> {
-        self.inputs
-            .first()
-            .ok_or_else(|| Error::internal("a call without an input"))
+        self.inputs.first().ok_or_else(|| Error::internal("a call without an input"))
     }
 
     fn output_shape(&self) -> Result<Vec<Dim>> {
-        self.shapes
-            .first()
-            .cloned()
-            .ok_or_else(|| Error::internal("a call without an output"))
+        self.shapes.first().cloned().ok_or_else(|| Error::internal("a call without an output"))
     }
 
     /// Refuses a ragged batch for a layer that would mix live timesteps with padding.

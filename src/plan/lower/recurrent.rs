@@ -32,38 +32,21 @@ impl Lowering<'_> {
         }
         let input = call.input()?.clone();
         let mask = self.recurrent_mask(call, r)?;
-        let pass = Pass {
-            layer: r,
-            name: call.name.clone(),
-            states: &call.states,
-            in_time_order: false,
-        };
+        let pass = Pass { layer: r, name: call.name.clone(), states: &call.states, in_time_order: false };
         let passed = self.passes(call, &input, mask, &[pass])?;
         let output = self.sequence_value(&input, passed.output, r);
         let mut outputs = vec![output];
         if r.return_state {
-            outputs.extend(
-                passed
-                    .finals
-                    .iter()
-                    .flatten()
-                    .flatten()
-                    .map(|&state| plain(state)),
-            );
+            outputs.extend(passed.finals.iter().flatten().flatten().map(|&state| plain(state)));
         }
         Ok(outputs)
     }
 
-    pub(super) fn bidirectional(
-        &mut self,
-        call: &Call<'_>,
-        b: &Bidirectional,
-    ) -> Result<Vec<Lowered>> {
+    pub(super) fn bidirectional(&mut self, call: &Call<'_>, b: &Bidirectional) -> Result<Vec<Lowered>> {
         let input = call.input()?.clone();
         let mask = self.recurrent_mask(call, &b.forward)?;
         let count = b.forward.cell.spec().states.len();
-        let (forward_states, backward_states) =
-            call.states.split_at_checked(count).unwrap_or((&[], &[]));
+        let (forward_states, backward_states) = call.states.split_at_checked(count).unwrap_or((&[], &[]));
         let pass = |layer, side: &str, states| Pass {
             layer,
             name: format!("{}/{side}", call.name),
@@ -86,10 +69,8 @@ impl Lowering<'_> {
             let buffers = self.separate_directions(call, b, one.output, other.output)?;
             (buffers, [one.finals, other.finals].concat())
         };
-        let mut outputs: Vec<Lowered> = buffers
-            .into_iter()
-            .map(|buffer| self.sequence_value(&input, buffer, &b.forward))
-            .collect();
+        let mut outputs: Vec<Lowered> =
+            buffers.into_iter().map(|buffer| self.sequence_value(&input, buffer, &b.forward)).collect();
         if b.forward.return_state {
             outputs.extend(finals.iter().flatten().flatten().map(|&state| plain(state)));
         }
@@ -100,12 +81,7 @@ impl Lowering<'_> {
     fn sequence_value(&self, input: &Lowered, buffer: BufferId, r: &Recurrent) -> Lowered {
         if r.return_sequences {
             let mask = input.mask.filter(|_| r.passes_mask);
-            Lowered {
-                buffer,
-                mask,
-                ragged: input.ragged,
-                origins: Vec::new(),
-            }
+            Lowered { buffer, mask, ragged: input.ragged, origins: Vec::new() }
         } else {
             plain(buffer)
         }
@@ -139,15 +115,8 @@ impl Lowering<'_> {
         shape.truncate(if layer.return_sequences { 2 } else { 1 });
         shape.push(hidden);
         let output = self.buffer(&first.name, shape);
-        let finals = directions
-            .iter()
-            .map(|direction| direction.finals.clone())
-            .collect();
-        let (sequence, last) = if layer.return_sequences {
-            (Some(output), None)
-        } else {
-            (None, Some(output))
-        };
+        let finals = directions.iter().map(|direction| direction.finals.clone()).collect();
+        let (sequence, last) = if layer.return_sequences { (Some(output), None) } else { (None, Some(output)) };
         self.step(
             &call.name,
             Op::Recurrence(Recurrence {
@@ -171,8 +140,7 @@ impl Lowering<'_> {
         let spec = layer.cell.spec();
         let shape = vec![Dim::from(Symbol::BATCH), Dim::from(layer.hidden_size())];
         let carried = self.is_carried(call, layer)? && pass.states.is_empty();
-        let mut initial: Vec<Option<BufferId>> =
-            pass.states.iter().map(|state| Some(state.buffer)).collect();
+        let mut initial: Vec<Option<BufferId>> = pass.states.iter().map(|state| Some(state.buffer)).collect();
         initial.resize(spec.states.len(), None);
         let mut finals = vec![None; spec.states.len()];
         for (index, state) in spec.states.iter().enumerate() {
@@ -183,11 +151,7 @@ impl Lowering<'_> {
             if let (true, Some(last)) = (carried, finals[index]) {
                 let from = self.buffer(&format!("{name} before"), shape.clone());
                 initial[index] = Some(from);
-                self.plan.states.push(StatePort {
-                    name,
-                    initial: from,
-                    last,
-                });
+                self.plan.states.push(StatePort { name, initial: from, last });
             }
         }
         Ok(Direction {
@@ -209,33 +173,16 @@ impl Lowering<'_> {
         }
         let subject = || format!("layer {}", quoted(&call.name));
         if all && layer.go_backwards {
-            return Err(Error::unsupported(
-                subject(),
-                "carrying states backwards",
-                "give the whole sequence at once",
-            ));
+            return Err(Error::unsupported(subject(), "carrying states backwards", "give the whole sequence at once"));
         }
-        if self
-            .visits
-            .get(call.layer_index)
-            .is_some_and(|&visits| visits > 1)
-        {
-            return Err(Error::unsupported(
-                subject(),
-                "a stateful layer that is called twice",
-                "use a layer per call",
-            ));
+        if self.visits.get(call.layer_index).is_some_and(|&visits| visits > 1) {
+            return Err(Error::unsupported(subject(), "a stateful layer that is called twice", "use a layer per call"));
         }
         Ok(true)
     }
 
     /// Splits and merges the output of a recurrence of two directions.
-    fn joined_directions(
-        &mut self,
-        call: &Call<'_>,
-        b: &Bidirectional,
-        both: BufferId,
-    ) -> Result<Vec<BufferId>> {
+    fn joined_directions(&mut self, call: &Call<'_>, b: &Bidirectional, both: BufferId) -> Result<Vec<BufferId>> {
         if b.merge == MergeMode::Concat {
             return Ok(vec![both]);
         }
@@ -251,14 +198,7 @@ impl Lowering<'_> {
             let (input_start, output_start) = (Dim::from(start), Dim::from(0));
             self.step(
                 &call.name,
-                Op::Copy {
-                    input: both,
-                    input_start,
-                    output,
-                    output_start,
-                    axis,
-                    extent: extent.clone(),
-                },
+                Op::Copy { input: both, input_start, output, output_start, axis, extent: extent.clone() },
             );
             halves.push(output);
         }
@@ -292,10 +232,5 @@ impl Lowering<'_> {
 
 /// A value without masks.
 fn plain(buffer: BufferId) -> Lowered {
-    Lowered {
-        buffer,
-        mask: None,
-        ragged: None,
-        origins: Vec::new(),
-    }
+    Lowered { buffer, mask: None, ragged: None, origins: Vec::new() }
 }

@@ -1,0 +1,85 @@
+// A slice of timesteps in one dispatch, one workgroup per four rows and direction. The hidden state
+// stays in workgroup memory, the other states in registers; `state` is read at the slice's start and
+// written at its end, so that slices chain exactly. UNITS >= hidden_size.
+
+var<workgroup> hidden_tile: array<vec4<f32>, 256>; // [hidden] of four rows
+
+// Adds the products of `gates` (bits) with the tile.
+fn multiply(direction: u32, gates: u32, slice: u32, unit: u32) {
+    let groups = (params.hidden + 3u) / 4u;
+    for (var k4 = slice; k4 < groups; k4 += SLICES) {
+        let at = 4u * k4;
+        add_products(gates, weight_index(direction, k4, unit),
+            hidden_tile[at], hidden_tile[at + 1u], hidden_tile[at + 2u], hidden_tile[at + 3u]);
+    }
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let workgroup = workgroup_index(id, count);
+    if (workgroup >= params.workgroups) {
+        return;
+    }
+    let row_blocks = (params.rows + 3u) / 4u;
+    let row = workgroup % row_blocks * 4u;
+    let direction = workgroup / row_blocks;
+    let slice = index / UNITS;
+    let local_unit = index % UNITS;
+    let unit = min(local_unit, params.hidden - 1u);
+    // The invocation that holds the unit's states.
+    let holds = slice == 0u && local_unit < params.hidden;
+
+    var old: array<vec4<f32>, NUM_STATES>;
+    var output = vec4<f32>(0.0);
+    if (holds) {
+        let parity = params.first_step % 2u;
+        for (var slot = 0u; slot < NUM_STATES; slot++) {
+            old[slot] = load_state(slot, parity, direction, row, unit);
+        }
+        output = load_state(OUTPUT_SLOT, parity, direction, row, unit);
+    }
+    if (slice == 0u) {
+        hidden_tile[local_unit] = select(vec4<f32>(0.0), old[0], vec4<bool>(holds));
+    }
+    workgroupBarrier();
+
+    for (var i = 0u; i < params.steps; i++) {
+        let step = params.first_step + i;
+        clear_sums();
+        if (RESET_GATE == NO_GATE) {
+            multiply(direction, all_gates(), slice, unit);
+            reduce_sums(all_gates(), slice, local_unit);
+        } else {
+            let first = all_gates() & ~gate_bit(RESET_TARGET);
+            multiply(direction, first, slice, unit);
+            reduce_sums(first, slice, local_unit);
+            workgroupBarrier();
+            if (holds) {
+                hidden_tile[unit] = reset_hidden(direction, row, step, unit, old[0]);
+            }
+            workgroupBarrier();
+            multiply(direction, gate_bit(RESET_TARGET), slice, unit);
+            reduce_sums(gate_bit(RESET_TARGET), slice, local_unit);
+        }
+        workgroupBarrier();
+        if (holds) {
+            let updated = cell_update(gate_x(direction, row, step, unit), gate_h(direction, unit), old);
+            let live = live_rows(direction, row, step);
+            for (var slot = 0u; slot < NUM_STATES; slot++) {
+                old[slot] = select(old[slot], updated[slot], live);
+            }
+            output = output_of(live, old[0], output);
+            hidden_tile[unit] = old[0];
+            store_sequence(direction, row, step, unit, output);
+        }
+        workgroupBarrier();
+    }
+
+    if (holds) {
+        let parity = (params.first_step + params.steps) % 2u;
+        for (var slot = 0u; slot < NUM_STATES; slot++) {
+            store_state(slot, parity, direction, row, unit, old[slot]);
+        }
+        store_state(OUTPUT_SLOT, parity, direction, row, unit, output);
+    }
+}

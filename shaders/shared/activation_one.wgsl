@@ -1,0 +1,9 @@
+// The one function of a kernel, fixed when its pipeline is made: the others are dead code there.
+override activation_kind: u32 = 0u;
+override activation_a: f32 = 0.0;
+override activation_b: f32 = 0.0;
+override activation_c: f32 = 0.0;
+
+fn activation(x: vec4<f32>) -> vec4<f32> {
+    return activate(activation_kind, activation_a, activation_b, activation_c, x);
+}

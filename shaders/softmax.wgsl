@@ -1,0 +1,49 @@
+// Softmax, or its logarithm, along the middle axis of [outer, len, inner]; the maximum subtracted.
+
+const LOG = 1u;
+
+@group(0) @binding(1) var<storage, read> input: array<f32>; // [outer, len, inner]
+@group(0) @binding(2) var<storage, read_write> output: array<f32>; // [outer, len, inner]
+
+// The largest of every invocation's value. A NaN may get lost here: the sum brings it back.
+fn line_max(value: f32, index: u32) -> f32 {
+    workgroupBarrier();
+    line_tile[index] = value;
+    for (var half = WORKGROUP / 2u; half > 0u; half = half / 2u) {
+        workgroupBarrier();
+        if (index < half) {
+            line_tile[index] = max(line_tile[index], line_tile[index + half]);
+        }
+    }
+    workgroupBarrier();
+    return line_tile[0];
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let line = workgroup_index(id, count);
+    if (line >= params.lines) {
+        return;
+    }
+    let start = line_start(line);
+    var largest = input[start];
+    for (var k = index; k < params.len; k += WORKGROUP) {
+        largest = max(largest, input[start + k * params.inner]);
+    }
+    largest = line_max(largest, index);
+    var sum = 0.0;
+    for (var k = index; k < params.len; k += WORKGROUP) {
+        let x = input[start + k * params.inner];
+        sum += select(exp(x - largest), x, is_nan(vec4<f32>(x)).x);
+    }
+    sum = line_sum(sum, index);
+    for (var k = index; k < params.len; k += WORKGROUP) {
+        let at = start + k * params.inner;
+        let x = input[at] - largest;
+        if ((params.flags & LOG) != 0u) {
+            output[at] = x - log(sum);
+        } else {
+            output[at] = exp(x) / sum;
+        }
+    }
+}

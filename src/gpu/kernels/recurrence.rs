@@ -1,0 +1,403 @@
+//! `recurrence_step.wgsl` and `recurrence_persistent.wgsl`: recurrent layers.
+//!
+//! A layer runs batch tile by batch tile and, within a tile, slice of timesteps by slice: the input
+//! projection of the slice goes into a scratch buffer, then the recurrence runs over it. Slices chain
+//! through the state buffer, so neither tiles nor slices change a bit of the result.
+
+use super::{
+    elementwise::encode_copy_rows,
+    linear::{self, Linear, Rows},
+    strategy::Strategy,
+    with_activation,
+};
+use crate::{
+    activation::Activation,
+    cell::{Cell, CellParams},
+    error::{Error, Result},
+    gpu::{
+        kernel::{Binding, Kernel, Part, PipelineKey},
+        pack::Matrix,
+        pipelines::Bound,
+        recorder::{Recorder, View, word},
+    },
+    plan::DeadTimesteps,
+};
+
+const PARTS: &[Part] =
+    &[Part::Common, Part::Activation, Part::ActivationCell, Part::Weights, Part::Product, Part::Cell, Part::Recurrence];
+const BINDINGS: &[Binding] = &[
+    Binding::read("weights", "[directions, ceil(hidden / 4), gates, units] of vec4 over hidden"),
+    Binding::read("bias", "[directions, gates, hidden]"),
+    Binding::read("gates_x", "[directions, rows, slice_len, gates, hidden]"),
+    Binding::read("mask", "[batch, seq_len]"),
+    Binding::read_write("state", "[slot, parity, directions, row_capacity, hidden]"),
+    Binding::read_write("sequence", "[batch, seq_len, directions * hidden]"),
+];
+const PARAMS_WORDS: usize = 14;
+
+pub(crate) static STEP: Kernel = Kernel {
+    name: "recurrence_step",
+    parts: PARTS,
+    source: include_str!("../../../shaders/recurrence_step.wgsl"),
+    bindings: BINDINGS,
+    params_words: PARAMS_WORDS,
+    workgroup_bytes: 8192,
+    invocations: 256,
+};
+
+pub(crate) static PERSISTENT: Kernel = Kernel {
+    name: "recurrence_persistent",
+    parts: PARTS,
+    source: include_str!("../../../shaders/recurrence_persistent.wgsl"),
+    bindings: BINDINGS,
+    params_words: PARAMS_WORDS,
+    workgroup_bytes: 12_288,
+    invocations: 256,
+};
+
+/// The largest hidden size of [`PERSISTENT`]: one unit per invocation.
+pub(crate) const PERSISTENT_MAX_HIDDEN: usize = 256;
+/// Rows of a workgroup, in both kernels.
+const ROWS: usize = 4;
+/// Units of a workgroup of [`STEP`], and invocations per unit.
+const STEP_UNITS: usize = 8;
+/// Fewer units per workgroup than this would only leave invocations idle.
+const PERSISTENT_MIN_UNITS: usize = 8;
+/// Workgroups that a device runs at once at least: fewer take as long.
+const PARALLEL: usize = 64;
+
+// Bits of the parameter `flags`.
+const REVERSE: u32 = 1;
+const IN_TIME_ORDER: u32 = 4;
+const HAS_MASK: u32 = 16;
+const HAS_BIAS: u32 = 32;
+const HAS_SEQUENCE: u32 = 64;
+const DEAD_REPEAT_STATE: u32 = 128;
+const DEAD_ZERO: u32 = 256;
+
+/// One direction of a [`RecurrenceJob`]; see [`crate::plan::Direction`].
+#[derive(Clone, Debug)]
+pub(crate) struct DirectionJob<'a> {
+    pub(crate) reverse: bool,
+    pub(crate) in_time_order: bool,
+    /// Of [`crate::gpu::pack::pack_linear`], `[gates * hidden, input_size]`.
+    pub(crate) weight_ih: &'a Matrix<'a>,
+    /// `[gates * hidden]`
+    pub(crate) bias_ih: Option<View<'a>>,
+    /// Per state, `[batch, hidden]`; zero without one.
+    pub(crate) initial: Vec<Option<View<'a>>>,
+    /// Per state, `[batch, hidden]`.
+    pub(crate) finals: Vec<Option<View<'a>>>,
+}
+
+/// A recurrent layer with its buffers; see [`crate::plan::Recurrence`].
+#[derive(Clone, Debug)]
+pub(crate) struct RecurrenceJob<'a> {
+    pub(crate) cell: Cell,
+    pub(crate) params: CellParams,
+    pub(crate) dead: DeadTimesteps,
+    pub(crate) strategy: Strategy,
+    pub(crate) hidden: usize,
+    pub(crate) input_size: usize,
+    pub(crate) batch: usize,
+    pub(crate) seq_len: usize,
+    /// `[batch, seq_len, input_size]`
+    pub(crate) input: View<'a>,
+    /// `[batch, seq_len]`
+    pub(crate) mask: Option<View<'a>>,
+    /// Of [`crate::gpu::pack::pack_recurrent`], every direction.
+    pub(crate) weight_hh: &'a Matrix<'a>,
+    /// Of [`crate::gpu::pack::pack_bias`], `[directions, gates * hidden]`.
+    pub(crate) bias_hh: Option<View<'a>>,
+    pub(crate) directions: Vec<DirectionJob<'a>>,
+    /// `[batch, seq_len, directions * hidden]`
+    pub(crate) sequence: Option<View<'a>>,
+    /// `[batch, directions * hidden]`
+    pub(crate) last: Option<View<'a>>,
+    /// Scratch for the projection of a slice; any length from [`gates_x_len`] of one row and one timestep.
+    pub(crate) gates_x: View<'a>,
+    /// Scratch for the states of a batch tile; any length from [`state_len`] of one row.
+    pub(crate) state: View<'a>,
+}
+
+/// Slots of the state buffer: the states, the last output and the reset hidden state.
+fn slots(cell: Cell) -> usize {
+    cell.spec().states.len() + 1 + usize::from(cell.spec().reset.is_some())
+}
+
+/// Units of a workgroup of [`PERSISTENT`].
+pub(crate) fn persistent_units(hidden: usize) -> usize {
+    hidden.next_power_of_two().max(PERSISTENT_MIN_UNITS)
+}
+
+/// Elements of the state scratch for `rows` rows.
+pub(crate) fn state_len(cell: Cell, directions: usize, rows: usize, hidden: usize) -> usize {
+    slots(cell) * 2 * directions * rows * hidden
+}
+
+/// Elements of the projection scratch for `rows` rows of `timesteps`.
+pub(crate) fn gates_x_len(cell: Cell, directions: usize, rows: usize, timesteps: usize, hidden: usize) -> usize {
+    directions * rows * timesteps * cell.spec().gates.len() * hidden
+}
+
+/// A batch tile of a job, and the slice of timesteps under way.
+struct Tile<'j, 'a> {
+    job: &'j RecurrenceJob<'a>,
+    /// Rows that the state buffer is laid out for.
+    capacity: usize,
+    first_row: usize,
+    rows: usize,
+    /// Per window of the recurrent weights: the kernel, and for cells with a reset stage that before it.
+    bound: Vec<(Bound, Option<Bound>)>,
+}
+
+/// Records a whole recurrent layer.
+///
+/// # Errors
+/// [`Error::Internal`] if a scratch buffer cannot hold one row and timestep; those of recording.
+pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<()> {
+    if job.batch == 0 || job.hidden == 0 {
+        return Ok(());
+    }
+    let directions = job.directions.len();
+    let row_state = state_len(job.cell, directions, 1, job.hidden);
+    let row_gates = gates_x_len(job.cell, directions, 1, 1, job.hidden);
+    let capacity = (job.state.len / row_state).min(job.gates_x.len / row_gates).min(job.batch);
+    if capacity == 0 {
+        return Err(Error::internal("scratch of a recurrence below one row"));
+    }
+    // One timestep of a tile must fit a submission; whole workgroups of rows where that is possible.
+    let affordable = ((recorder.budget() / step_cost(job, ROWS)).max(1.0) as usize).saturating_mul(ROWS);
+    let whole = if capacity >= ROWS { capacity - capacity % ROWS } else { capacity };
+    let rows = if capacity == job.batch && affordable >= job.batch { job.batch } else { whole.min(affordable) };
+    for first_row in (0..job.batch).step_by(rows) {
+        let tile =
+            Tile { job, capacity: rows, first_row, rows: rows.min(job.batch - first_row), bound: bind(recorder, job)? };
+        tile.encode(recorder)?;
+    }
+    Ok(())
+}
+
+/// Cost of one timestep of `rows` rows, the projection included.
+fn step_cost(job: &RecurrenceJob<'_>, rows: usize) -> f64 {
+    let outputs = (job.directions.len() * job.cell.spec().gates.len() * job.hidden) as f64;
+    let workgroups = rows.div_ceil(ROWS) * job.directions.len();
+    // A persistent workgroup walks alone; what the device could have done beside it is part of the cost.
+    let idle = match job.strategy {
+        Strategy::Persistent => PARALLEL as f64 / workgroups.min(PARALLEL) as f64,
+        Strategy::Step => 1.0,
+    };
+    outputs * rows.next_multiple_of(ROWS) as f64 * (job.input_size as f64 + idle * job.hidden as f64)
+}
+
+fn bind(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<Vec<(Bound, Option<Bound>)>> {
+    let kernel = match job.strategy {
+        Strategy::Step => &STEP,
+        Strategy::Persistent => &PERSISTENT,
+    };
+    let key = PipelineKey::new(kernel).cell(job.cell).precision(job.weight_hh.precision);
+    let key = with_activation(key, ["gate_kind", "gate_a", "gate_b", "gate_c"], job.params.gate)?;
+    let names = ["candidate_kind", "candidate_a", "candidate_b", "candidate_c"];
+    let key = with_activation(key, names, job.params.candidate)?;
+    let key = with_activation(key, ["output_kind", "output_a", "output_b", "output_c"], job.params.output)?;
+    let units = match job.strategy {
+        Strategy::Step => STEP_UNITS,
+        Strategy::Persistent => persistent_units(job.hidden),
+    };
+    if units > PERSISTENT_MAX_HIDDEN || (job.strategy == Strategy::Persistent && job.weight_hh.windows.len() != 1) {
+        return Err(Error::internal(format!("persistent recurrence of hidden size {}", job.hidden)));
+    }
+    let key = key.constant("UNITS", word(units)?).constant("SLICES", word(PERSISTENT_MAX_HIDDEN / units)?);
+    let mut bound = Vec::new();
+    for window in &job.weight_hh.windows {
+        let views = [Some(window.view), job.bias_hh, Some(job.gates_x), job.mask, Some(job.state), job.sequence];
+        let reset = if job.strategy == Strategy::Step && job.cell.spec().reset.is_some() {
+            Some(recorder.bind(&key.clone().constant("RESET_STAGE", 1u32), &views)?)
+        } else {
+            None
+        };
+        bound.push((recorder.bind(&key, &views)?, reset));
+    }
+    Ok(bound)
+}
+
+impl Tile<'_, '_> {
+    fn encode(&self, recorder: &mut Recorder<'_>) -> Result<()> {
+        let job = self.job;
+        self.encode_initial(recorder);
+        let row_gates = gates_x_len(job.cell, job.directions.len(), self.rows, 1, job.hidden);
+        let fits = (job.gates_x.len / row_gates).max(1);
+        let cost = step_cost(job, self.rows);
+        let mut start = 0;
+        while start < job.seq_len {
+            if recorder.budget_left() < cost {
+                recorder.flush()?;
+            }
+            let affordable = (recorder.budget_left() / cost).max(1.0) as usize;
+            let end = job.seq_len.min(start.saturating_add(fits.min(affordable)));
+            self.encode_projection(recorder, start, end)?;
+            match job.strategy {
+                Strategy::Persistent => self.encode_steps(recorder, start, end, start, end - start)?,
+                Strategy::Step => {
+                    for step in start..end {
+                        self.encode_steps(recorder, start, end, step, 1)?;
+                    }
+                }
+            }
+            start = end;
+        }
+        self.encode_results(recorder)
+    }
+
+    /// First element of the tile's rows in the state buffer.
+    fn state_start(&self, slot: usize, parity: usize, direction: usize) -> usize {
+        ((slot * 2 + parity) * self.job.directions.len() + direction) * self.capacity * self.job.hidden
+    }
+
+    fn encode_initial(&self, recorder: &mut Recorder<'_>) {
+        let job = self.job;
+        let len = self.rows * job.hidden;
+        let states = job.cell.spec().states.len();
+        for (d, direction) in job.directions.iter().enumerate() {
+            for slot in 0..=states {
+                // The last output starts as zero or, where dead timesteps repeat the state, as that.
+                let source = match (slot == states, job.dead) {
+                    (false, _) => direction.initial.get(slot).copied().flatten(),
+                    (true, DeadTimesteps::RepeatState) => direction.initial.first().copied().flatten(),
+                    (true, _) => None,
+                };
+                let to = job.state.start + self.state_start(slot, 0, d);
+                match source {
+                    Some(view) => {
+                        let from = view.start + self.first_row * job.hidden;
+                        recorder.copy_buffer(view.buffer, from, job.state.buffer, to, len);
+                    }
+                    None => recorder.clear(job.state.buffer, to, len),
+                }
+            }
+        }
+    }
+
+    /// The input projection of the timesteps processed from `start` to `end`.
+    fn encode_projection(&self, recorder: &mut Recorder<'_>, start: usize, end: usize) -> Result<()> {
+        let job = self.job;
+        let outputs = job.cell.spec().gates.len() * job.hidden;
+        let len = end - start;
+        for (d, direction) in job.directions.iter().enumerate() {
+            let time = if direction.reverse { job.seq_len - end } else { start };
+            let rows = Rows {
+                count: self.rows * len,
+                first: self.first_row * job.seq_len + time,
+                slice_len: len,
+                stride: job.seq_len,
+            };
+            let product = Linear {
+                input: job.input,
+                rows,
+                inputs: job.input_size,
+                outputs,
+                weight: direction.weight_ih,
+                bias: direction.bias_ih,
+                activation: Activation::Linear,
+                output: job.gates_x,
+                output_start: d * self.rows * len * outputs,
+            };
+            linear::encode(recorder, &product)?;
+        }
+        Ok(())
+    }
+
+    fn flags(&self) -> u32 {
+        let job = self.job;
+        let mut flags = HAS_MASK * u32::from(job.mask.is_some())
+            + HAS_BIAS * u32::from(job.bias_hh.is_some())
+            + HAS_SEQUENCE * u32::from(job.sequence.is_some());
+        for (d, direction) in job.directions.iter().enumerate() {
+            flags |= (REVERSE << d) * u32::from(direction.reverse);
+            flags |= (IN_TIME_ORDER << d) * u32::from(direction.in_time_order);
+        }
+        flags
+            | match job.dead {
+                DeadTimesteps::RepeatOutput => 0,
+                DeadTimesteps::RepeatState => DEAD_REPEAT_STATE,
+                DeadTimesteps::Zero => DEAD_ZERO,
+            }
+    }
+
+    /// The recurrence over `steps` timesteps from `first`, whose slice is `start..end`.
+    fn encode_steps(
+        &self,
+        recorder: &mut Recorder<'_>,
+        start: usize,
+        end: usize,
+        first: usize,
+        steps: usize,
+    ) -> Result<()> {
+        let job = self.job;
+        let row_blocks = self.rows.div_ceil(ROWS) * job.directions.len();
+        let dispatch = |recorder: &mut Recorder<'_>, bound: &Bound, window: usize, share: f64| {
+            let window = job.weight_hh.windows.get(window).ok_or_else(|| Error::internal("window"))?;
+            let workgroups = match job.strategy {
+                Strategy::Step => row_blocks * window.count.div_ceil(STEP_UNITS),
+                Strategy::Persistent => row_blocks,
+            };
+            let params = [
+                word(workgroups)?,
+                word(job.hidden)?,
+                word(self.rows)?,
+                word(self.first_row)?,
+                word(self.capacity)?,
+                word(job.seq_len)?,
+                word(first)?,
+                word(steps)?,
+                word(start)?,
+                word(end - start)?,
+                word(job.directions.len())?,
+                word(window.first)?,
+                word(window.count)?,
+                self.flags(),
+            ];
+            let outputs = (job.directions.len() * job.cell.spec().gates.len() * job.hidden * job.input_size) as f64;
+            let projection = outputs * self.rows.next_multiple_of(ROWS) as f64;
+            let recurrent = (step_cost(job, self.rows) - projection) * share;
+            recorder.dispatch(bound, &params, workgroups as u64, recurrent * steps as f64)
+        };
+        let share =
+            |window: usize| job.weight_hh.windows.get(window).map_or(1.0, |w| w.count as f64 / job.hidden as f64);
+        // Every unit's reset comes before any unit's product with it.
+        for (window, (_, reset)) in self.bound.iter().enumerate() {
+            if let Some(reset) = reset {
+                dispatch(recorder, reset, window, share(window) / job.cell.spec().gates.len() as f64)?;
+            }
+        }
+        for (window, (bound, _)) in self.bound.iter().enumerate() {
+            dispatch(recorder, bound, window, share(window))?;
+        }
+        Ok(())
+    }
+
+    /// The final states and the last output.
+    fn encode_results(&self, recorder: &mut Recorder<'_>) -> Result<()> {
+        let job = self.job;
+        let (hidden, states) = (job.hidden, job.cell.spec().states.len());
+        let parity = job.seq_len % 2;
+        for (d, direction) in job.directions.iter().enumerate() {
+            for (slot, view) in direction.finals.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v))) {
+                let from = job.state.start + self.state_start(slot, parity, d);
+                let to = view.start + self.first_row * hidden;
+                recorder.copy_buffer(job.state.buffer, from, view.buffer, to, self.rows * hidden);
+            }
+            if let Some(last) = job.last {
+                let width = job.directions.len() * hidden;
+                let from = (job.state, self.state_start(states, parity, d), hidden);
+                let to = (last, self.first_row * width + d * hidden, width);
+                encode_copy_rows(recorder, self.rows, hidden, from, to)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,440 @@
+//! Both strategies against plain f64 loops, and against themselves bit by bit.
+
+use super::*;
+use crate::{
+    gpu::{
+        pack::{pack_bias, pack_linear, pack_recurrent},
+        testing::{Gpu, Random, assert_close, gpu},
+    },
+    plan::Precision,
+};
+
+/// What a layer gives.
+#[derive(Clone, Debug, PartialEq)]
+struct Outcome<F> {
+    /// `[batch, seq_len, directions * hidden]`
+    sequence: Vec<F>,
+    /// `[batch, directions * hidden]`
+    last: Vec<F>,
+    /// Per direction and state, `[batch, hidden]`.
+    finals: Vec<Vec<F>>,
+}
+
+/// A layer with its weights and data.
+#[derive(Clone)]
+struct Layer {
+    cell: Cell,
+    params: CellParams,
+    dead: DeadTimesteps,
+    hidden: usize,
+    inputs: usize,
+    batch: usize,
+    seq_len: usize,
+    /// Reverse and in time order, per direction.
+    directions: Vec<(bool, bool)>,
+    x: Vec<f32>,
+    mask: Option<Vec<f32>>,
+    weight_ih: Vec<Vec<f32>>,
+    weight_hh: Vec<Vec<f32>>,
+    bias_ih: Vec<Vec<f32>>,
+    bias_hh: Option<Vec<Vec<f32>>>,
+    /// Per direction and state; none where it is empty.
+    initial: Vec<Vec<Vec<f32>>>,
+}
+
+impl Layer {
+    fn new(
+        cell: Cell,
+        hidden: usize,
+        inputs: usize,
+        batch: usize,
+        seq_len: usize,
+        directions: &[(bool, bool)],
+    ) -> Self {
+        let mut random = Random::new((hidden * 7919 + inputs * 31 + batch * 5 + seq_len) as u64);
+        let gates = cell.spec().gates.len();
+        let scale = 1.0 / (hidden as f32).sqrt();
+        let halved =
+            |values: Vec<f32>| -> Vec<f32> { values.iter().map(|w| half::f16::from_f32(*w).to_f32()).collect() };
+        let mut per_direction =
+            |len: usize| -> Vec<Vec<f32>> { directions.iter().map(|_| halved(random.values(len, scale))).collect() };
+        let (weight_ih, weight_hh) = (per_direction(gates * hidden * inputs), per_direction(gates * hidden * hidden));
+        let (bias_ih, bias_hh) = (per_direction(gates * hidden), per_direction(gates * hidden));
+        let states = cell.spec().states.len();
+        let initial =
+            directions.iter().map(|_| (0..states).map(|_| random.values(batch * hidden, 0.9)).collect()).collect();
+        Self {
+            cell,
+            params: CellParams::default(),
+            dead: DeadTimesteps::RepeatOutput,
+            hidden,
+            inputs,
+            batch,
+            seq_len,
+            directions: directions.to_vec(),
+            x: random.values(batch * seq_len * inputs, 1.5),
+            mask: None,
+            weight_ih,
+            weight_hh,
+            bias_ih,
+            bias_hh: Some(bias_hh),
+            initial,
+        }
+    }
+
+    fn with_mask(mut self, dead: DeadTimesteps) -> Self {
+        let mut random = Random::new(99);
+        let mut mask: Vec<f32> =
+            (0..self.batch * self.seq_len).map(|_| f32::from(u8::from(random.below(3) > 0))).collect();
+        // One row starts dead, one is dead throughout.
+        mask[0] = 0.0;
+        if self.batch > 2 {
+            mask[self.seq_len..2 * self.seq_len].fill(0.0);
+        }
+        self.mask = Some(mask);
+        self.dead = dead;
+        self
+    }
+
+    /// One row alone.
+    fn row(&self, row: usize) -> Self {
+        let cut = |values: &[f32], len: usize| values[row * len..(row + 1) * len].to_vec();
+        let mut one = self.clone();
+        one.batch = 1;
+        one.x = cut(&self.x, self.seq_len * self.inputs);
+        one.mask = self.mask.as_ref().map(|mask| cut(mask, self.seq_len));
+        one.initial = self
+            .initial
+            .iter()
+            .map(|states| states.iter().map(|s| if s.is_empty() { Vec::new() } else { cut(s, self.hidden) }).collect())
+            .collect();
+        one
+    }
+
+    /// Plain loops in f64.
+    fn reference(&self) -> Outcome<f64> {
+        let spec = self.cell.spec();
+        let (hidden, gates, states) = (self.hidden, spec.gates.len(), spec.states.len());
+        let width = self.directions.len() * hidden;
+        let mut outcome = Outcome {
+            sequence: vec![0.0; self.batch * self.seq_len * width],
+            last: vec![0.0; self.batch * width],
+            finals: vec![vec![0.0; self.batch * hidden]; self.directions.len() * states],
+        };
+        let dot = |w: &[f32], x: &[f64]| w.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
+        for b in 0..self.batch {
+            for (d, &(reverse, in_time_order)) in self.directions.iter().enumerate() {
+                let mut state: Vec<Vec<f64>> = (0..states)
+                    .map(|s| {
+                        (0..hidden)
+                            .map(|u| self.initial[d][s].get(b * hidden + u).map_or(0.0, |&v| f64::from(v)))
+                            .collect()
+                    })
+                    .collect();
+                let mut output =
+                    if self.dead == DeadTimesteps::RepeatState { state[0].clone() } else { vec![0.0; hidden] };
+                for step in 0..self.seq_len {
+                    let time = if reverse { self.seq_len - 1 - step } else { step };
+                    let live = self.mask.as_ref().is_none_or(|mask| mask[b * self.seq_len + time] != 0.0);
+                    if live {
+                        let x: Vec<f64> = self.x[(b * self.seq_len + time) * self.inputs..][..self.inputs]
+                            .iter()
+                            .map(|&v| f64::from(v))
+                            .collect();
+                        let bias_h = |row: usize| self.bias_hh.as_ref().map_or(0.0, |b| f64::from(b[d][row]));
+                        let gate_x = |row: usize| {
+                            dot(&self.weight_ih[d][row * self.inputs..][..self.inputs], &x)
+                                + f64::from(self.bias_ih[d][row])
+                        };
+                        let gate_h =
+                            |row: usize, h: &[f64]| dot(&self.weight_hh[d][row * hidden..][..hidden], h) + bias_h(row);
+                        let reset: Option<Vec<f64>> = spec.reset.map(|reset| {
+                            (0..hidden)
+                                .map(|u| {
+                                    let row = reset.gate * hidden + u;
+                                    self.params.gate.apply_f64(gate_x(row) + gate_h(row, &state[0])) * state[0][u]
+                                })
+                                .collect()
+                        });
+                        let mut next = state.clone();
+                        for u in 0..hidden {
+                            let gx: Vec<f64> = (0..gates).map(|g| gate_x(g * hidden + u)).collect();
+                            let gh: Vec<f64> = (0..gates)
+                                .map(|g| match (&reset, spec.reset) {
+                                    (Some(rh), Some(r)) if r.target == g => gate_h(g * hidden + u, rh),
+                                    _ => gate_h(g * hidden + u, &state[0]),
+                                })
+                                .collect();
+                            let mut unit: Vec<f64> = state.iter().map(|s| s[u]).collect();
+                            (spec.update)(&gx, &gh, &mut unit, &self.params);
+                            for (s, value) in unit.into_iter().enumerate() {
+                                next[s][u] = value;
+                            }
+                        }
+                        state = next;
+                        output.clone_from(&state[0]);
+                    } else if self.dead == DeadTimesteps::Zero {
+                        output.fill(0.0);
+                    }
+                    let place = if in_time_order { time } else { step };
+                    outcome.sequence[(b * self.seq_len + place) * width + d * hidden..][..hidden]
+                        .copy_from_slice(&output);
+                }
+                outcome.last[b * width + d * hidden..][..hidden].copy_from_slice(&output);
+                for (s, values) in state.iter().enumerate() {
+                    outcome.finals[d * states + s][b * hidden..][..hidden].copy_from_slice(values);
+                }
+            }
+        }
+        outcome
+    }
+
+    /// On the device; `rows` and `timesteps` size the scratch buffers.
+    fn run(&self, gpu: &mut Gpu, how: How) -> Outcome<f32> {
+        let spec = self.cell.spec();
+        let (hidden, gates, states) = (self.hidden, spec.gates.len(), spec.states.len());
+        let directions = self.directions.len();
+        let width = directions * hidden;
+        let weight_ih: Vec<_> = self
+            .weight_ih
+            .iter()
+            .map(|w| {
+                let packed = pack_linear(w, gates * hidden, self.inputs, how.precision, 1 << 24).unwrap();
+                gpu.upload_packed(packed, how.precision)
+            })
+            .collect();
+        let matrices: Vec<_> = weight_ih.iter().map(|w| w.matrix()).collect();
+        let weights: Vec<&[f32]> = self.weight_hh.iter().map(Vec::as_slice).collect();
+        let packed = pack_recurrent(&weights, gates, hidden, how.precision, how.max_binding).unwrap();
+        let weight_hh = gpu.upload_packed(packed, how.precision);
+        let bias_ih: Vec<_> = self.bias_ih.iter().map(|b| gpu.upload(b)).collect();
+        let biases: Vec<Option<&[f32]>> = match &self.bias_hh {
+            Some(all) => all.iter().map(|b| Some(b.as_slice())).collect(),
+            None => vec![None; directions],
+        };
+        let bias_hh = pack_bias(&biases, gates * hidden).map(|b| gpu.upload(&b));
+        let initial: Vec<Vec<_>> = self
+            .initial
+            .iter()
+            .map(|states| states.iter().map(|s| (!s.is_empty()).then(|| gpu.upload(s))).collect())
+            .collect();
+        let finals: Vec<Vec<_>> =
+            (0..directions).map(|_| (0..states).map(|_| gpu.empty(self.batch * hidden)).collect()).collect();
+        let (input, mask) = (gpu.upload(&self.x), self.mask.as_ref().map(|m| gpu.upload(m)));
+        let (sequence, last) = (gpu.empty(self.batch * self.seq_len * width), gpu.empty(self.batch * width));
+        let gates_x = gpu.empty(gates_x_len(self.cell, directions, how.rows, how.timesteps, hidden));
+        let state = gpu.empty(state_len(self.cell, directions, how.rows, hidden));
+        let job = RecurrenceJob {
+            cell: self.cell,
+            params: self.params,
+            dead: self.dead,
+            strategy: how.strategy,
+            hidden,
+            input_size: self.inputs,
+            batch: self.batch,
+            seq_len: self.seq_len,
+            input: input.view(),
+            mask: mask.as_ref().map(|m| m.view()),
+            weight_hh: &weight_hh.matrix(),
+            bias_hh: bias_hh.as_ref().map(|b| b.view()),
+            directions: (0..directions)
+                .map(|d| DirectionJob {
+                    reverse: self.directions[d].0,
+                    in_time_order: self.directions[d].1,
+                    weight_ih: &matrices[d],
+                    bias_ih: Some(bias_ih[d].view()),
+                    initial: initial[d].iter().map(|s| s.as_ref().map(|s| s.view())).collect(),
+                    finals: finals[d].iter().map(|s| Some(s.view())).collect(),
+                })
+                .collect(),
+            sequence: how.sequence.then(|| sequence.view()),
+            last: Some(last.view()),
+            gates_x: gates_x.view(),
+            state: state.view(),
+        };
+        gpu.run_within(how.budget, |recorder| encode(recorder, &job));
+        gpu.read(&gates_x);
+        gpu.read(&state);
+        Outcome {
+            sequence: gpu.read(&sequence),
+            last: gpu.read(&last),
+            finals: finals.iter().flatten().map(|s| gpu.read(s)).collect(),
+        }
+    }
+}
+
+/// How a layer is run.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    strategy: Strategy,
+    precision: Precision,
+    rows: usize,
+    timesteps: usize,
+    budget: f64,
+    max_binding: u64,
+    sequence: bool,
+}
+
+impl How {
+    fn whole(layer: &Layer, strategy: Strategy) -> Self {
+        Self {
+            strategy,
+            precision: Precision::F32,
+            rows: layer.batch.max(1),
+            timesteps: layer.seq_len.max(1),
+            budget: 1e12,
+            max_binding: 1 << 24,
+            sequence: true,
+        }
+    }
+}
+
+/// Error after a few timesteps of nets that do not amplify it. 2.4e-7 is the worst found on lavapipe.
+const TOLERANCE: f64 = 2e-6;
+
+fn assert_outcome(what: &str, actual: &Outcome<f32>, expected: &Outcome<f64>) -> f64 {
+    let mut worst = assert_close(&format!("{what} sequence"), &actual.sequence, &expected.sequence, TOLERANCE);
+    worst = worst.max(assert_close(&format!("{what} last"), &actual.last, &expected.last, TOLERANCE));
+    for (a, e) in actual.finals.iter().zip(&expected.finals) {
+        worst = worst.max(assert_close(&format!("{what} final"), a, e, TOLERANCE));
+    }
+    worst
+}
+
+const FORWARD: &[(bool, bool)] = &[(false, true)];
+const BOTH: &[(bool, bool)] = &[(false, true), (true, true)];
+const STRATEGIES: [Strategy; 2] = [Strategy::Step, Strategy::Persistent];
+
+#[test]
+fn every_cell_and_strategy_follows_the_reference() {
+    let mut gpu = gpu();
+    let mut worst = 0.0f64;
+    for cell in Cell::ALL {
+        for (hidden, inputs, batch, seq_len, directions) in [
+            (1, 1, 1, 1, FORWARD),
+            (5, 3, 3, 4, FORWARD),
+            (8, 2, 4, 5, BOTH),
+            (33, 7, 9, 6, BOTH),
+            (67, 5, 2, 3, &[(true, false)]),
+            (130, 4, 5, 3, BOTH),
+            (256, 3, 1, 2, FORWARD),
+        ] {
+            let layer = Layer::new(cell, hidden, inputs, batch, seq_len, directions);
+            let expected = layer.reference();
+            for strategy in STRATEGIES {
+                for precision in [Precision::F32, Precision::F16] {
+                    let how = How { precision, ..How::whole(&layer, strategy) };
+                    let what = format!("{cell:?} {strategy:?} {precision:?} hidden {hidden}");
+                    worst = worst.max(assert_outcome(&what, &layer.run(&mut gpu, how), &expected));
+                }
+            }
+        }
+    }
+    eprintln!("worst error {worst:.2e}");
+}
+
+#[test]
+fn hidden_sizes_over_one_tile_are_stepped() {
+    let mut gpu = gpu();
+    for cell in [Cell::Lstm, Cell::GruResetBefore] {
+        let layer = Layer::new(cell, 517, 3, 2, 2, FORWARD);
+        let how = How::whole(&layer, Strategy::Step);
+        assert_outcome(&format!("{cell:?}"), &layer.run(&mut gpu, how), &layer.reference());
+    }
+}
+
+#[test]
+fn masks_follow_the_three_rules() {
+    let mut gpu = gpu();
+    for cell in Cell::ALL {
+        for dead in [DeadTimesteps::RepeatOutput, DeadTimesteps::RepeatState, DeadTimesteps::Zero] {
+            let layer = Layer::new(cell, 6, 3, 5, 7, BOTH).with_mask(dead);
+            for strategy in STRATEGIES {
+                let how = How::whole(&layer, strategy);
+                assert_outcome(
+                    &format!("{cell:?} {strategy:?} {dead:?}"),
+                    &layer.run(&mut gpu, how),
+                    &layer.reference(),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn other_functions_and_absent_parts() {
+    let mut gpu = gpu();
+    for strategy in STRATEGIES {
+        let mut layer = Layer::new(Cell::Lstm, 7, 3, 2, 4, FORWARD);
+        layer.params = CellParams::new(Activation::Softsign, Activation::HARD_SIGMOID);
+        layer.bias_hh = None;
+        layer.initial[0][1] = Vec::new();
+        let how = How::whole(&layer, strategy);
+        let whole = layer.run(&mut gpu, how);
+        assert_outcome("options", &whole, &layer.reference());
+        let without = layer.run(&mut gpu, How { sequence: false, ..how });
+        assert!(without.last == whole.last && without.finals == whole.finals);
+
+        // No timestep at all: the states stay, the output is zero.
+        let empty = Layer::new(Cell::Gru, 4, 2, 3, 0, BOTH);
+        let how = How::whole(&empty, strategy);
+        assert_outcome("no timestep", &empty.run(&mut gpu, how), &empty.reference());
+    }
+}
+
+#[test]
+fn neither_slices_nor_tiles_nor_companions_change_a_bit() {
+    let mut gpu = gpu();
+    for cell in Cell::ALL {
+        let layer = Layer::new(cell, 37, 5, 10, 9, BOTH).with_mask(DeadTimesteps::RepeatOutput);
+        for strategy in STRATEGIES {
+            let how = How::whole(&layer, strategy);
+            let whole = layer.run(&mut gpu, how);
+            let cuts = [
+                How { timesteps: 1, ..how },
+                How { timesteps: 4, ..how },
+                How { rows: 3, timesteps: 2, ..how },
+                How { rows: 8, ..how },
+                How { budget: 1.0, ..how },
+                How { budget: 3e6, ..how },
+            ];
+            for cut in cuts {
+                assert!(layer.run(&mut gpu, cut) == whole, "{cell:?} {cut:?}");
+            }
+            let width = 2 * layer.hidden;
+            for row in [0, 3, 9] {
+                let one = layer.row(row);
+                let alone = one.run(&mut gpu, How::whole(&one, strategy));
+                let len = layer.seq_len * width;
+                assert!(
+                    alone.sequence == whole.sequence[row * len..(row + 1) * len],
+                    "{cell:?} {strategy:?} row {row}"
+                );
+                assert!(alone.last == whole.last[row * width..(row + 1) * width]);
+            }
+        }
+        // Windows of the recurrent weights: 10 units at a time.
+        let how = How::whole(&layer, Strategy::Step);
+        let unit_bytes = 2 * cell.spec().gates.len() * layer.hidden.div_ceil(4) * 16;
+        let windows = How { max_binding: 10 * unit_bytes as u64, ..how };
+        assert!(layer.run(&mut gpu, windows) == layer.run(&mut gpu, how), "{cell:?} windows");
+    }
+}
+
+#[test]
+fn a_row_of_nan_stays_alone() {
+    let mut gpu = gpu();
+    let layer = Layer::new(Cell::Lstm, 20, 3, 6, 5, FORWARD);
+    let mut spoilt = layer.clone();
+    let row = 2;
+    spoilt.x[(row * 5 + 1) * 3] = f32::NAN;
+    for strategy in STRATEGIES {
+        let how = How::whole(&layer, strategy);
+        let (clean, actual) = (layer.run(&mut gpu, how), spoilt.run(&mut gpu, how));
+        for (i, (c, a)) in clean.sequence.iter().zip(&actual.sequence).enumerate() {
+            let (b, t) = (i / 100, i / 20 % 5);
+            let expected_nan = b == row && t >= 1;
+            assert!(if expected_nan { a.is_nan() } else { a == c }, "{strategy:?} row {b} time {t}: {a}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! [`Recorder`]: turns dispatches and copies into submissions of bounded cost.
+
+use super::{
+    kernel::PipelineKey,
+    pipelines::{Bound, Pipelines},
+};
+use crate::error::{Error, Result};
+
+/// Bytes of one dispatch's parameters: the alignment that every device accepts.
+pub(crate) const SLOT_BYTES: u64 = 256;
+/// Dispatches in one submission.
+pub(crate) const SLOTS: usize = 2048;
+/// Workgroups along one dimension that every device accepts.
+const MAX_WORKGROUPS: u64 = 65_535;
+
+/// Cost of a dispatch however small, in multiply-adds.
+const DISPATCH_COST: f64 = 1e6;
+
+/// A range of a buffer, counted in 4-byte elements.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) buffer: &'a wgpu::Buffer,
+    /// First element; a multiple of 64 (256 bytes) where the view is bound to a kernel.
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+impl<'a> View<'a> {
+    /// The whole of `buffer`.
+    pub(crate) fn whole(buffer: &'a wgpu::Buffer) -> Self {
+        Self { buffer, start: 0, len: usize::try_from(buffer.size() / 4).unwrap_or(usize::MAX) }
+    }
+}
+
+/// Takes finished submissions.
+pub(crate) trait Submitter {
+    /// Submits `commands`, whose cost in multiply-adds is `cost`. Their parameters were written to
+    /// the queue just before.
+    fn submit(&mut self, commands: wgpu::CommandBuffer, cost: f64) -> Result<()>;
+
+    /// The cost that one submission may have.
+    fn budget(&self) -> f64;
+
+    /// What a dispatch of `kernel` with `cost` multiply-adds takes of the budget.
+    fn estimate(&self, kernel: &'static str, cost: f64) -> f64 {
+        let _ = kernel;
+        cost + DISPATCH_COST
+    }
+
+    /// Tells that such a dispatch is part of the submission being recorded.
+    fn note(&mut self, kernel: &'static str, cost: f64) {
+        let _ = (kernel, cost);
+    }
+}
+
+/// Records one run. What is recorded and not flushed is lost.
+pub(crate) struct Recorder<'a> {
+    pub(crate) pipelines: &'a mut Pipelines,
+    submitter: &'a mut dyn Submitter,
+    encoder: Option<wgpu::CommandEncoder>,
+    /// Ends before `encoder` is used otherwise.
+    pass: Option<wgpu::ComputePass<'static>>,
+    params: Vec<u8>,
+    cost: f64,
+}
+
+impl<'a> Recorder<'a> {
+    pub(crate) fn new(pipelines: &'a mut Pipelines, submitter: &'a mut dyn Submitter) -> Self {
+        Self { pipelines, submitter, encoder: None, pass: None, params: Vec::new(), cost: 0.0 }
+    }
+
+    /// The cost that the submission being recorded may still take.
+    pub(crate) fn budget_left(&self) -> f64 {
+        self.submitter.budget() - self.cost
+    }
+
+    /// The cost that one submission may have.
+    pub(crate) fn budget(&self) -> f64 {
+        self.submitter.budget()
+    }
+
+    /// See [`Pipelines::bind`].
+    pub(crate) fn bind(&mut self, key: &PipelineKey, views: &[Option<View<'_>>]) -> Result<Bound> {
+        self.pipelines.bind(key, views)
+    }
+
+    /// Records one dispatch of `workgroups`, folded into three dimensions. A submission that has no
+    /// slot or no budget left for it is flushed before.
+    pub(crate) fn dispatch(&mut self, bound: &Bound, params: &[u32], workgroups: u64, cost: f64) -> Result<()> {
+        let kernel = bound.pipeline.kernel;
+        if params.len() != kernel.params_words {
+            return Err(Error::internal(format!("kernel {} given {} parameters", kernel.name, params.len())));
+        }
+        let [x, y, z] = folded(workgroups)
+            .ok_or_else(|| Error::internal(format!("kernel {} with {workgroups} workgroups", kernel.name)))?;
+        if workgroups == 0 {
+            return Ok(());
+        }
+        let multiply_adds = cost;
+        let cost = self.submitter.estimate(kernel.name, multiply_adds);
+        let slot = self.params.len();
+        let full = slot + SLOT_BYTES as usize > SLOTS * SLOT_BYTES as usize;
+        if full || (self.cost > 0.0 && cost > self.budget_left()) {
+            self.flush()?;
+        }
+        let slot = self.params.len();
+        let offset = u32::try_from(slot).map_err(|_| Error::internal("parameters beyond 4 GiB"))?;
+        self.params.extend_from_slice(bytemuck::cast_slice(params));
+        self.params.resize(slot + SLOT_BYTES as usize, 0);
+        self.cost += cost;
+        self.submitter.note(kernel.name, multiply_adds);
+
+        let pass = match &mut self.pass {
+            Some(pass) => pass,
+            empty => {
+                let encoder = encoder(&self.pipelines.device, &mut self.encoder);
+                let descriptor = wgpu::ComputePassDescriptor { label: Some("recorder"), timestamp_writes: None };
+                empty.insert(encoder.begin_compute_pass(&descriptor).forget_lifetime())
+            }
+        };
+        pass.set_pipeline(&bound.pipeline.pipeline);
+        pass.set_bind_group(0, &bound.group, &[offset]);
+        pass.dispatch_workgroups(x, y, z);
+        Ok(())
+    }
+
+    /// Records a copy of `len` elements.
+    pub(crate) fn copy_buffer(
+        &mut self,
+        from: &wgpu::Buffer,
+        from_start: usize,
+        to: &wgpu::Buffer,
+        to_start: usize,
+        len: usize,
+    ) {
+        if len == 0 {
+            return;
+        }
+        self.pass = None;
+        let encoder = encoder(&self.pipelines.device, &mut self.encoder);
+        encoder.copy_buffer_to_buffer(from, from_start as u64 * 4, to, to_start as u64 * 4, Some(len as u64 * 4));
+        self.cost += DISPATCH_COST + len as f64;
+    }
+
+    /// Records that `len` elements become zero.
+    pub(crate) fn clear(&mut self, buffer: &wgpu::Buffer, start: usize, len: usize) {
+        if len == 0 {
+            return;
+        }
+        self.pass = None;
+        encoder(&self.pipelines.device, &mut self.encoder).clear_buffer(buffer, start as u64 * 4, Some(len as u64 * 4));
+        self.cost += DISPATCH_COST + len as f64;
+    }
+
+    /// Ends the submission being recorded and hands it on; nothing if nothing is recorded.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.pass = None;
+        let Some(encoder) = self.encoder.take() else { return Ok(()) };
+        if !self.params.is_empty() {
+            // The queue keeps the order: what was submitted before still sees the old parameters.
+            self.pipelines.queue.write_buffer(&self.pipelines.params, 0, &self.params);
+        }
+        self.params.clear();
+        let cost = std::mem::take(&mut self.cost);
+        self.submitter.submit(encoder.finish(), cost)
+    }
+}
+
+fn encoder<'e>(device: &wgpu::Device, slot: &'e mut Option<wgpu::CommandEncoder>) -> &'e mut wgpu::CommandEncoder {
+    slot.get_or_insert_with(|| {
+        device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("recorder") })
+    })
+}
+
+/// `count` workgroups as x, y, z within the limit of each dimension; at least `count` in all.
+fn folded(count: u64) -> Option<[u32; 3]> {
+    let x = count.min(MAX_WORKGROUPS);
+    let rows = count.div_ceil(x.max(1));
+    let y = rows.min(MAX_WORKGROUPS);
+    let z = rows.div_ceil(y.max(1));
+    // Kernels count workgroups in 32 bits.
+    let fits = z <= MAX_WORKGROUPS && (x * y).checked_mul(z)? <= u64::from(u32::MAX);
+    let word = |n: u64| u32::try_from(n).ok();
+    if fits { Some([word(x)?, word(y)?, word(z)?]) } else { None }
+}
+
+/// A size as a kernel's parameter.
+pub(crate) fn word(value: usize) -> Result<u32> {
+    u32::try_from(value).map_err(|_| Error::internal(format!("{value} does not fit a kernel's parameter")))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::folded;
+
+    #[test]
+    fn workgroups_fold_within_limits() {
+        for count in [0, 1, 65_535, 65_536, 70_000, 65_535 * 65_535, 65_535 * 65_535 - 1, u64::from(u32::MAX) - 200_000]
+        {
+            let [x, y, z] = folded(count).unwrap().map(u64::from);
+            assert!(x * y * z >= count && x <= 65_535 && y <= 65_535 && z <= 65_535, "{count}");
+        }
+        assert_eq!(folded(1 << 33), None);
+    }
+}
