@@ -8,8 +8,7 @@ fn goldens() -> PathBuf {
 }
 #[test]
 fn all() {
-    let cases: Value =
-        serde_json::from_slice(&std::fs::read(goldens().join("cases.json")).unwrap()).unwrap();
+    let cases: Value = serde_json::from_slice(&std::fs::read(goldens().join("cases.json")).unwrap()).unwrap();
     let mut bad = 0;
     for case in cases["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
@@ -20,8 +19,7 @@ fn all() {
         match Model::load(&path) {
             Err(e) => println!("ERR {e}"),
             Ok(model) => {
-                let want =
-                    std::fs::read_to_string(goldens().join(format!("{name}.summary.txt"))).unwrap();
+                let want = std::fs::read_to_string(goldens().join(format!("{name}.summary.txt"))).unwrap();
                 let got = model.summary();
                 if want != got {
                     bad += 1;
@@ -32,12 +30,7 @@ fn all() {
                     }
                 }
                 let names = |k: &str| -> Vec<String> {
-                    case[k]
-                        .as_array()
-                        .unwrap()
-                        .iter()
-                        .map(|v| v.as_str().unwrap().to_owned())
-                        .collect()
+                    case[k].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
                 };
                 let got: Vec<String> = model.inputs().into_iter().map(|s| s.name).collect();
                 if got != names("inputs") {

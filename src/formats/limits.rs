@@ -62,12 +62,7 @@ impl Default for Limits {
 }
 
 /// `Ok` if `need` is within `limit`, which is the field `name` of [`Limits`].
-pub(super) fn within(
-    what: impl FnOnce() -> String,
-    need: u64,
-    limit: usize,
-    name: &str,
-) -> Result<()> {
+pub(super) fn within(what: impl FnOnce() -> String, need: u64, limit: usize, name: &str) -> Result<()> {
     if usize::try_from(need).is_ok_and(|need| need <= limit) {
         return Ok(());
     }

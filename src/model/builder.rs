@@ -67,7 +67,6 @@ impl Builder {
             batch_size: None,
             optimizer_parameters: 0,
             optimizer_bytes: 0,
-            listing: None,
         };
         Self { model, names: HashSet::new() }
     }
@@ -120,7 +119,6 @@ impl Builder {
             initial_state: Vec::new(),
             mask: CallMask::Carried,
             output_shapes: vec![dims],
-            unmasked: false,
         });
         let value = Value { node, output: 0 };
         self.model.inputs.push(value);
@@ -202,32 +200,8 @@ impl Builder {
             initial_state: call.initial_state.to_vec(),
             mask: call.mask,
             output_shapes,
-            unmasked: false,
         });
         Ok(outputs)
-    }
-
-    /// [`call`](Self::call) of a recurrent layer that takes no notice of its input's mask.
-    #[cfg(feature = "keras")]
-    pub(crate) fn call_unmasked(&mut self, layer: usize, call: Call<'_>) -> Result<Vec<Value>> {
-        let outputs = self.call(layer, call)?;
-        if let Some(node) = self.model.nodes.last_mut() {
-            node.unmasked = true;
-        }
-        Ok(outputs)
-    }
-
-    /// The kind of a layer.
-    #[cfg(feature = "keras")]
-    pub(crate) fn kind(&self, layer: usize) -> Result<&LayerKind> {
-        let layer = self.model.layers.get(layer).ok_or_else(|| Error::internal("a layer that is not there"))?;
-        Ok(&layer.kind)
-    }
-
-    /// The number of layers, inputs among them.
-    #[cfg(feature = "keras")]
-    pub(crate) fn layer_count(&self) -> usize {
-        self.model.layers.len()
     }
 
     /// The batch size stated so far.
@@ -240,18 +214,6 @@ impl Builder {
     #[cfg(feature = "keras")]
     pub(crate) fn order_inputs(&mut self, inputs: Vec<Value>) {
         self.model.inputs = inputs;
-    }
-
-    /// Puts `rows` in place of the layers in [`Model::summary`].
-    #[cfg(feature = "keras")]
-    pub(crate) fn listing(&mut self, rows: Vec<super::summary::Row>) {
-        self.model.listing = Some(rows);
-    }
-
-    /// The rows of [`Model::summary`], as the layers alone give them.
-    #[cfg(feature = "keras")]
-    pub(crate) fn rows(&self) -> Vec<super::summary::Row> {
-        super::summary::rows(&self.model)
     }
 
     /// Names an output of the model. A name that is taken gets `_1`, `_2`.

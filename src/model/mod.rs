@@ -4,7 +4,7 @@
 mod builder;
 mod infer;
 mod layer;
-pub(crate) mod summary;
+mod summary;
 
 pub use builder::{Builder, Call, CallMask};
 pub(crate) use infer::{expanded, layer_norm_axes, resolve_axis};
@@ -36,8 +36,6 @@ pub struct Model {
     pub(crate) batch_size: Option<usize>,
     pub(crate) optimizer_parameters: usize,
     pub(crate) optimizer_bytes: usize,
-    /// What [`Model::summary`] lists in place of `layers`, where a file has more than layers.
-    pub(crate) listing: Option<Vec<summary::Row>>,
 }
 
 /// How the model was put together; [`Model::summary`] prints the two differently.
@@ -60,9 +58,6 @@ pub(crate) struct Node {
     pub(crate) initial_state: Vec<Value>,
     pub(crate) mask: CallMask,
     pub(crate) output_shapes: Vec<Vec<Dim>>,
-    /// Whether a recurrent layer takes no notice of its input's mask, though it hands it on: Keras,
-    /// where a call is given an initial state and no mask.
-    pub(crate) unmasked: bool,
 }
 
 /// One output of one call: an edge of the graph.

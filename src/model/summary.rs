@@ -1,27 +1,27 @@
 //! [`Model::summary`]: the table that Keras 3 prints on an 80 column page without colours
 //! (`keras/src/utils/summary_utils.py`, drawn by `rich`).
 
-use super::{Model, Style};
+use super::{CallMask, Model, Style};
 use crate::dim::{Dim, Symbol};
 
 /// A line of the table.
 #[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) name: String,
-    pub(crate) class_name: String,
+struct Row {
+    name: String,
+    class_name: String,
     /// Of the outputs of the last call; `None` where the run decides.
-    pub(crate) shapes: Vec<Vec<Option<usize>>>,
-    pub(crate) parameters: usize,
+    shapes: Vec<Vec<Option<usize>>>,
+    parameters: usize,
     /// What goes into all calls.
-    pub(crate) inputs: Vec<Edge>,
+    inputs: Vec<Edge>,
 }
 
 /// An output of a call of another layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Edge {
-    pub(crate) layer: String,
-    pub(crate) node: usize,
-    pub(crate) output: usize,
+struct Edge {
+    layer: String,
+    node: usize,
+    output: usize,
 }
 
 /// Widths of the columns' text: of a chain of layers, and of a graph.
@@ -52,7 +52,7 @@ impl Model {
     /// ```
     #[must_use]
     pub fn summary(&self) -> String {
-        let rows = self.listing.clone().unwrap_or_else(|| rows(self));
+        let rows = rows(self);
         let mut text = String::new();
         for line in wrap(&format!("Model: \"{}\"", self.name), PAGE, true) {
             text += &line;
@@ -72,11 +72,7 @@ impl Model {
         let (mut trainable, mut frozen) = (0, 0);
         for layer in &self.layers {
             for (_, tensor, by_gradient) in layer.kind.weights() {
-                *(if by_gradient && layer.trainable {
-                    &mut trainable
-                } else {
-                    &mut frozen
-                }) += tensor.len();
+                *(if by_gradient && layer.trainable { &mut trainable } else { &mut frozen }) += tensor.len();
             }
         }
         let (optimizer, optimizer_bytes) = (self.optimizer_parameters, self.optimizer_bytes);
@@ -84,11 +80,7 @@ impl Model {
             *text += &format!(" {what} params: {} ({})\n", grouped(count), size(bytes));
         };
         let count = trainable + frozen;
-        line(
-            "Total",
-            count.saturating_add(optimizer),
-            (count * WORD).saturating_add(optimizer_bytes),
-        );
+        line("Total", count.saturating_add(optimizer), (count * WORD).saturating_add(optimizer_bytes));
         line("Trainable", trainable, trainable * WORD);
         line("Non-trainable", frozen, frozen * WORD);
         if optimizer > 0 {
@@ -98,7 +90,7 @@ impl Model {
 }
 
 /// The rows of a model's layers. A sequential model does not list its input.
-pub(crate) fn rows(model: &Model) -> Vec<Row> {
+fn rows(model: &Model) -> Vec<Row> {
     let mut rows: Vec<Row> = model
         .layers
         .iter()
@@ -116,22 +108,15 @@ pub(crate) fn rows(model: &Model) -> Vec<Row> {
         let Some((row, calls)) = rows.get_mut(node.layer).zip(calls.get_mut(node.layer)) else {
             continue;
         };
-        edges.push(Edge {
-            layer: row.name.clone(),
-            node: *calls,
-            output: 0,
-        });
+        edges.push(Edge { layer: row.name.clone(), node: *calls, output: 0 });
         *calls += 1;
-        row.shapes = node
-            .output_shapes
-            .iter()
-            .map(|shape| printed(model, shape))
-            .collect();
-        for value in node.inputs.iter().chain(&node.initial_state) {
-            row.inputs.extend(edges.get(value.node).map(|edge| Edge {
-                output: value.output,
-                ..edge.clone()
-            }));
+        row.shapes = node.output_shapes.iter().map(|shape| printed(model, shape)).collect();
+        let mask = match &node.mask {
+            CallMask::Given(mask) => Some(mask),
+            _ => None,
+        };
+        for value in node.inputs.iter().chain(&node.initial_state).chain(mask) {
+            row.inputs.extend(edges.get(value.node).map(|edge| Edge { output: value.output, ..edge.clone() }));
         }
     }
     if model.style == Style::Sequential {
@@ -142,25 +127,12 @@ pub(crate) fn rows(model: &Model) -> Vec<Row> {
 
 fn printed(model: &Model, shape: &[Dim]) -> Vec<Option<usize>> {
     let is_batch = |dim: &Dim| dim.as_symbol() == Some(Symbol::BATCH);
-    shape
-        .iter()
-        .map(|dim| {
-            if is_batch(dim) {
-                model.batch_size
-            } else {
-                dim.fixed()
-            }
-        })
-        .collect()
+    shape.iter().map(|dim| if is_batch(dim) { model.batch_size } else { dim.fixed() }).collect()
 }
 
 /// Keras leaves out the column of connections where each layer follows the one before it.
 fn is_chain(rows: &[Row]) -> bool {
-    let mut followed: Vec<&str> = rows
-        .iter()
-        .flat_map(|row| &row.inputs)
-        .map(|edge| edge.layer.as_str())
-        .collect();
+    let mut followed: Vec<&str> = rows.iter().flat_map(|row| &row.inputs).map(|edge| edge.layer.as_str()).collect();
     followed.sort_unstable();
     followed.dedup();
     rows.iter().all(|row| row.inputs.len() <= 1) && followed.len() + 1 == rows.len()
@@ -168,15 +140,10 @@ fn is_chain(rows: &[Row]) -> bool {
 
 fn shapes_text(shapes: &[Vec<Option<usize>>]) -> String {
     let dim = |dim: &Option<usize>| dim.map_or_else(|| "None".to_owned(), |dim| dim.to_string());
-    let shape = |shape: &Vec<Option<usize>>| {
-        format!("({})", shape.iter().map(dim).collect::<Vec<_>>().join(", "))
-    };
+    let shape = |shape: &Vec<Option<usize>>| format!("({})", shape.iter().map(dim).collect::<Vec<_>>().join(", "));
     match shapes {
         [one] => shape(one),
-        many => format!(
-            "[{}]",
-            many.iter().map(shape).collect::<Vec<_>>().join(", ")
-        ),
+        many => format!("[{}]", many.iter().map(shape).collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -190,10 +157,7 @@ fn edges_text(edges: &[Edge]) -> String {
 
 fn table(text: &mut String, widths: &[usize], rows: &[Row]) {
     let rule = |left: char, bar: char, cross: char, right: char| {
-        let bars: Vec<String> = widths
-            .iter()
-            .map(|width| bar.to_string().repeat(width + 2))
-            .collect();
+        let bars: Vec<String> = widths.iter().map(|width| bar.to_string().repeat(width + 2)).collect();
         format!("{left}{}{right}\n", bars.join(&cross.to_string()))
     };
     *text += &rule('┏', '━', '┳', '┓');
@@ -204,12 +168,7 @@ fn table(text: &mut String, widths: &[usize], rows: &[Row]) {
             *text += &rule('├', '─', '┼', '┤');
         }
         let name = format!("{} ({})", row.name, row.class_name);
-        let cells = [
-            name,
-            shapes_text(&row.shapes),
-            grouped(row.parameters),
-            edges_text(&row.inputs),
-        ];
+        let cells = [name, shapes_text(&row.shapes), grouped(row.parameters), edges_text(&row.inputs)];
         line(text, widths, '│', &cells);
     }
     *text += &rule('└', '─', '┴', '┘');
@@ -217,27 +176,15 @@ fn table(text: &mut String, widths: &[usize], rows: &[Row]) {
 
 /// One row, as high as its highest cell.
 fn line(text: &mut String, widths: &[usize], bar: char, cells: &[String]) {
-    let cells: Vec<Vec<String>> = cells
-        .iter()
-        .zip(widths)
-        .map(|(cell, &width)| wrap(cell, width, false))
-        .collect();
+    let cells: Vec<Vec<String>> = cells.iter().zip(widths).map(|(cell, &width)| wrap(cell, width, false)).collect();
     let height = cells.iter().map(Vec::len).max().unwrap_or(0);
     for y in 0..height {
         text.push(bar);
         for (column, (cell, &width)) in cells.iter().zip(widths).enumerate() {
             let part = cell.get(y).map_or("", String::as_str);
-            let part = if column == COUNTS {
-                part.trim_end()
-            } else {
-                part
-            };
+            let part = if column == COUNTS { part.trim_end() } else { part };
             let space = " ".repeat(width.saturating_sub(cells_of(part)));
-            let (before, after) = if column == COUNTS {
-                (space, String::new())
-            } else {
-                (String::new(), space)
-            };
+            let (before, after) = if column == COUNTS { (space, String::new()) } else { (String::new(), space) };
             *text += &format!(" {before}{part}{after} {bar}");
         }
         text.push('\n');
@@ -273,10 +220,7 @@ fn wrap(text: &str, width: usize, fold: bool) -> Vec<String> {
             }
             used = cells_of(word);
         }
-        lines
-            .last_mut()
-            .into_iter()
-            .for_each(|line| line.push_str(word));
+        lines.last_mut().into_iter().for_each(|line| line.push_str(word));
     }
     lines.into_iter().map(|line| cut(line, width)).collect()
 }
@@ -308,9 +252,7 @@ fn words(text: &str) -> Vec<&str> {
     while !rest.is_empty() {
         let start = rest.len() - rest.trim_start().len();
         let word = rest.get(start..).unwrap_or_default();
-        let end = word
-            .find(char::is_whitespace)
-            .map_or(rest.len(), |end| start + end);
+        let end = word.find(char::is_whitespace).map_or(rest.len(), |end| start + end);
         let blanks = rest.get(end..).unwrap_or_default();
         let next = end + blanks.len() - blanks.trim_start().len();
         let (word, after) = rest.split_at(next);

@@ -21,26 +21,12 @@ const POINTWISE: [(&str, Activation); 27] = [
     ("hard_silu", Activation::HardSilu),
     ("hard_swish", Activation::HardSilu),
     ("hard_tanh", Activation::HardTanh),
-    (
-        "leaky_relu",
-        Activation::Relu {
-            negative_slope: 0.2,
-            max_value: f32::INFINITY,
-            threshold: 0.0,
-        },
-    ),
+    ("leaky_relu", Activation::Relu { negative_slope: 0.2, max_value: f32::INFINITY, threshold: 0.0 }),
     ("linear", Activation::Linear),
     ("log_sigmoid", Activation::LogSigmoid),
     ("mish", Activation::Mish),
     ("relu", Activation::RELU),
-    (
-        "relu6",
-        Activation::Relu {
-            negative_slope: 0.0,
-            max_value: 6.0,
-            threshold: 0.0,
-        },
-    ),
+    ("relu6", Activation::Relu { negative_slope: 0.0, max_value: 6.0, threshold: 0.0 }),
     ("selu", Activation::Selu),
     ("sigmoid", Activation::Sigmoid),
     ("silu", Activation::Silu),
@@ -71,65 +57,37 @@ fn name<'a>(options: &Options<'a>, key: &'static str, default: &'static str) -> 
         Some(Value::String(name)) => Ok(name),
         // Keras 3 writes its own functions so, where they are not the default instances.
         Some(Value::Object(object)) => {
-            let builtin = object
-                .get("registered_name")
-                .is_none_or(|name| name.is_null() || name == "function")
+            let builtin = object.get("registered_name").is_none_or(|name| name.is_null() || name == "function")
                 && object
                     .get("module")
                     .and_then(Value::as_str)
-                    .is_some_and(|module| {
-                        module == "builtins" || module == "keras" || module.starts_with("keras.")
-                    });
+                    .is_some_and(|module| module == "builtins" || module == "keras" || module.starts_with("keras."));
             let known = object.get("config").and_then(Value::as_str).filter(|name| {
-                POINTWISE.iter().any(|(known, _)| known == name)
-                    || OF_AXIS.iter().any(|(known, _)| known == name)
+                POINTWISE.iter().any(|(known, _)| known == name) || OF_AXIS.iter().any(|(known, _)| known == name)
             });
             known.filter(|_| builtin).ok_or_else(|| {
                 let what = format!("{key} = {}", shown(Some(&Value::Object(object.clone()))));
-                Error::unsupported(
-                    &options.subject,
-                    what,
-                    "use an activation that Keras knows by name",
-                )
+                Error::unsupported(&options.subject, what, "use an activation that Keras knows by name")
             })
         }
-        value => Err(Error::mismatch(
-            format!("{}: {key}", options.subject),
-            "the name of an activation",
-            shown(value),
-        )),
+        value => Err(Error::mismatch(format!("{}: {key}", options.subject), "the name of an activation", shown(value))),
     }
 }
 
 fn unknown(options: &Options<'_>, key: &str, name: &str) -> Error {
     let what = format!("{key} = {}", quoted(name));
-    Error::unsupported(
-        &options.subject,
-        what,
-        "use one of Keras' own pointwise activations",
-    )
+    Error::unsupported(&options.subject, what, "use one of Keras' own pointwise activations")
 }
 
 /// The function of a cell.
-pub(super) fn pointwise(
-    options: &Options<'_>,
-    key: &'static str,
-    default: &'static str,
-) -> Result<Activation> {
+pub(super) fn pointwise(options: &Options<'_>, key: &'static str, default: &'static str) -> Result<Activation> {
     let name = name(options, key, default)?;
     if let Some((_, activation)) = POINTWISE.iter().find(|(known, _)| *known == name) {
         return Ok(*activation);
     }
     if OF_AXIS.iter().any(|(known, _)| *known == name) {
-        let what = format!(
-            "{key} = {}, which is not a function of each element,",
-            quoted(name)
-        );
-        return Err(Error::unsupported(
-            &options.subject,
-            what,
-            "put it into a layer after this one",
-        ));
+        let what = format!("{key} = {}, which is not a function of each element,", quoted(name));
+        return Err(Error::unsupported(&options.subject, what, "put it into a layer after this one"));
     }
     Err(unknown(options, key, name))
 }
@@ -141,7 +99,5 @@ pub(super) fn head(options: &Options<'_>, key: &'static str) -> Result<HeadActiv
         return Ok(HeadActivation::Pointwise(*activation));
     }
     let of_axis = OF_AXIS.iter().find(|(known, _)| *known == name);
-    of_axis
-        .and_then(|(_, activation)| *activation)
-        .ok_or_else(|| unknown(options, key, name))
+    of_axis.and_then(|(_, activation)| *activation).ok_or_else(|| unknown(options, key, name))
 }

@@ -33,17 +33,8 @@ pub(super) struct Members {
     pub(super) weights: Vec<u8>,
 }
 
-pub(super) fn malformed(
-    at: impl Into<String>,
-    expected: impl Into<String>,
-    found: impl Into<String>,
-) -> Error {
-    Error::Malformed {
-        file: String::new(),
-        at: at.into(),
-        expected: expected.into(),
-        found: found.into(),
-    }
+pub(super) fn malformed(at: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    Error::Malformed { file: String::new(), at: at.into(), expected: expected.into(), found: found.into() }
 }
 
 fn unsupported(what: impl Into<String>, instead: impl Into<String>) -> Error {
@@ -66,18 +57,11 @@ struct Room<'a> {
 
 impl<'a> Room<'a> {
     fn new(limits: &'a Limits) -> Self {
-        Self {
-            limits,
-            left: limits.total_bytes as u64,
-        }
+        Self { limits, left: limits.total_bytes as u64 }
     }
 
     fn take(&mut self, name: &str, size: u64) -> Result<()> {
-        let limit = if name == WEIGHTS {
-            None
-        } else {
-            Some(self.limits.json_bytes)
-        };
+        let limit = if name == WEIGHTS { None } else { Some(self.limits.json_bytes) };
         if let Some(limit) = limit {
             within(|| format!("the member {name}"), size, limit, "json_bytes")?;
         }
@@ -112,21 +96,13 @@ pub(super) fn from_directory(folder: &Path, limits: &Limits) -> Result<Members> 
             other => other.map_err(io)?,
         };
         if !metadata.is_file() {
-            return Err(malformed(
-                name,
-                "a regular file",
-                "a link, a directory or a device",
-            ));
+            return Err(malformed(name, "a regular file", "a link, a directory or a device"));
         }
         room.take(name, metadata.len())?;
         let file = fs::File::open(&path).map_err(io)?;
         exactly(name, file, metadata.len())
     };
-    Ok(Members {
-        config: member(CONFIG)?,
-        metadata: member(METADATA)?,
-        weights: member(WEIGHTS)?,
-    })
+    Ok(Members { config: member(CONFIG)?, metadata: member(METADATA)?, weights: member(WEIGHTS)? })
 }
 
 /// The bytes of `from`, which must be `size`, a size that was counted or is that of the file.
@@ -134,8 +110,7 @@ fn exactly(name: &str, from: impl Read, size: u64) -> Result<Vec<u8>> {
     let mut data = Vec::new();
     let wrong = |found: u64| malformed(name, bytes(size), bytes(found));
     let room = usize::try_from(size).map_err(|_| wrong(u64::MAX))?;
-    data.try_reserve_exact(room)
-        .map_err(|cause| malformed(name, bytes(size), cause.to_string()))?;
+    data.try_reserve_exact(room).map_err(|cause| malformed(name, bytes(size), cause.to_string()))?;
     // One byte of slack would double the allocation: read what is due, then look for more.
     let mut from = from;
     let due = from
@@ -143,9 +118,7 @@ fn exactly(name: &str, from: impl Read, size: u64) -> Result<Vec<u8>> {
         .take(size)
         .read_to_end(&mut data)
         .map_err(|cause| malformed(name, "its data", cause.to_string()))?;
-    let more = from
-        .read(&mut [0])
-        .map_err(|cause| malformed(name, "its data", cause.to_string()))?;
+    let more = from.read(&mut [0]).map_err(|cause| malformed(name, "its data", cause.to_string()))?;
     if due != room || more != 0 {
         return Err(wrong(due as u64 + more as u64));
     }
@@ -158,30 +131,18 @@ pub(super) fn from_zip<R: Read + Seek>(mut reader: R, limits: &Limits) -> Result
     let length = reader.seek(SeekFrom::End(0)).map_err(io)?;
     reader.rewind().map_err(io)?;
     let mut magic = Vec::new();
-    reader
-        .by_ref()
-        .take(8)
-        .read_to_end(&mut magic)
-        .map_err(io)?;
+    reader.by_ref().take(8).read_to_end(&mut magic).map_err(io)?;
     if magic.starts_with(b"\x89HDF\r\n\x1a\n") {
         return Err(unsupported("the HDF5 format (.h5, .weights.h5)", RESAVE));
     }
     if !magic.starts_with(b"PK") {
-        return Err(malformed(
-            "the file",
-            "a zip archive, as model.save('model.keras') writes",
-            "other data",
-        ));
+        return Err(malformed("the file", "a zip archive, as model.save('model.keras') writes", "other data"));
     }
     refuse_zip64(&mut reader, length).map_err(io)??;
     let mut archive = open(reader, limits)?;
     let mut room = Room::new(limits);
     let mut read = |name: &str| member(&mut archive, name, length, &mut room);
-    Ok(Members {
-        config: read(CONFIG)?,
-        metadata: read(METADATA)?,
-        weights: read(WEIGHTS)?,
-    })
+    Ok(Members { config: read(CONFIG)?, metadata: read(METADATA)?, weights: read(WEIGHTS)? })
 }
 
 /// The number of members that a ZIP64 directory claims would be believed by the zip reader; others
@@ -197,14 +158,9 @@ fn refuse_zip64<R: Read + Seek>(reader: &mut R, length: u64) -> io::Result<Resul
     reader.by_ref().take(TAIL).read_to_end(&mut tail)?;
     reader.rewind()?;
     let window = LOCATOR_BYTES + END.len();
-    let found = tail
-        .windows(window)
-        .any(|w| w.starts_with(LOCATOR) && w.ends_with(END));
+    let found = tail.windows(window).any(|w| w.starts_with(LOCATOR) && w.ends_with(END));
     if found {
-        return Ok(Err(unsupported(
-            "a ZIP64 archive, of more than 2 GiB,",
-            "save a model of less than 2 GiB",
-        )));
+        return Ok(Err(unsupported("a ZIP64 archive, of more than 2 GiB,", "save a model of less than 2 GiB")));
     }
     Ok(Ok(()))
 }
@@ -219,9 +175,7 @@ impl<R: Read> Read for Metered<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
         if let Some(left) = self.left.get() {
-            let left = left
-                .checked_sub(read as u64)
-                .ok_or(io::ErrorKind::QuotaExceeded)?;
+            let left = left.checked_sub(read as u64).ok_or(io::ErrorKind::QuotaExceeded)?;
             self.left.set(Some(left));
         }
         Ok(read)
@@ -239,10 +193,7 @@ type Archive<R> = ZipArchive<Metered<BufReader<R>>>;
 /// Reads and checks the directory.
 fn open<R: Read + Seek>(reader: R, limits: &Limits) -> Result<Archive<R>> {
     let left = Rc::new(Cell::new(Some(limits.archive_directory_bytes as u64)));
-    let metered = Metered {
-        inner: BufReader::new(reader),
-        left: Rc::clone(&left),
-    };
+    let metered = Metered { inner: BufReader::new(reader), left: Rc::clone(&left) };
     let archive = ZipArchive::new(metered).map_err(|cause| match cause {
         ZipError::Io(cause) if cause.kind() == io::ErrorKind::QuotaExceeded => {
             let limit = limits.archive_directory_bytes;
@@ -256,29 +207,12 @@ fn open<R: Read + Seek>(reader: R, limits: &Limits) -> Result<Archive<R>> {
         cause => malformed("the file", "a zip archive", cause.to_string()),
     })?;
     left.set(None);
-    within(
-        || "the archive".to_owned(),
-        archive.len() as u64,
-        limits.archive_entries,
-        "archive_entries",
-    )?;
+    within(|| "the archive".to_owned(), archive.len() as u64, limits.archive_entries, "archive_entries")?;
     if archive.has_duplicate_names() {
-        return Err(malformed(
-            "the archive",
-            "members with names of their own",
-            "two of one name",
-        ));
+        return Err(malformed("the archive", "members with names of their own", "two of one name"));
     }
-    if let Some(name) = archive
-        .file_names_raw()
-        .map(String::from_utf8_lossy)
-        .find(|name| leads_out(name))
-    {
-        return Err(malformed(
-            "the archive",
-            "members inside it",
-            format!("the name {}", quoted(&name)),
-        ));
+    if let Some(name) = archive.file_names_raw().map(String::from_utf8_lossy).find(|name| leads_out(name)) {
+        return Err(malformed("the archive", "members inside it", format!("the name {}", quoted(&name))));
     }
     Ok(archive)
 }
@@ -290,12 +224,7 @@ fn leads_out(name: &str) -> bool {
 }
 
 /// One member in full.
-fn member<R: Read + Seek>(
-    archive: &mut Archive<R>,
-    name: &str,
-    length: u64,
-    room: &mut Room<'_>,
-) -> Result<Vec<u8>> {
+fn member<R: Read + Seek>(archive: &mut Archive<R>, name: &str, length: u64, room: &mut Room<'_>) -> Result<Vec<u8>> {
     let Some(index) = archive.index_for_name(name) else {
         return Err(match name {
             WEIGHTS => no_weights(|other| archive.index_for_name(other).is_some()),
@@ -304,34 +233,15 @@ fn member<R: Read + Seek>(
     };
     let bad = |cause: ZipError| malformed(name, "a member of a zip archive", cause.to_string());
     let entry = archive.by_index_data(index).map_err(bad)?;
-    let (stored, method, encrypted) = (
-        entry.compressed_size(),
-        entry.compression(),
-        entry.encrypted(),
-    );
+    let (stored, method, encrypted) = (entry.compressed_size(), entry.compression(), entry.encrypted());
     if encrypted {
-        return Err(Error::unsupported(
-            name,
-            "encryption",
-            "save the model without a password",
-        ));
+        return Err(Error::unsupported(name, "encryption", "save the model without a password"));
     }
-    if !matches!(
-        method,
-        CompressionMethod::Stored | CompressionMethod::Deflated
-    ) {
-        return Err(Error::unsupported(
-            name,
-            format!("the compression {method}"),
-            "use stored or deflated members",
-        ));
+    if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
+        return Err(Error::unsupported(name, format!("the compression {method}"), "use stored or deflated members"));
     }
     if stored > length {
-        return Err(malformed(
-            name,
-            format!("at most the {}", bytes(length)),
-            bytes(stored),
-        ));
+        return Err(malformed(name, format!("at most the {}", bytes(length)), bytes(stored)));
     }
     let claimed = entry.size();
     drop(entry);
@@ -343,29 +253,20 @@ fn member<R: Read + Seek>(
             let member = archive.by_index(index).map_err(bad)?;
             let most = limit.min(room.left);
             let mut member = member.take(most.saturating_add(1));
-            io::copy(&mut member, &mut io::sink())
-                .map_err(|cause| malformed(name, "its data", cause.to_string()))?
+            io::copy(&mut member, &mut io::sink()).map_err(|cause| malformed(name, "its data", cause.to_string()))?
         }
     };
     if size > limit {
         return Err(Error::Limit {
             what: format!("the member {name}"),
-            need: format!(
-                "more than {} times its stored {}",
-                room.limits.expansion,
-                bytes(stored)
-            ),
+            need: format!("more than {} times its stored {}", room.limits.expansion, bytes(stored)),
             limit: format!("{} times (expansion)", room.limits.expansion),
             hint: "raise Limits::expansion if the file is to be trusted".to_owned(),
         });
     }
     room.take(name, size)?;
     if size != claimed {
-        return Err(malformed(
-            name,
-            format!("the {} that the archive claims", bytes(claimed)),
-            bytes(size),
-        ));
+        return Err(malformed(name, format!("the {} that the archive claims", bytes(claimed)), bytes(size)));
     }
     let options = ZipReadOptions::new().enforce_header_consistency(true);
     let member = archive.by_index_with_options(index, options).map_err(bad)?;

@@ -14,8 +14,6 @@ pub(super) struct Reference<'a> {
     pub(super) layer: &'a str,
     pub(super) call: usize,
     pub(super) output: usize,
-    /// What the file says of its shape, where it does.
-    pub(super) shape: Option<&'a Json>,
 }
 
 /// What a layer or function is called with.
@@ -36,7 +34,7 @@ pub(super) struct Call<'a> {
 
 /// The arguments that a layer may have.
 #[derive(Debug, Default)]
-pub(super) struct OfLayer<'a> {
+pub(super) struct Arguments<'a> {
     pub(super) inputs: Vec<Reference<'a>>,
     /// Whether the inputs were given as a list.
     pub(super) is_list: bool,
@@ -47,52 +45,26 @@ pub(super) struct OfLayer<'a> {
 impl<'a> Reference<'a> {
     /// From `[layer, call, output]`.
     pub(super) fn new(value: &'a Json, place: &str) -> Result<Self> {
-        let number = |value: &Json| {
-            value
-                .as_u64()
-                .and_then(|number| usize::try_from(number).ok())
-        };
+        let number = |value: &Json| value.as_u64().and_then(|number| usize::try_from(number).ok());
         match list(Some(value), place)? {
             [Json::String(layer), call, output] => {
-                number(call).zip(number(output)).map(|(call, output)| Self {
-                    layer,
-                    call,
-                    output,
-                    shape: None,
-                })
+                number(call).zip(number(output)).map(|(call, output)| Self { layer, call, output })
             }
             _ => None,
         }
-        .ok_or_else(|| {
-            malformed(
-                CONFIG,
-                format!("[layer, call, output] at {place}"),
-                value.to_string(),
-            )
-        })
+        .ok_or_else(|| malformed(CONFIG, format!("[layer, call, output] at {place}"), value.to_string()))
     }
 }
 
 impl<'a> Argument<'a> {
     fn new(value: &'a Json, place: &str) -> Result<Self> {
         Ok(match value {
-            Json::Object(map)
-                if map
-                    .get("class_name")
-                    .is_some_and(|class| class == "__keras_tensor__") =>
-            {
+            Json::Object(map) if map.get("class_name").is_some_and(|class| class == "__keras_tensor__") => {
                 let config = object(map.get("config"), place)?;
                 let history = config.get("keras_history").unwrap_or(&Json::Null);
-                Self::Tensor(Reference {
-                    shape: config.get("shape"),
-                    ..Reference::new(history, place)?
-                })
+                Self::Tensor(Reference::new(history, place)?)
             }
-            Json::Array(all) => Self::List(
-                all.iter()
-                    .map(|one| Self::new(one, place))
-                    .collect::<Result<_>>()?,
-            ),
+            Json::Array(all) => Self::List(all.iter().map(|one| Self::new(one, place)).collect::<Result<_>>()?),
             value => Self::Constant(value),
         })
     }
@@ -114,7 +86,7 @@ impl<'a> Argument<'a> {
     }
 
     /// One tensor, or a list of them.
-    fn tensors(&self) -> Option<Vec<Reference<'a>>> {
+    pub(super) fn tensors(&self) -> Option<Vec<Reference<'a>>> {
         match self {
             Self::Tensor(reference) => Some(vec![reference.clone()]),
             Self::List(all) => all
@@ -134,10 +106,7 @@ impl<'a> Call<'a> {
     pub(super) fn new(node: &'a Json, place: &str) -> Result<Self> {
         let node = object(Some(node), place)?;
         let positional = list(node.get("args"), &format!("{place}.args"))?;
-        let positional = positional
-            .iter()
-            .map(|value| Argument::new(value, place))
-            .collect::<Result<_>>()?;
+        let positional = positional.iter().map(|value| Argument::new(value, place)).collect::<Result<_>>()?;
         let mut named: Vec<(&str, Argument<'_>)> = Vec::new();
         let kwargs = match node.get("kwargs") {
             None => None,
@@ -150,43 +119,39 @@ impl<'a> Call<'a> {
         Ok(Self { positional, named })
     }
 
+    /// A call with nothing but tensors, as a list if there are several.
+    pub(super) fn of_tensors(tensors: Vec<Reference<'a>>) -> Self {
+        Self {
+            positional: vec![Argument::List(tensors.into_iter().map(Argument::Tensor).collect())],
+            named: Vec::new(),
+        }
+    }
+
     /// All tensors, in order.
     pub(super) fn references(&self) -> Vec<Reference<'a>> {
         let mut all = Vec::new();
-        self.positional
-            .iter()
-            .for_each(|argument| argument.collect(&mut all));
-        self.named
-            .iter()
-            .for_each(|(_, argument)| argument.collect(&mut all));
+        self.positional.iter().for_each(|argument| argument.collect(&mut all));
+        self.named.iter().for_each(|(_, argument)| argument.collect(&mut all));
         all
     }
 
     /// The arguments of a layer that messages call `subject`.
-    pub(super) fn of_layer(&self, subject: &str) -> Result<OfLayer<'a>> {
+    pub(super) fn arguments(&self, subject: &str) -> Result<Arguments<'a>> {
         let unsupported = |what: String| {
-            Error::unsupported(
-                subject,
-                what,
-                "call the layer with its input, a mask or an initial state only",
-            )
+            Error::unsupported(subject, what, "call the layer with its input, a mask or an initial state only")
         };
-        let mut arguments = OfLayer::default();
+        let mut arguments = Arguments::default();
         match self.positional.as_slice() {
             [inputs, states @ ..] if states.len() <= 1 => {
                 let tensors = inputs.tensors();
-                arguments.inputs = tensors
-                    .ok_or_else(|| unsupported(format!("{} as an input", inputs.shown())))?;
+                arguments.inputs = tensors.ok_or_else(|| unsupported(format!("{} as an input", inputs.shown())))?;
                 arguments.is_list = matches!(inputs, Argument::List(_));
                 if let Some(states) = states.first() {
                     arguments.initial_state(states).map_err(unsupported)?;
                 }
             }
             other => {
-                return Err(unsupported(format!(
-                    "a call with {} positional arguments",
-                    other.len()
-                )));
+                return Err(unsupported(format!("a call with {} positional arguments", other.len())));
             }
         }
         for (name, argument) in &self.named {
@@ -194,15 +159,9 @@ impl<'a> Call<'a> {
                 (_, Argument::Constant(Json::Null)) => {}
                 ("training", Argument::Constant(Json::Bool(false))) => {}
                 ("mask", Argument::Tensor(mask)) => arguments.mask = Some(mask.clone()),
-                ("initial_state", states) => {
-                    arguments.initial_state(states).map_err(unsupported)?
-                }
+                ("initial_state", states) => arguments.initial_state(states).map_err(unsupported)?,
                 (name, argument) => {
-                    return Err(unsupported(format!(
-                        "the argument {} = {}",
-                        quoted(name),
-                        argument.shown()
-                    )));
+                    return Err(unsupported(format!("the argument {} = {}", quoted(name), argument.shown())));
                 }
             }
         }
@@ -210,14 +169,13 @@ impl<'a> Call<'a> {
     }
 }
 
-impl<'a> OfLayer<'a> {
+impl<'a> Arguments<'a> {
     fn initial_state(&mut self, states: &Argument<'a>) -> std::result::Result<(), String> {
         if matches!(states, Argument::Constant(Json::Null)) {
             return Ok(());
         }
         let tensors = states.tensors().filter(|_| self.initial_state.is_empty());
-        self.initial_state =
-            tensors.ok_or_else(|| format!("initial_state = {}", states.shown()))?;
+        self.initial_state = tensors.ok_or_else(|| format!("initial_state = {}", states.shown()))?;
         Ok(())
     }
 }

@@ -43,9 +43,7 @@ pub(super) fn shown(value: Option<&Value>) -> String {
 
 /// The object at `place` of the configuration.
 pub(super) fn object<'a>(value: Option<&'a Value>, place: &str) -> Result<&'a Map<String, Value>> {
-    value
-        .and_then(Value::as_object)
-        .ok_or_else(|| malformed(CONFIG, format!("an object at {place}"), shown(value)))
+    value.and_then(Value::as_object).ok_or_else(|| malformed(CONFIG, format!("an object at {place}"), shown(value)))
 }
 
 /// The list at `place` of the configuration.
@@ -58,45 +56,26 @@ pub(super) fn list<'a>(value: Option<&'a Value>, place: &str) -> Result<&'a [Val
 
 /// The text at `place` of the configuration.
 pub(super) fn text<'a>(value: Option<&'a Value>, place: &str) -> Result<&'a str> {
-    value
-        .and_then(Value::as_str)
-        .ok_or_else(|| malformed(CONFIG, format!("a text at {place}"), shown(value)))
+    value.and_then(Value::as_str).ok_or_else(|| malformed(CONFIG, format!("a text at {place}"), shown(value)))
 }
 
 /// A number as f32, if it is one and finite.
 #[allow(clippy::cast_possible_truncation)] // rounding is the meaning
 fn finite(value: &Value) -> Option<f32> {
-    value
-        .as_f64()
-        .map(|value| value as f32)
-        .filter(|value| value.is_finite())
+    value.as_f64().map(|value| value as f32).filter(|value| value.is_finite())
 }
 
 /// `None` for null, and a dimension otherwise.
 pub(super) fn dimension(value: &Value) -> Option<Option<usize>> {
     match value {
         Value::Null => Some(None),
-        value => value
-            .as_u64()
-            .and_then(|dim| usize::try_from(dim).ok())
-            .map(Some),
+        value => value.as_u64().and_then(|dim| usize::try_from(dim).ok()).map(Some),
     }
 }
 
 impl<'a> Options<'a> {
-    pub(super) fn new(
-        subject: String,
-        class: &'a str,
-        map: &'a Map<String, Value>,
-        limits: &'a Limits,
-    ) -> Self {
-        Self {
-            subject,
-            class,
-            map,
-            read: RefCell::new(Vec::new()),
-            limits,
-        }
+    pub(super) fn new(subject: String, class: &'a str, map: &'a Map<String, Value>, limits: &'a Limits) -> Self {
+        Self { subject, class, map, read: RefCell::new(Vec::new()), limits }
     }
 
     /// The value of `key`, which counts as read.
@@ -106,41 +85,30 @@ impl<'a> Options<'a> {
     }
 
     fn wrong(&self, key: &str, expected: &str) -> Error {
-        Error::mismatch(
-            format!("{}: {key}", self.subject),
-            expected,
-            shown(self.map.get(key)),
-        )
+        Error::mismatch(format!("{}: {key}", self.subject), expected, shown(self.map.get(key)))
+    }
+
+    /// A number of a call, as f32.
+    pub(super) fn finite(&self, value: &Value) -> Option<f32> {
+        finite(value)
     }
 
     pub(super) fn flag(&self, key: &'static str, default: bool) -> Result<bool> {
         match self.value(key) {
             None => Ok(default),
-            Some(value) => value
-                .as_bool()
-                .ok_or_else(|| self.wrong(key, "true or false")),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
         }
     }
 
     /// A count of at least one.
     pub(super) fn count(&self, key: &'static str) -> Result<usize> {
-        let count = self
-            .value(key)
-            .and_then(Value::as_u64)
-            .filter(|&count| count > 0);
-        count
-            .and_then(|count| usize::try_from(count).ok())
-            .ok_or_else(|| self.wrong(key, "a number of at least 1"))
+        let count = self.value(key).and_then(Value::as_u64).filter(|&count| count > 0);
+        count.and_then(|count| usize::try_from(count).ok()).ok_or_else(|| self.wrong(key, "a number of at least 1"))
     }
 
     pub(super) fn units(&self) -> Result<usize> {
         let units = self.count("units")?;
-        within(
-            || format!("{}: units", self.subject),
-            units as u64,
-            self.limits.units,
-            "units",
-        )?;
+        within(|| format!("{}: units", self.subject), units as u64, self.limits.units, "units")?;
         Ok(units)
     }
 
@@ -156,18 +124,14 @@ impl<'a> Options<'a> {
     pub(super) fn optional_number(&self, key: &'static str) -> Result<Option<f32>> {
         match self.value(key) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => finite(value)
-                .map(Some)
-                .ok_or_else(|| self.wrong(key, "a number or null")),
+            Some(value) => finite(value).map(Some).ok_or_else(|| self.wrong(key, "a number or null")),
         }
     }
 
     pub(super) fn integer(&self, key: &'static str, default: i64) -> Result<i64> {
         match self.value(key) {
             None => Ok(default),
-            Some(value) => value
-                .as_i64()
-                .ok_or_else(|| self.wrong(key, "a whole number")),
+            Some(value) => value.as_i64().ok_or_else(|| self.wrong(key, "a whole number")),
         }
     }
 
@@ -188,21 +152,9 @@ impl<'a> Options<'a> {
             Some(-1) => Some(None),
             _ => dimension(value),
         };
-        let values = self
-            .value(key)
-            .and_then(Value::as_array)
-            .ok_or_else(|| self.wrong(key, "a shape"))?;
-        within(
-            || format!("{}: {key}", self.subject),
-            values.len() as u64,
-            self.limits.rank,
-            "rank",
-        )?;
-        values
-            .iter()
-            .map(one)
-            .collect::<Option<_>>()
-            .ok_or_else(|| self.wrong(key, "a shape of whole numbers"))
+        let values = self.value(key).and_then(Value::as_array).ok_or_else(|| self.wrong(key, "a shape"))?;
+        within(|| format!("{}: {key}", self.subject), values.len() as u64, self.limits.rank, "rank")?;
+        values.iter().map(one).collect::<Option<_>>().ok_or_else(|| self.wrong(key, "a shape of whole numbers"))
     }
 
     /// Refuses `key` unless its value is what it is by default.
@@ -210,11 +162,7 @@ impl<'a> Options<'a> {
         match self.value(key) {
             None => Ok(()),
             Some(value) if value == default => Ok(()),
-            value => Err(Error::unsupported(
-                &self.subject,
-                format!("{key} = {}", shown(value)),
-                instead,
-            )),
+            value => Err(Error::unsupported(&self.subject, format!("{key} = {}", shown(value)), instead)),
         }
     }
 
@@ -234,20 +182,13 @@ impl<'a> Options<'a> {
             None | Some(Value::Null) => "float32",
             Some(Value::String(name)) => name,
             Some(Value::Object(policy)) => {
-                let name = policy
-                    .get("config")
-                    .and_then(|config| config.get("name"))
-                    .and_then(Value::as_str);
+                let name = policy.get("config").and_then(|config| config.get("name")).and_then(Value::as_str);
                 name.unwrap_or("of an unknown kind")
             }
             Some(_) => return Err(self.wrong("dtype", "a dtype policy")),
         };
         if name != "float32" {
-            return Err(Error::unsupported(
-                &self.subject,
-                format!("the dtype policy {}", quoted(name)),
-                FLOAT32,
-            ));
+            return Err(Error::unsupported(&self.subject, format!("the dtype policy {}", quoted(name)), FLOAT32));
         }
         self.only("quantization_config", &Value::Null, FLOAT32)
     }
@@ -264,11 +205,7 @@ impl<'a> Options<'a> {
         if unknown.is_empty() {
             return Ok(());
         }
-        let options = if unknown.len() == 1 {
-            "option"
-        } else {
-            "options"
-        };
+        let options = if unknown.len() == 1 { "option" } else { "options" };
         Err(Error::unsupported(
             &self.subject,
             format!("the {options} {}", listed(unknown)),

@@ -7,25 +7,24 @@ use serde_json::{Map, Value as Json};
 use super::{
     Reader,
     archive::{CONFIG, malformed},
-    calls::{Argument, Call, Reference},
+    calls::{Call, Reference},
     config::{list, shown},
+    functions,
     layers::{Described, Origin},
-    listing,
-    masks::{self, MaskId, Masks},
     names::Names,
 };
 use crate::{
     error::{Error, Result, listed, quoted},
     formats::limits::within,
-    model::{self, Builder, LayerKind, Model, Value},
+    model::{self, Builder, CallMask, Model, Value},
 };
 
 /// A layer or function of the graph.
-pub(super) struct Entry<'a> {
-    pub(super) described: Described<'a>,
-    /// Its place in the model, but for functions.
+struct Entry<'a> {
+    described: Described<'a>,
+    /// Its place in the model; inputs are never called.
     layer: Option<usize>,
-    pub(super) calls: Vec<Call<'a>>,
+    calls: Vec<Call<'a>>,
 }
 
 impl Entry<'_> {
@@ -34,53 +33,31 @@ impl Entry<'_> {
     }
 }
 
-/// What a call gives.
-#[derive(Clone, Copy)]
-enum Slot {
-    Value(Value),
-    Mask(MaskId),
-}
-
 /// A graph while it is read.
 struct Graph<'a> {
     entries: Vec<Entry<'a>>,
     numbers: HashMap<&'a str, usize>,
-    /// By entry and call.
-    slots: HashMap<(usize, usize), Vec<Slot>>,
-    masks: Masks,
+    /// What calls give, by entry and call.
+    values: HashMap<(usize, usize), Vec<Value>>,
 }
 
 pub(super) fn read<'a>(reader: &'a Reader<'a>, config: &'a Map<String, Json>) -> Result<Builder> {
     let mut builder = Model::builder(reader.model_name(config)?);
     let layers = list(config.get("layers"), "config.layers")?;
-    within(
-        || "the model".to_owned(),
-        layers.len() as u64,
-        reader.limits.layers,
-        "layers",
-    )?;
-    let mut graph = Graph {
-        entries: Vec::new(),
-        numbers: HashMap::new(),
-        slots: HashMap::new(),
-        masks: Masks::default(),
-    };
+    within(|| "the model".to_owned(), layers.len() as u64, reader.limits.layers, "layers")?;
+    let mut graph = Graph { entries: Vec::new(), numbers: HashMap::new(), values: HashMap::new() };
     let mut names = Names::default();
     for (index, value) in layers.iter().enumerate() {
         graph.entry(reader, &mut builder, &mut names, value, index)?;
     }
     for (number, call) in graph.order(reader)? {
-        graph.call(&mut builder, reader, number, call)?;
+        graph.call(&mut builder, number, call)?;
     }
     let inputs = graph.ends(config, "input_layers")?;
     graph.inputs(&mut builder, &inputs)?;
     for reference in graph.ends(config, "output_layers")? {
         let value = graph.value(&reference, "output_layers")?;
         builder.output(reference.layer, value)?;
-    }
-    if graph.entries.iter().any(|entry| entry.layer.is_none()) {
-        let rows = listing::rows(&graph.entries, builder.rows());
-        builder.listing(rows);
     }
     Ok(builder)
 }
@@ -95,69 +72,32 @@ impl<'a> Graph<'a> {
         index: usize,
     ) -> Result<()> {
         let described = Described::new(value, &format!("config.layers[{index}]"))?;
-        let subject = described.subject();
-        if self
-            .numbers
-            .insert(described.name, self.entries.len())
-            .is_some()
-        {
-            return Err(Error::mismatch(
-                subject,
-                "a name of its own",
-                "another layer of that name",
-            ));
+        let (subject, name, class) = (described.subject(), described.name, described.class);
+        if self.numbers.insert(name, self.entries.len()).is_some() {
+            return Err(Error::mismatch(subject, "a name of its own", "another layer of that name"));
         }
-        let nodes = list(
-            value.get("inbound_nodes"),
-            &format!("{subject}: inbound_nodes"),
-        )?;
-        let mut entry = Entry {
-            described,
-            layer: None,
-            calls: Vec::new(),
-        };
+        let nodes = list(value.get("inbound_nodes"), &format!("{subject}: inbound_nodes"))?;
+        let mut entry = Entry { described, layer: None, calls: Vec::new() };
+        if entry.is_input() != nodes.is_empty() {
+            let expected = if entry.is_input() { "no inbound_nodes" } else { "inbound_nodes" };
+            return Err(malformed(CONFIG, format!("{subject} to have {expected}"), format!("{}", nodes.len())));
+        }
+        for (call, node) in nodes.iter().enumerate() {
+            entry.calls.push(Call::new(node, &format!("{subject}: inbound_nodes[{call}]"))?);
+        }
         if entry.is_input() {
-            names.next(entry.described.class);
-            let options = entry.described.options(reader.limits);
-            let input = reader.input(builder, &options)?;
-            entry.layer = Some(builder.layer_count() - 1);
-            self.slots
-                .insert((self.entries.len(), 0), vec![Slot::Value(input)]);
-            if !nodes.is_empty() {
-                return Err(malformed(
-                    CONFIG,
-                    format!("{subject} without inbound_nodes"),
-                    "some",
-                ));
-            }
+            names.next(class);
+            let input = reader.input(builder, &entry.described.options(reader.limits))?;
+            self.values.insert((self.entries.len(), 0), vec![input]);
+        } else if let (Origin::Function, [call]) = (entry.described.origin, entry.calls.as_slice()) {
+            let (kind, inputs) = functions::read(&entry.described.options(reader.limits), call)?;
+            entry.layer = Some(builder.layer_as(name, class, kind, true)?);
+            // Numbers have their place in the kind: what is left are the tensors.
+            entry.calls = vec![Call::of_tensors(inputs)];
         } else {
-            if nodes.is_empty() {
-                return Err(malformed(
-                    CONFIG,
-                    format!("{subject} called at least once"),
-                    "no inbound_nodes",
-                ));
-            }
-            for (call, node) in nodes.iter().enumerate() {
-                entry.calls.push(Call::new(
-                    node,
-                    &format!("{subject}: inbound_nodes[{call}]"),
-                )?);
-            }
-            if !(entry.described.origin == Origin::Function
-                && masks::makes_masks(entry.described.class))
-            {
-                let path = names.next(entry.described.class);
-                let scope = reader.weights.scope(format!("layers/{path}"), &subject);
-                let (kind, trainable) =
-                    entry.described.read(scope, &reader.rules, reader.limits)?;
-                entry.layer = Some(builder.layer_as(
-                    entry.described.name,
-                    entry.described.class,
-                    kind,
-                    trainable,
-                )?);
-            }
+            let scope = reader.weights.scope(format!("layers/{}", names.next(class)), &subject);
+            let (kind, trainable) = entry.described.read(scope, &reader.rules, reader.limits)?;
+            entry.layer = Some(builder.layer_as(name, class, kind, trainable)?);
         }
         self.entries.push(entry);
         Ok(())
@@ -166,12 +106,7 @@ impl<'a> Graph<'a> {
     /// All calls, each after the calls that it takes from.
     fn order(&self, reader: &Reader<'_>) -> Result<Vec<(usize, usize)>> {
         let total: usize = self.entries.iter().map(|entry| entry.calls.len()).sum();
-        within(
-            || "the model".to_owned(),
-            total as u64,
-            reader.limits.calls,
-            "calls",
-        )?;
+        within(|| "the model".to_owned(), total as u64, reader.limits.calls, "calls")?;
         let mut waiting: HashMap<(usize, usize), usize> = HashMap::new();
         let mut followers: HashMap<(usize, usize), Vec<(usize, usize)>> = HashMap::new();
         let mut ready = BTreeSet::new();
@@ -180,7 +115,7 @@ impl<'a> Graph<'a> {
                 let mut sources = BTreeSet::new();
                 for reference in call.references() {
                     let source = self.source(&reference, &entry.described.subject())?;
-                    if !self.slots.contains_key(&source) {
+                    if !self.values.contains_key(&source) {
                         sources.insert(source);
                     }
                 }
@@ -211,15 +146,8 @@ impl<'a> Graph<'a> {
             return Ok(order);
         }
         let stuck: BTreeSet<usize> = waiting.keys().map(|(number, _)| *number).collect();
-        let names = stuck
-            .iter()
-            .filter_map(|&number| self.entries.get(number))
-            .map(|entry| entry.described.name);
-        Err(malformed(
-            CONFIG,
-            "a graph without loops",
-            format!("layers that wait for each other: {}", listed(names)),
-        ))
+        let names = stuck.iter().filter_map(|&number| self.entries.get(number)).map(|entry| entry.described.name);
+        Err(malformed(CONFIG, "a graph without loops", format!("layers that wait for each other: {}", listed(names))))
     }
 
     /// The entry and call that a reference names.
@@ -230,151 +158,43 @@ impl<'a> Graph<'a> {
             malformed(CONFIG, format!("{of} to take from {expected}"), found)
         };
         let number = found.ok_or_else(|| wrong("a layer of the model"))?;
-        let calls = self.entries.get(number).map_or(0, |entry| {
-            if entry.is_input() {
-                1
-            } else {
-                entry.calls.len()
-            }
-        });
+        let calls = self.entries.get(number).map_or(0, |entry| if entry.is_input() { 1 } else { entry.calls.len() });
         if reference.call >= calls {
             return Err(wrong("a call of the layer"));
         }
         Ok((number, reference.call))
     }
 
-    fn slot(&self, reference: &Reference<'a>, of: &str) -> Result<Slot> {
-        let source = self.source(reference, of)?;
-        self.slots
-            .get(&source)
-            .and_then(|slots| slots.get(reference.output))
-            .copied()
-            .ok_or_else(|| {
-                let found = format!("{}, output {}", quoted(reference.layer), reference.output);
-                malformed(
-                    CONFIG,
-                    format!("{of} to take from an output of the layer"),
-                    found,
-                )
-            })
-    }
-
     fn value(&self, reference: &Reference<'a>, of: &str) -> Result<Value> {
-        match self.slot(reference, of)? {
-            Slot::Value(value) => Ok(value),
-            Slot::Mask(_) => {
-                let what = format!("the mask {} as a value", quoted(reference.layer));
-                Err(Error::unsupported(
-                    of,
-                    what,
-                    "use layers in place of functions of keras.ops",
-                ))
-            }
-        }
+        let source = self.source(reference, of)?;
+        self.values.get(&source).and_then(|values| values.get(reference.output)).copied().ok_or_else(|| {
+            let found = format!("{}, output {}", quoted(reference.layer), reference.output);
+            malformed(CONFIG, format!("{of} to take from an output of the layer"), found)
+        })
     }
 
-    fn call(
-        &mut self,
-        builder: &mut Builder,
-        reader: &Reader<'_>,
-        number: usize,
-        index: usize,
-    ) -> Result<()> {
-        let Some((entry, call)) = self
-            .entries
-            .get(number)
-            .and_then(|e| Some((e, e.calls.get(index)?)))
-        else {
-            return Err(Error::internal("a call that is not there"));
-        };
+    fn call(&mut self, builder: &mut Builder, number: usize, index: usize) -> Result<()> {
+        let found = self.entries.get(number).and_then(|entry| Some((entry, entry.calls.get(index)?, entry.layer?)));
+        let (entry, call, layer) = found.ok_or_else(|| Error::internal("a call that is not there"))?;
         let subject = entry.described.subject();
-        let Some(layer) = entry.layer else {
-            let options = entry.described.options(reader.limits);
-            let arguments = call
-                .positional
-                .iter()
-                .map(|a| self.argument(a, &subject))
-                .collect::<Result<Vec<_>>>()?;
-            let plain = call.named.is_empty();
-            let mask = if plain {
-                self.masks.function(&options, &arguments)?
-            } else {
-                None
-            };
-            let Some(mask) = mask else {
-                let what = format!(
-                    "the function {} of keras.ops in the graph",
-                    entry.described.class
-                );
-                return Err(Error::unsupported(
-                    subject,
-                    what,
-                    "use a layer in its place",
-                ));
-            };
-            self.slots.insert((number, index), vec![Slot::Mask(mask)]);
-            return Ok(());
-        };
-        let arguments = call.of_layer(&subject)?;
+        let arguments = call.arguments(&subject)?;
         let values = |references: &[Reference<'a>]| -> Result<Vec<Value>> {
-            references
-                .iter()
-                .map(|reference| self.value(reference, &subject))
-                .collect()
+            references.iter().map(|reference| self.value(reference, &subject)).collect()
         };
-        let (mut inputs, mut states) = (
-            values(&arguments.inputs)?,
-            values(&arguments.initial_state)?,
-        );
-        let kind = builder.kind(layer)?;
-        let recurrent = matches!(kind, LayerKind::Recurrent(_) | LayerKind::Bidirectional(_));
+        let (mut inputs, mut states) = (values(&arguments.inputs)?, values(&arguments.initial_state)?);
         // A list [x, h, c] is another way of giving states.
-        if recurrent && arguments.is_list && inputs.len() > 1 && states.is_empty() {
+        if entry.described.is_recurrent() && arguments.is_list && inputs.len() > 1 && states.is_empty() {
             states = inputs.split_off(1);
         }
-        if let (Some(mask), Some(&input)) = (&arguments.mask, inputs.first()) {
-            match self.slot(mask, &subject)? {
-                Slot::Mask(given) => self.masks.check(&subject, given, input)?,
-                Slot::Value(_) => {
-                    let instead = "use a Masking layer, or an Embedding with mask_zero=True";
-                    return Err(Error::unsupported(
-                        subject,
-                        "a mask computed by layers",
-                        instead,
-                    ));
-                }
-            }
-        }
-        let with = model::Call {
-            inputs: &inputs,
-            initial_state: &states,
+        let mask = match &arguments.mask {
+            Some(mask) => CallMask::Given(self.value(mask, &subject)?),
+            // Given several tensors, Keras hands no mask to the layer.
+            None if !states.is_empty() => CallMask::None,
+            None => CallMask::Carried,
         };
-        let outputs = if recurrent && !states.is_empty() && arguments.mask.is_none() {
-            builder.call_unmasked(layer, with)?
-        } else {
-            builder.call(layer, with)?
-        };
-        self.masks.layer(builder.kind(layer)?, &inputs, &outputs);
-        self.slots.insert(
-            (number, index),
-            outputs.into_iter().map(Slot::Value).collect(),
-        );
+        let outputs = builder.call(layer, model::Call { inputs: &inputs, initial_state: &states, mask })?;
+        self.values.insert((number, index), outputs);
         Ok(())
-    }
-
-    fn argument(&self, argument: &Argument<'a>, of: &str) -> Result<masks::Argument<'a>> {
-        Ok(match argument {
-            Argument::Tensor(reference) => match self.slot(reference, of)? {
-                Slot::Value(value) => masks::Argument::Value(value),
-                Slot::Mask(mask) => masks::Argument::Mask(mask),
-            },
-            Argument::List(all) => masks::Argument::List(
-                all.iter()
-                    .map(|one| self.argument(one, of))
-                    .collect::<Result<_>>()?,
-            ),
-            Argument::Constant(value) => masks::Argument::Constant(value),
-        })
     }
 
     /// The references at `key`: one, a list, or an object, nested as deep as the model's own.
@@ -390,26 +210,16 @@ impl<'a> Graph<'a> {
                     // Keras flattens an object in the order of its keys.
                     let mut parts: Vec<_> = parts.iter().collect();
                     parts.sort_unstable_by_key(|(key, _)| *key);
-                    parts
-                        .into_iter()
-                        .try_for_each(|(_, part)| flatten(part, key, into))
+                    parts.into_iter().try_for_each(|(_, part)| flatten(part, key, into))
                 }
-                other => Err(malformed(
-                    CONFIG,
-                    format!("[layer, call, output] in config.{key}"),
-                    shown(Some(other)),
-                )),
+                other => Err(malformed(CONFIG, format!("[layer, call, output] in config.{key}"), shown(Some(other)))),
             }
         }
         let mut ends = Vec::new();
         let value = config.get(key);
         flatten(value.unwrap_or(&Json::Null), key, &mut ends)?;
         if ends.is_empty() {
-            return Err(malformed(
-                CONFIG,
-                format!("at least one layer in config.{key}"),
-                "none",
-            ));
+            return Err(malformed(CONFIG, format!("at least one layer in config.{key}"), "none"));
         }
         Ok(ends)
     }
@@ -421,32 +231,18 @@ impl<'a> Graph<'a> {
             let (number, _) = self.source(reference, "input_layers")?;
             if !self.entries.get(number).is_some_and(Entry::is_input) {
                 let found = quoted(reference.layer);
-                return Err(malformed(
-                    CONFIG,
-                    "input_layers to name layers of class InputLayer",
-                    found,
-                ));
+                return Err(malformed(CONFIG, "input_layers to name layers of class InputLayer", found));
             }
             let input = self.value(reference, "input_layers")?;
             if inputs.contains(&input) {
-                return Err(malformed(
-                    CONFIG,
-                    "input_layers to name each input once",
-                    quoted(reference.layer),
-                ));
+                return Err(malformed(CONFIG, "input_layers to name each input once", quoted(reference.layer)));
             }
             inputs.push(input);
         }
         let all = self.entries.iter().filter(|entry| entry.is_input());
-        let left = all
-            .map(|entry| entry.described.name)
-            .find(|name| references.iter().all(|r| r.layer != *name));
+        let left = all.map(|entry| entry.described.name).find(|name| references.iter().all(|r| r.layer != *name));
         if let Some(left) = left {
-            return Err(malformed(
-                CONFIG,
-                "input_layers to name all inputs",
-                format!("{} left out", quoted(left)),
-            ));
+            return Err(malformed(CONFIG, "input_layers to name all inputs", format!("{} left out", quoted(left))));
         }
         builder.order_inputs(inputs);
         Ok(())

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use half::{bf16, f16};
-use hdf5_reader::{
-    Dataset, Datatype, Hdf5File, OpenOptions, error::Error as Hdf5Error, group::Group,
-};
+use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions, error::Error as Hdf5Error, group::Group};
 
 use super::archive::{WEIGHTS, malformed};
 use crate::{
@@ -66,22 +64,11 @@ impl Datasets {
             .with_max_object_header_bytes(1 << 20);
         let file = Hdf5File::from_vec_with_options(data, options)
             .map_err(|cause| malformed(WEIGHTS, "an HDF5 file", cause.to_string()))?;
-        let mut walk = Walk {
-            entries: BTreeMap::new(),
-            addresses: BTreeSet::new(),
-            total: 0,
-            limits,
-            length,
-        };
+        let mut walk = Walk { entries: BTreeMap::new(), addresses: BTreeSet::new(), total: 0, limits, length };
         let root = file.root_group().map_err(broken("/"))?;
         walk.group(&root, "", limits.hdf5_depth)?;
         let entries = walk.entries;
-        Ok(Self {
-            file,
-            entries,
-            limits: limits.clone(),
-            length,
-        })
+        Ok(Self { file, entries, limits: limits.clone(), length })
     }
 
     pub(super) fn entries(&self) -> &BTreeMap<String, Entry> {
@@ -90,10 +77,7 @@ impl Datasets {
 
     /// The values of the dataset at `path`, which must be one of [`entries`](Self::entries).
     pub(super) fn read(&self, path: &str) -> Result<Values> {
-        let entry = self
-            .entries
-            .get(path)
-            .ok_or_else(|| Error::internal("a dataset that was not found"))?;
+        let entry = self.entries.get(path).ok_or_else(|| Error::internal("a dataset that was not found"))?;
         let dataset = self.file.dataset(path).map_err(broken(path))?;
         let kind = kind(&dataset, path)?;
         if entry.chunked {
@@ -101,11 +85,7 @@ impl Datasets {
         }
         let data = dataset.read_native_bytes().map_err(broken(path))?;
         if data.len() as u64 != entry.bytes {
-            return Err(malformed(
-                place(path),
-                bytes(entry.bytes),
-                bytes(data.len() as u64),
-            ));
+            return Err(malformed(place(path), bytes(entry.bytes), bytes(data.len() as u64)));
         }
         Ok(Values { kind, data })
     }
@@ -113,16 +93,11 @@ impl Datasets {
     /// The first value of an integer dataset, such as a counter.
     pub(super) fn first_integer(&self, path: &str) -> Result<u64> {
         let dataset = self.file.dataset(path).map_err(broken(path))?;
-        if !matches!(dataset.dtype(), Datatype::FixedPoint { .. })
-            || self.entries.get(path).is_none_or(|e| e.chunked)
-        {
+        if !matches!(dataset.dtype(), Datatype::FixedPoint { .. }) || self.entries.get(path).is_none_or(|e| e.chunked) {
             return Ok(0);
         }
         let data = dataset.read_native_bytes().map_err(broken(path))?;
-        Ok(data
-            .iter()
-            .take(8)
-            .fold(0, |sum, &byte| sum | u64::from(byte)))
+        Ok(data.iter().take(8).fold(0, |sum, &byte| sum | u64::from(byte)))
     }
 
     /// Checks that the chunks hold what the dataset declares, before there is room made for it.
@@ -131,20 +106,11 @@ impl Datasets {
         for chunk in dataset.iter_chunks().map_err(broken(path))? {
             found = found.saturating_add(chunk.map_err(broken(path))?.bytes().len() as u64);
             if found > expanded(self.length, &self.limits) {
-                return Err(exceeded(
-                    place(path),
-                    bytes(found),
-                    self.limits.expansion,
-                    "expansion",
-                ));
+                return Err(exceeded(place(path), bytes(found), self.limits.expansion, "expansion"));
             }
         }
         if found < declared {
-            return Err(malformed(
-                place(path),
-                format!("the {} that it declares", bytes(declared)),
-                bytes(found),
-            ));
+            return Err(malformed(place(path), format!("the {} that it declares", bytes(declared)), bytes(found)));
         }
         Ok(())
     }
@@ -164,18 +130,9 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn visit(&mut self, path: &str, address: u64) -> Result<()> {
         let limit = self.limits.hdf5_objects;
-        within(
-            || WEIGHTS.to_owned(),
-            self.addresses.len() as u64 + 1,
-            limit,
-            "hdf5_objects",
-        )?;
+        within(|| WEIGHTS.to_owned(), self.addresses.len() as u64 + 1, limit, "hdf5_objects")?;
         if !self.addresses.insert(address) {
-            return Err(malformed(
-                place(path),
-                "an object of its own",
-                "a link to another one",
-            ));
+            return Err(malformed(place(path), "an object of its own", "a link to another one"));
         }
         Ok(())
     }
@@ -184,38 +141,19 @@ impl Walk<'_> {
         self.visit(if path.is_empty() { "/" } else { path }, group.address())?;
         let Some(depth) = depth.checked_sub(1) else {
             let need = "more".to_owned();
-            return Err(exceeded(
-                format!("the nesting of {WEIGHTS}"),
-                need,
-                self.limits.hdf5_depth,
-                "hdf5_depth",
-            ));
+            return Err(exceeded(format!("the nesting of {WEIGHTS}"), need, self.limits.hdf5_depth, "hdf5_depth"));
         };
         let (groups, datasets) = group.member_names().map_err(broken(path))?;
         let members = groups.len() as u64 + datasets.len() as u64;
-        within(
-            || place(path),
-            members,
-            self.limits.hdf5_members,
-            "hdf5_members",
-        )?;
+        within(|| place(path), members, self.limits.hdf5_members, "hdf5_members")?;
         drop((groups, datasets));
         let (groups, datasets) = group.members().map_err(broken(path))?;
         let below = |name: &str| {
-            if path.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{path}/{name}")
-            }
+            if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
         };
         for dataset in datasets {
             // A dataset's name is its path here and there: only the last part is wanted.
-            let name = dataset
-                .name()
-                .rsplit('/')
-                .next()
-                .unwrap_or_default()
-                .to_owned();
+            let name = dataset.name().rsplit('/').next().unwrap_or_default().to_owned();
             self.dataset(&dataset, below(&name))?;
         }
         for group in groups {
@@ -227,31 +165,13 @@ impl Walk<'_> {
 
     fn dataset(&mut self, dataset: &Dataset, path: String) -> Result<()> {
         self.visit(&path, dataset.address())?;
-        within(
-            || place(&path),
-            dataset.shape().len() as u64,
-            self.limits.rank,
-            "rank",
-        )?;
-        let large = || {
-            malformed(
-                place(&path),
-                "a shape that fits memory",
-                format!("{:?}", dataset.shape()),
-            )
-        };
-        let shape: Vec<usize> = dataset
-            .shape()
-            .iter()
-            .map(|&dim| usize::try_from(dim).map_err(|_| large()))
-            .collect::<Result<_>>()?;
+        within(|| place(&path), dataset.shape().len() as u64, self.limits.rank, "rank")?;
+        let large = || malformed(place(&path), "a shape that fits memory", format!("{:?}", dataset.shape()));
+        let shape: Vec<usize> =
+            dataset.shape().iter().map(|&dim| usize::try_from(dim).map_err(|_| large())).collect::<Result<_>>()?;
         let size = dataset.raw_byte_len().map_err(|_| large())? as u64;
         let chunked = dataset.chunks().is_some();
-        let stored = if chunked {
-            expanded(self.length, self.limits)
-        } else {
-            self.length
-        };
+        let stored = if chunked { expanded(self.length, self.limits) } else { self.length };
         if size > stored {
             return Err(malformed(
                 place(&path),
@@ -261,25 +181,9 @@ impl Walk<'_> {
         }
         self.total = self.total.saturating_add(size);
         if usize::try_from(self.total).map_or(true, |total| total > self.limits.total_bytes) {
-            return Err(exceeded(
-                WEIGHTS.to_owned(),
-                bytes(self.total),
-                self.limits.total_bytes,
-                "total_bytes",
-            ));
+            return Err(exceeded(WEIGHTS.to_owned(), bytes(self.total), self.limits.total_bytes, "total_bytes"));
         }
-        if self
-            .entries
-            .insert(
-                path.clone(),
-                Entry {
-                    shape,
-                    bytes: size,
-                    chunked,
-                },
-            )
-            .is_some()
-        {
+        if self.entries.insert(path.clone(), Entry { shape, bytes: size, chunked }).is_some() {
             return Err(malformed(place(&path), "a path of its own", "two objects"));
         }
         Ok(())
@@ -289,33 +193,23 @@ impl Walk<'_> {
 /// Keras writes bfloat16 as two opaque bytes with an attribute that says so.
 fn kind(dataset: &Dataset, path: &str) -> Result<Kind> {
     let refused = |what: String| {
-        Error::unsupported(
-            place(path),
-            format!("the type {what}"),
-            "save the model with dtype float32, not quantized",
-        )
+        Error::unsupported(place(path), format!("the type {what}"), "save the model with dtype float32, not quantized")
     };
     match dataset.dtype() {
         Datatype::FloatingPoint { size: 2, .. } => Ok(Kind::F16),
         Datatype::FloatingPoint { size: 4, .. } => Ok(Kind::F32),
         Datatype::FloatingPoint { size: 8, .. } => Ok(Kind::F64),
         Datatype::Opaque { size: 2, .. } => {
-            let dtype = dataset
-                .attribute("dtype")
-                .and_then(|attribute| attribute.read_string());
+            let dtype = dataset.attribute("dtype").and_then(|attribute| attribute.read_string());
             match dtype {
                 Ok(dtype) if dtype == "bfloat16" => Ok(Kind::Bf16),
                 _ => Err(refused("opaque, 2 bytes".to_owned())),
             }
         }
-        Datatype::FixedPoint { size, signed, .. } => Err(refused(format!(
-            "{}int{}",
-            if *signed { "" } else { "u" },
-            u32::from(*size) * 8
-        ))),
-        Datatype::FloatingPoint { size, .. } => {
-            Err(refused(format!("float{}", u32::from(*size) * 8)))
+        Datatype::FixedPoint { size, signed, .. } => {
+            Err(refused(format!("{}int{}", if *signed { "" } else { "u" }, u32::from(*size) * 8)))
         }
+        Datatype::FloatingPoint { size, .. } => Err(refused(format!("float{}", u32::from(*size) * 8))),
         Datatype::String { .. } | Datatype::VarLen { .. } => Err(refused("string".to_owned())),
         _ => Err(refused("of a structure".to_owned())),
     }
@@ -335,16 +229,9 @@ impl Values {
     /// Calls `with` for each value in order, as f32.
     #[allow(clippy::cast_possible_truncation)] // rounding is the meaning
     pub(super) fn each(&self, mut with: impl FnMut(usize, f32)) {
-        fn all<const N: usize>(
-            data: &[u8],
-            value: impl Fn([u8; N]) -> f32,
-            with: &mut impl FnMut(usize, f32),
-        ) {
+        fn all<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f32, with: &mut impl FnMut(usize, f32)) {
             let (values, _) = data.as_chunks::<N>();
-            values
-                .iter()
-                .enumerate()
-                .for_each(|(index, &bytes)| with(index, value(bytes)));
+            values.iter().enumerate().for_each(|(index, &bytes)| with(index, value(bytes)));
         }
         match self.kind {
             Kind::F16 => all(&self.data, |b| f16::from_ne_bytes(b).to_f32(), &mut with),

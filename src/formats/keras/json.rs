@@ -12,44 +12,20 @@ use crate::{
 
 /// Parses the member `name`.
 pub(super) fn parse(name: &str, text: &[u8], limits: &Limits) -> Result<Value> {
-    within(
-        || format!("the JSON of {name}"),
-        text.len() as u64,
-        limits.json_bytes,
-        "json_bytes",
-    )?;
-    let budget = Budget {
-        values: Cell::new(limits.json_values),
-        over: Cell::new(false),
-        deep: Cell::new(false),
-    };
+    within(|| format!("the JSON of {name}"), text.len() as u64, limits.json_bytes, "json_bytes")?;
+    let budget = Budget { values: Cell::new(limits.json_values), over: Cell::new(false), deep: Cell::new(false) };
     let mut parser = serde_json::Deserializer::from_slice(text);
-    let seed = Seed {
-        budget: &budget,
-        depth: limits.json_depth,
-    };
-    let value = seed
-        .deserialize(&mut parser)
-        .and_then(|value| parser.end().map(|()| value));
+    let seed = Seed { budget: &budget, depth: limits.json_depth };
+    let value = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
     let more = |limit: usize, unit: &str| format!("more than {limit} {unit}");
     value.map_err(|cause| {
         if budget.deep.get() {
             let need = more(limits.json_depth, "levels");
-            return exceeded(
-                format!("the nesting of {name}"),
-                need,
-                limits.json_depth,
-                "json_depth",
-            );
+            return exceeded(format!("the nesting of {name}"), need, limits.json_depth, "json_depth");
         }
         if budget.over.get() {
             let need = more(limits.json_values, "values");
-            return exceeded(
-                format!("the JSON of {name}"),
-                need,
-                limits.json_values,
-                "json_values",
-            );
+            return exceeded(format!("the JSON of {name}"), need, limits.json_values, "json_values");
         }
         Error::Malformed {
             file: String::new(),
@@ -124,8 +100,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<Value, E> {
-        let number =
-            Number::from_f64(value).ok_or_else(|| E::custom("a number that is not finite"))?;
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number that is not finite"))?;
         Ok(Value::Number(number))
     }
 
@@ -151,10 +126,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut map = Map::new();
         while let Some(key) = from.next_key::<String>()? {
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format_args!(
-                    "the key {} twice",
-                    quoted(&key)
-                )));
+                return Err(A::Error::custom(format_args!("the key {} twice", quoted(&key))));
             }
             let value = from.next_value_seed(seed)?;
             map.insert(key, value);

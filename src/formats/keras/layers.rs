@@ -12,10 +12,7 @@ use crate::{
     activation::Activation,
     error::{Error, Result, quoted},
     formats::limits::Limits,
-    model::{
-        BatchNormalization, Dense, Embedding, HeadActivation, LayerKind, LayerNormalization,
-        MergeOp,
-    },
+    model::{BatchNormalization, Dense, Embedding, HeadActivation, LayerKind, LayerNormalization, MergeOp},
 };
 
 /// A layer's options and weights, and the rules of the file.
@@ -31,6 +28,8 @@ pub(super) struct Described<'a> {
     pub(super) class: &'a str,
     pub(super) origin: Origin,
     pub(super) config: &'a Map<String, Value>,
+    /// What messages call the layer that it is in.
+    pub(super) within: Option<&'a str>,
 }
 
 /// Where a layer's class comes from.
@@ -57,12 +56,7 @@ const CLASSES: [(&str, Read); 32] = [
     ("GRU", recurrent::layer),
     ("Bidirectional", recurrent::bidirectional),
     ("Dense", dense),
-    ("Activation", |s| {
-        Ok(LayerKind::Activation(activation::head(
-            &s.options,
-            "activation",
-        )?))
-    }),
+    ("Activation", |s| Ok(LayerKind::Activation(activation::head(&s.options, "activation")?))),
     ("ReLU", relu),
     ("LeakyReLU", leaky_relu),
     ("ELU", elu),
@@ -70,35 +64,15 @@ const CLASSES: [(&str, Read); 32] = [
     ("Masking", masking),
     ("TimeDistributed", time_distributed),
     ("Flatten", flatten),
-    ("Reshape", |s| {
-        Ok(LayerKind::Reshape {
-            target: s.options.shape("target_shape")?,
-        })
-    }),
-    ("RepeatVector", |s| {
-        Ok(LayerKind::RepeatVector {
-            count: s.options.count("n")?,
-        })
-    }),
-    ("Concatenate", |s| {
-        Ok(LayerKind::Concatenate {
-            axis: s.options.integer("axis", -1)?,
-        })
-    }),
+    ("Reshape", |s| Ok(LayerKind::Reshape { target: s.options.shape("target_shape")? })),
+    ("RepeatVector", |s| Ok(LayerKind::RepeatVector { count: s.options.count("n")? })),
+    ("Concatenate", |s| Ok(LayerKind::Concatenate { axis: s.options.integer("axis", -1)? })),
     ("Add", |_| Ok(LayerKind::Merge(MergeOp::Add))),
     ("Subtract", |_| Ok(LayerKind::Merge(MergeOp::Subtract))),
     ("Multiply", |_| Ok(LayerKind::Merge(MergeOp::Multiply))),
     ("Average", |_| Ok(LayerKind::Merge(MergeOp::Average))),
-    ("GlobalAveragePooling1D", |s| {
-        Ok(LayerKind::GlobalAveragePooling {
-            keepdims: keepdims(s)?,
-        })
-    }),
-    ("GlobalMaxPooling1D", |s| {
-        Ok(LayerKind::GlobalMaxPooling {
-            keepdims: keepdims(s)?,
-        })
-    }),
+    ("GlobalAveragePooling1D", |s| Ok(LayerKind::GlobalAveragePooling { keepdims: keepdims(s)? })),
+    ("GlobalMaxPooling1D", |s| Ok(LayerKind::GlobalMaxPooling { keepdims: keepdims(s)? })),
     ("BatchNormalization", batch_normalization),
     ("LayerNormalization", layer_normalization),
     ("Dropout", identity),
@@ -112,26 +86,10 @@ const CLASSES: [(&str, Read); 32] = [
 
 /// Classes that have something better to say than that they are not supported.
 const ADVICE: [(&str, &str, &str); 4] = [
-    (
-        "Lambda",
-        "Python code, which is never run from model files,",
-        "replace it with a layer of Keras' own",
-    ),
-    (
-        "TorchModuleWrapper",
-        "a PyTorch module",
-        "replace it with layers of Keras' own",
-    ),
-    (
-        "TFSMLayer",
-        "a TensorFlow graph",
-        "replace it with layers of Keras' own",
-    ),
-    (
-        "RNN",
-        "the layer RNN around cells",
-        "use the layers SimpleRNN, LSTM and GRU, one after the other",
-    ),
+    ("Lambda", "Python code, which is never run from model files,", "replace it with a layer of Keras' own"),
+    ("TorchModuleWrapper", "a PyTorch module", "replace it with layers of Keras' own"),
+    ("TFSMLayer", "a TensorFlow graph", "replace it with layers of Keras' own"),
+    ("RNN", "the layer RNN around cells", "use the layers SimpleRNN, LSTM and GRU, one after the other"),
 ];
 
 impl<'a> Described<'a> {
@@ -140,51 +98,37 @@ impl<'a> Described<'a> {
         let map = object(Some(value), place)?;
         let class = text(map.get("class_name"), &format!("{place}.class_name"))?;
         let config = object(map.get("config"), &format!("{place}.config"))?;
-        let name = map
-            .get("name")
-            .filter(|name| !name.is_null())
-            .or_else(|| config.get("name"));
+        let name = map.get("name").filter(|name| !name.is_null()).or_else(|| config.get("name"));
         let name = text(name, &format!("{place}.name"))?;
-        let module = map
-            .get("module")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let module = map.get("module").and_then(Value::as_str).unwrap_or_default();
         let registered = map.get("registered_name").and_then(Value::as_str);
         let origin = match (module, class) {
             ("keras", "Sequential") => Origin::Model,
-            ("keras" | "keras.src.models.functional" | "keras.models", "Functional" | "Model") => {
-                Origin::Model
-            }
+            ("keras" | "keras.src.models.functional" | "keras.models", "Functional" | "Model") => Origin::Model,
             ("keras.layers", _) if registered.is_none() => Origin::Layer,
-            (module, _) if module.starts_with("keras.src.ops.") || module == "keras.ops" => {
-                Origin::Function
-            }
+            (module, _) if module.starts_with("keras.src.ops.") || module == "keras.ops" => Origin::Function,
             _ => Origin::Custom,
         };
-        Ok(Self {
-            name,
-            class,
-            origin,
-            config,
-        })
+        Ok(Self { name, class, origin, config, within: None })
     }
 
     /// What messages call the layer.
     pub(super) fn subject(&self) -> String {
-        format!("layer {} ({})", quoted(self.name), plain(self.class))
+        let outer = self.within.map_or(String::new(), |outer| format!("{outer}: "));
+        format!("{outer}layer {} ({})", quoted(self.name), plain(self.class))
     }
 
     pub(super) fn options(&self, limits: &'a Limits) -> Options<'a> {
         Options::new(self.subject(), self.class, self.config, limits)
     }
 
+    /// Whether the layer takes initial states.
+    pub(super) fn is_recurrent(&self) -> bool {
+        self.origin == Origin::Layer && matches!(self.class, "SimpleRNN" | "LSTM" | "GRU" | "Bidirectional")
+    }
+
     /// The layer's kind, and whether it was trainable.
-    pub(super) fn read(
-        &self,
-        scope: Scope<'a>,
-        rules: &'a Rules,
-        limits: &'a Limits,
-    ) -> Result<(LayerKind, bool)> {
+    pub(super) fn read(&self, scope: Scope<'a>, rules: &'a Rules, limits: &'a Limits) -> Result<(LayerKind, bool)> {
         let subject = self.subject();
         if let Some((_, what, instead)) = ADVICE.iter().find(|(class, ..)| *class == self.class) {
             return Err(Error::unsupported(subject, *what, *instead));
@@ -195,48 +139,22 @@ impl<'a> Described<'a> {
             (Origin::Layer, None) => {
                 let known: Vec<&str> = CLASSES.iter().map(|(class, _)| *class).collect();
                 let what = format!("the layer {}", plain(self.class));
-                return Err(Error::unsupported(
-                    subject,
-                    what,
-                    format!("use one of {}", known.join(", ")),
-                ));
+                return Err(Error::unsupported(subject, what, format!("use one of {}", known.join(", "))));
             }
             (Origin::Function, _) => {
-                let what = format!(
-                    "the function {} of keras.ops in the graph",
-                    plain(self.class)
-                );
-                return Err(Error::unsupported(
-                    subject,
-                    what,
-                    "use a layer in its place",
-                ));
+                let what = format!("the function {} of keras.ops in the graph", plain(self.class));
+                return Err(Error::unsupported(subject, what, "use a layer in its place"));
             }
             (Origin::Model, _) => {
                 let instead = "build one model of all layers, in one Sequential or one graph";
-                return Err(Error::unsupported(
-                    subject,
-                    "a model inside a model",
-                    instead,
-                ));
+                return Err(Error::unsupported(subject, "a model inside a model", instead));
             }
             (Origin::Custom, _) => {
-                let what = format!(
-                    "the class {}, whose code is not in the file,",
-                    plain(self.class)
-                );
-                return Err(Error::unsupported(
-                    subject,
-                    what,
-                    "replace it with layers of Keras' own",
-                ));
+                let what = format!("the class {}, whose code is not in the file,", plain(self.class));
+                return Err(Error::unsupported(subject, what, "replace it with layers of Keras' own"));
             }
         };
-        let source = Source {
-            options: self.options(limits),
-            scope,
-            rules,
-        };
+        let source = Source { options: self.options(limits), scope, rules };
         source.options.float32()?;
         let kind = read(&source)?;
         let trainable = source.options.trainable()?;
@@ -251,16 +169,11 @@ fn plain(class: &str) -> String {
 }
 
 fn embedding(s: &Source<'_>) -> Result<LayerKind> {
-    let (rows, columns) = (
-        s.options.count("input_dim")?,
-        s.options.count("output_dim")?,
-    );
+    let (rows, columns) = (s.options.count("input_dim")?, s.options.count("output_dim")?);
     let mask_zero = s.options.flag("mask_zero", false)?;
     // Only ever a statement about the input's shape.
     s.options.ignore(&["input_length"]);
-    let table = s
-        .scope
-        .plain(0, "embeddings", &[Some(rows), Some(columns)])?;
+    let table = s.scope.plain(0, "embeddings", &[Some(rows), Some(columns)])?;
     Ok(LayerKind::Embedding(Embedding { table, mask_zero }))
 }
 
@@ -269,16 +182,8 @@ fn dense(s: &Source<'_>) -> Result<LayerKind> {
     let activation = activation::head(&s.options, "activation")?;
     let use_bias = s.options.flag("use_bias", true)?;
     let weight = s.scope.transposed(0, "kernel", [None, Some(units)])?;
-    let bias = if use_bias {
-        Some(s.scope.plain(1, "bias", &[Some(units)])?)
-    } else {
-        None
-    };
-    Ok(LayerKind::Dense(Dense {
-        weight,
-        bias,
-        activation,
-    }))
+    let bias = if use_bias { Some(s.scope.plain(1, "bias", &[Some(units)])?) } else { None };
+    Ok(LayerKind::Dense(Dense { weight, bias, activation }))
 }
 
 fn pointwise(activation: Activation) -> LayerKind {
@@ -288,50 +193,39 @@ fn pointwise(activation: Activation) -> LayerKind {
 fn relu(s: &Source<'_>) -> Result<LayerKind> {
     Ok(pointwise(Activation::Relu {
         negative_slope: s.options.number("negative_slope", 0.0)?,
-        max_value: s
-            .options
-            .optional_number("max_value")?
-            .unwrap_or(f32::INFINITY),
+        max_value: s.options.optional_number("max_value")?.unwrap_or(f32::INFINITY),
         threshold: s.options.number("threshold", 0.0)?,
     }))
 }
 
 fn leaky_relu(s: &Source<'_>) -> Result<LayerKind> {
     let negative_slope = s.options.number("negative_slope", 0.3)?;
-    Ok(pointwise(Activation::Relu {
-        negative_slope,
-        max_value: f32::INFINITY,
-        threshold: 0.0,
-    }))
+    Ok(pointwise(Activation::Relu { negative_slope, max_value: f32::INFINITY, threshold: 0.0 }))
 }
 
 fn elu(s: &Source<'_>) -> Result<LayerKind> {
-    Ok(pointwise(Activation::Elu {
-        alpha: s.options.number("alpha", 1.0)?,
-    }))
+    Ok(pointwise(Activation::Elu { alpha: s.options.number("alpha", 1.0)? }))
 }
 
 fn softmax(s: &Source<'_>) -> Result<LayerKind> {
     match s.options.integers("axis")?.as_slice() {
         &[axis] => Ok(LayerKind::Softmax { axis }),
-        axes => Err(Error::unsupported(
-            &s.options.subject,
-            format!("the softmax of the axes {axes:?}"),
-            "use one axis",
-        )),
+        axes => {
+            Err(Error::unsupported(&s.options.subject, format!("the softmax of the axes {axes:?}"), "use one axis"))
+        }
     }
 }
 
 fn masking(s: &Source<'_>) -> Result<LayerKind> {
-    Ok(LayerKind::Masking {
-        mask_value: s.options.number("mask_value", 0.0)?,
-    })
+    Ok(LayerKind::Masking { mask_value: s.options.number("mask_value", 0.0)? })
 }
 
 fn time_distributed(s: &Source<'_>) -> Result<LayerKind> {
     let value = s.options.value("layer").unwrap_or(&Value::Null);
-    let inner = Described::new(value, &format!("{}: layer", s.options.subject))?;
-    let (kind, _) = inner.read(s.scope.below("layer"), s.rules, s.options.limits)?;
+    let mut inner = Described::new(value, &format!("{}: layer", s.options.subject))?;
+    inner.within = Some(&s.options.subject);
+    let scope = s.scope.below("layer").called(inner.subject());
+    let (kind, _) = inner.read(scope, s.rules, s.options.limits)?;
     Ok(LayerKind::TimeDistributed(Box::new(kind)))
 }
 
@@ -341,11 +235,7 @@ fn channels_last(s: &Source<'_>) -> Result<()> {
         Some(format) if format == "channels_last" => Ok(()),
         format => {
             let what = format!("data_format = {}", shown(format));
-            Err(Error::unsupported(
-                &s.options.subject,
-                what,
-                "use data_format='channels_last'",
-            ))
+            Err(Error::unsupported(&s.options.subject, what, "use data_format='channels_last'"))
         }
     }
 }
@@ -362,25 +252,12 @@ fn keepdims(s: &Source<'_>) -> Result<bool> {
 
 fn batch_normalization(s: &Source<'_>) -> Result<LayerKind> {
     let &[axis] = s.options.integers("axis")?.as_slice() else {
-        return Err(Error::unsupported(
-            &s.options.subject,
-            "normalisation of several axes",
-            "use one axis",
-        ));
+        return Err(Error::unsupported(&s.options.subject, "normalisation of several axes", "use one axis"));
     };
     let epsilon = s.options.number("epsilon", 1e-3)?;
-    let (scale, center) = (
-        s.options.flag("scale", true)?,
-        s.options.flag("center", true)?,
-    );
-    s.options
-        .only("renorm", &json!(false), "save the model with renorm=False")?;
-    s.options.ignore(&[
-        "momentum",
-        "synchronized",
-        "renorm_clipping",
-        "renorm_momentum",
-    ]);
+    let (scale, center) = (s.options.flag("scale", true)?, s.options.flag("center", true)?);
+    s.options.only("renorm", &json!(false), "save the model with renorm=False")?;
+    s.options.ignore(&["momentum", "synchronized", "renorm_clipping", "renorm_momentum"]);
     let mut index = 0;
     let mut next = |role: &str| {
         index += 1;
@@ -389,58 +266,26 @@ fn batch_normalization(s: &Source<'_>) -> Result<LayerKind> {
     let gamma = if scale { Some(next("gamma")?) } else { None };
     let beta = if center { Some(next("beta")?) } else { None };
     let (moving_mean, moving_variance) = (next("moving_mean")?, next("moving_variance")?);
-    Ok(LayerKind::BatchNormalization(BatchNormalization {
-        axis,
-        gamma,
-        beta,
-        moving_mean,
-        moving_variance,
-        epsilon,
-    }))
+    Ok(LayerKind::BatchNormalization(BatchNormalization { axis, gamma, beta, moving_mean, moving_variance, epsilon }))
 }
 
 fn layer_normalization(s: &Source<'_>) -> Result<LayerKind> {
     let axes = s.options.integers("axis")?;
     if axes.iter().any(|&axis| axis < 0) && axes.iter().any(|&axis| axis >= 0) {
         let what = format!("the axes {axes:?}, counted from both ends,");
-        return Err(Error::unsupported(
-            &s.options.subject,
-            what,
-            "count them from one end",
-        ));
+        return Err(Error::unsupported(&s.options.subject, what, "count them from one end"));
     }
     let epsilon = s.options.number("epsilon", 1e-3)?;
-    let (scale, center) = (
-        s.options.flag("scale", true)?,
-        s.options.flag("center", true)?,
-    );
-    s.options.only(
-        "rms_scaling",
-        &json!(false),
-        "use LayerNormalization without it",
-    )?;
+    let (scale, center) = (s.options.flag("scale", true)?, s.options.flag("center", true)?);
+    s.options.only("rms_scaling", &json!(false), "use LayerNormalization without it")?;
     let expected = vec![None; axes.len()];
-    let gamma = if scale {
-        Some(s.scope.plain(0, "gamma", &expected)?)
-    } else {
-        None
-    };
-    let beta = if center {
-        Some(s.scope.plain(usize::from(scale), "beta", &expected)?)
-    } else {
-        None
-    };
-    Ok(LayerKind::LayerNormalization(LayerNormalization {
-        axes,
-        gamma,
-        beta,
-        epsilon,
-    }))
+    let gamma = if scale { Some(s.scope.plain(0, "gamma", &expected)?) } else { None };
+    let beta = if center { Some(s.scope.plain(usize::from(scale), "beta", &expected)?) } else { None };
+    Ok(LayerKind::LayerNormalization(LayerNormalization { axes, gamma, beta, epsilon }))
 }
 
 /// Layers that do nothing once a model is trained.
 fn identity(s: &Source<'_>) -> Result<LayerKind> {
-    s.options
-        .ignore(&["rate", "seed", "noise_shape", "stddev", "l1", "l2"]);
+    s.options.ignore(&["rate", "seed", "noise_shape", "stddev", "l1", "l2"]);
     Ok(LayerKind::Identity)
 }

@@ -5,12 +5,11 @@ mod activation;
 mod archive;
 mod calls;
 mod config;
+mod functions;
 mod graph;
 mod hdf5;
 mod json;
 mod layers;
-mod listing;
-mod masks;
 mod names;
 mod recurrent;
 mod sequential;
@@ -52,42 +51,24 @@ struct Reader<'a> {
 
 pub(super) fn from_directory(folder: &Path, name: &str, options: &LoadOptions) -> Result<Model> {
     let members = archive::from_directory(folder, &options.limits);
-    members
-        .and_then(|members| model(members, options))
-        .map_err(|error| in_file(error, name))
+    members.and_then(|members| model(members, options)).map_err(|error| in_file(error, name))
 }
 
-pub(super) fn from_zip<R: Read + Seek>(
-    reader: R,
-    name: &str,
-    options: &LoadOptions,
-) -> Result<Model> {
+pub(super) fn from_zip<R: Read + Seek>(reader: R, name: &str, options: &LoadOptions) -> Result<Model> {
     let members = archive::from_zip(reader, &options.limits);
-    members
-        .and_then(|members| model(members, options))
-        .map_err(|error| in_file(error, name))
+    members.and_then(|members| model(members, options)).map_err(|error| in_file(error, name))
 }
 
 fn model(members: Members, options: &LoadOptions) -> Result<Model> {
     let limits = &options.limits;
-    let Members {
-        config,
-        metadata,
-        weights,
-    } = members;
+    let Members { config, metadata, weights } = members;
     let (major, minor) = version(&json::parse(METADATA, &metadata, limits)?)?;
-    let rules = Rules {
-        backend: options.keras_backend,
-        passes_mask: (major, minor) < (3, 16),
-    };
+    let rules = Rules { backend: options.keras_backend, passes_mask: (major, minor) < (3, 16) };
     let parsed = json::parse(CONFIG, &config, limits)?;
     drop(config);
     let top = Described::new(&parsed, CONFIG)?;
     if top.origin != Origin::Model {
-        let what = format!(
-            "a model of the class {}, whose code is not in the file,",
-            quoted(top.class)
-        );
+        let what = format!("a model of the class {}, whose code is not in the file,", quoted(top.class));
         return Err(Error::unsupported(
             "the model",
             what,
@@ -95,11 +76,7 @@ fn model(members: Members, options: &LoadOptions) -> Result<Model> {
         ));
     }
     let weights = Weights::new(hdf5::Datasets::open(weights, limits)?);
-    let reader = Reader {
-        weights,
-        rules,
-        limits,
-    };
+    let reader = Reader { weights, rules, limits };
     let mut builder = match top.class {
         "Sequential" => sequential::read(&reader, object(Some(&parsed), CONFIG)?, top.config)?,
         _ => graph::read(&reader, top.config)?,
@@ -121,11 +98,7 @@ fn version(metadata: &Json) -> Result<(u64, u64)> {
             format!("the version {} of Keras", quoted(version)),
             "load it with Keras 3 and save it with model.save('model.keras')",
         )),
-        _ => Err(malformed(
-            METADATA,
-            "a keras_version of numbers",
-            quoted(version),
-        )),
+        _ => Err(malformed(METADATA, "a keras_version of numbers", quoted(version))),
     }
 }
 
@@ -142,43 +115,19 @@ impl Reader<'_> {
     }
 
     /// Adds an input of `shape`, the batch axis first.
-    fn add_input(
-        &self,
-        builder: &mut Builder,
-        name: &str,
-        subject: &str,
-        shape: &[Option<usize>],
-    ) -> Result<Value> {
+    fn add_input(&self, builder: &mut Builder, name: &str, subject: &str, shape: &[Option<usize>]) -> Result<Value> {
         let Some((&batch, shape)) = shape.split_first() else {
-            return Err(Error::mismatch(
-                subject,
-                "a shape with a batch axis",
-                "an empty shape",
-            ));
+            return Err(Error::mismatch(subject, "a shape with a batch axis", "an empty shape"));
         };
-        within(
-            || subject.to_owned(),
-            shape.len() as u64 + 1,
-            self.limits.rank,
-            "rank",
-        )?;
-        if let Some(dim) = shape
-            .iter()
-            .flatten()
-            .find(|&&dim| dim == 0 || u32::try_from(dim).is_err())
-        {
-            return Err(Error::mismatch(
-                subject,
-                "dimensions from 1 to 4294967295",
-                dim.to_string(),
-            ));
+        within(|| subject.to_owned(), shape.len() as u64 + 1, self.limits.rank, "rank")?;
+        if let Some(dim) = shape.iter().flatten().find(|&&dim| dim == 0 || u32::try_from(dim).is_err()) {
+            return Err(Error::mismatch(subject, "dimensions from 1 to 4294967295", dim.to_string()));
         }
         if let Some(batch) = batch {
             let stated = builder.stated_batch_size();
             if batch == 0 || stated.is_some_and(|stated| stated != batch) {
-                let expected = stated.map_or("a batch size of at least 1".to_owned(), |s| {
-                    format!("batch size {s}, as before")
-                });
+                let expected =
+                    stated.map_or("a batch size of at least 1".to_owned(), |s| format!("batch size {s}, as before"));
                 return Err(Error::mismatch(subject, expected, batch.to_string()));
             }
             builder.batch_size(Some(batch));

@@ -23,18 +23,11 @@ impl Names {
 
 /// `GlobalAveragePooling1D` as `global_average_pooling1d`.
 fn snake_case(class: &str) -> String {
-    let chars: Vec<char> = class
-        .chars()
-        .filter(|c| c.is_alphanumeric() || *c == '_')
-        .collect();
+    let chars: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let mut name = String::new();
     for (index, c) in chars.iter().enumerate() {
-        let lower = |at: Option<usize>| {
-            at.and_then(|at| chars.get(at))
-                .is_some_and(char::is_ascii_lowercase)
-        };
-        let word =
-            c.is_ascii_uppercase() && (lower(index.checked_sub(1)) || lower(index.checked_add(1)));
+        let lower = |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(char::is_ascii_lowercase);
+        let word = c.is_ascii_uppercase() && (lower(index.checked_sub(1)) || lower(index.checked_add(1)));
         if word && index > 0 {
             name.push('_');
         }

@@ -25,33 +25,18 @@ const GRU_GATES: &[usize] = &[1, 0, 2];
 
 pub(super) fn layer(s: &Source<'_>) -> Result<LayerKind> {
     let zero = s.options.flag("zero_output_for_mask", false)?;
-    Ok(LayerKind::Recurrent(recurrent(
-        s, &s.options, &s.scope, zero,
-    )?))
+    Ok(LayerKind::Recurrent(recurrent(s, &s.options, &s.scope, zero)?))
 }
 
-fn recurrent(
-    s: &Source<'_>,
-    options: &Options<'_>,
-    scope: &Scope<'_>,
-    zero: bool,
-) -> Result<Recurrent> {
+fn recurrent(s: &Source<'_>, options: &Options<'_>, scope: &Scope<'_>, zero: bool) -> Result<Recurrent> {
     let units = options.units()?;
     let activation = activation::pointwise(options, "activation", "tanh")?;
     let use_bias = options.flag("use_bias", true)?;
     let unroll = options.flag("unroll", false)?;
     options.only("time_major", &json!(false), "put the batch axis first")?;
     // Of training, or ways of computing the same.
-    options.ignore(&[
-        "dropout",
-        "recurrent_dropout",
-        "seed",
-        "unit_forget_bias",
-        "implementation",
-        "use_cudnn",
-    ]);
-    let gated =
-        |options: &Options<'_>| activation::pointwise(options, "recurrent_activation", "sigmoid");
+    options.ignore(&["dropout", "recurrent_dropout", "seed", "unit_forget_bias", "implementation", "use_cudnn"]);
+    let gated = |options: &Options<'_>| activation::pointwise(options, "recurrent_activation", "sigmoid");
     let (cell, order, gate) = match options.class {
         "SimpleRNN" => (Cell::Rnn, RNN_GATES, Activation::Sigmoid),
         "LSTM" => (Cell::Lstm, LSTM_GATES, gated(options)?),
@@ -62,16 +47,8 @@ fn recurrent(
     let columns = Some(order.len() * units);
     let weight_ih = cell_scope.gates(0, "kernel", [None, columns], order)?;
     let weight_hh = cell_scope.gates(1, "recurrent_kernel", [Some(units), columns], order)?;
-    let expected: &[_] = if cell == Cell::Gru {
-        &[Some(2), columns]
-    } else {
-        &[columns]
-    };
-    let biases = if use_bias {
-        cell_scope.gate_rows(2, "bias", expected, order)?
-    } else {
-        Vec::new()
-    };
+    let expected: &[_] = if cell == Cell::Gru { &[Some(2), columns] } else { &[columns] };
+    let biases = if use_bias { cell_scope.gate_rows(2, "bias", expected, order)? } else { Vec::new() };
     let mut biases = biases.into_iter();
     Ok(Recurrent {
         cell,
@@ -99,11 +76,7 @@ pub(super) fn bidirectional(s: &Source<'_>) -> Result<LayerKind> {
         Some(Value::String(mode)) if mode == "ave" => MergeMode::Ave,
         mode => {
             let what = format!("merge_mode = {}", shown(mode));
-            return Err(Error::unsupported(
-                &s.options.subject,
-                what,
-                "use concat, sum, mul, ave or None",
-            ));
+            return Err(Error::unsupported(&s.options.subject, what, "use concat, sum, mul, ave or None"));
         }
     };
     let forward = direction(s, s.options.value("layer"), "forward")?;
@@ -111,33 +84,19 @@ pub(super) fn bidirectional(s: &Source<'_>) -> Result<LayerKind> {
         // Made by Keras from the forward one where none was given.
         None | Some(Value::Null) => {
             let twin = direction(s, s.options.value("layer"), "backward")?;
-            Recurrent {
-                go_backwards: true,
-                ..twin
-            }
+            Recurrent { go_backwards: true, ..twin }
         }
         given => direction(s, given, "backward")?,
     };
-    Ok(LayerKind::Bidirectional(Bidirectional {
-        forward,
-        backward,
-        merge,
-    }))
+    Ok(LayerKind::Bidirectional(Bidirectional { forward, backward, merge }))
 }
 
 /// The layer of one direction. Keras gives it zeros at masked timesteps exactly if it returns sequences.
 fn direction(s: &Source<'_>, value: Option<&Value>, side: &str) -> Result<Recurrent> {
-    let inner = Described::new(
-        value.unwrap_or(&Value::Null),
-        &format!("{}: {side} layer", s.options.subject),
-    )?;
+    let inner = Described::new(value.unwrap_or(&Value::Null), &format!("{}: {side} layer", s.options.subject))?;
     let subject = format!("{}: {side} {}", s.options.subject, inner.subject());
     if inner.origin != Origin::Layer || !matches!(inner.class, "SimpleRNN" | "LSTM" | "GRU") {
-        return Err(Error::unsupported(
-            subject,
-            "a Bidirectional of it",
-            "use SimpleRNN, LSTM or GRU",
-        ));
+        return Err(Error::unsupported(subject, "a Bidirectional of it", "use SimpleRNN, LSTM or GRU"));
     }
     let options = Options::new(subject.clone(), inner.class, inner.config, s.options.limits);
     options.float32()?;

@@ -39,19 +39,12 @@ type Expected = Option<usize>;
 
 impl Weights {
     pub(super) fn new(datasets: Datasets) -> Self {
-        Self {
-            datasets,
-            taken: RefCell::default(),
-        }
+        Self { datasets, taken: RefCell::default() }
     }
 
     /// The weights below `path` for the layer that messages call `subject`.
     pub(super) fn scope(&self, path: String, subject: &str) -> Scope<'_> {
-        Scope {
-            weights: self,
-            path,
-            subject: subject.to_owned(),
-        }
+        Scope { weights: self, path, subject: subject.to_owned() }
     }
 
     /// Refuses weights that no layer has taken. What an optimizer, a metric or a random generator
@@ -61,52 +54,31 @@ impl Weights {
         let of_training = |path: &str| {
             let mut parts = path.split('/');
             let first = parts.next().unwrap_or_default();
-            ["optimizer", "metric", "loss"]
-                .iter()
-                .any(|kept| first.contains(kept))
+            ["optimizer", "metric", "loss"].iter().any(|kept| first.contains(kept))
                 || parts.any(|part| part.starts_with("seed_generator"))
         };
-        let mut left = self
-            .datasets
-            .entries()
-            .keys()
-            .filter(|path| !taken.contains(*path) && !of_training(path))
-            .peekable();
+        let mut left =
+            self.datasets.entries().keys().filter(|path| !taken.contains(*path) && !of_training(path)).peekable();
         if left.peek().is_none() {
             return Ok(());
         }
-        Err(Error::mismatch(
-            WEIGHTS,
-            "the weights of the layers of config.json only",
-            format!("also {}", listed(left)),
-        ))
+        Err(Error::mismatch(WEIGHTS, "the weights of the layers of config.json only", format!("also {}", listed(left))))
     }
 
     /// What the optimizer kept, if it was built. One that was not holds its counter, at zero, and
     /// the learning rate.
     pub(super) fn optimizer(&self) -> Result<Optimizer> {
         let entries = self.datasets.entries();
-        let vars = || {
-            entries
-                .iter()
-                .filter(|(path, _)| path.starts_with("optimizer/vars/"))
-        };
+        let vars = || entries.iter().filter(|(path, _)| path.starts_with("optimizer/vars/"));
         let counter = "optimizer/vars/0";
-        if vars().count() <= 2
-            && (!entries.contains_key(counter) || self.datasets.first_integer(counter)? == 0)
-        {
+        if vars().count() <= 2 && (!entries.contains_key(counter) || self.datasets.first_integer(counter)? == 0) {
             return Ok(Optimizer::default());
         }
         let mut optimizer = Optimizer::default();
         for (_, entry) in vars() {
-            let values = entry
-                .shape
-                .iter()
-                .fold(1usize, |product, &dim| product.saturating_mul(dim));
+            let values = entry.shape.iter().fold(1usize, |product, &dim| product.saturating_mul(dim));
             optimizer.values = optimizer.values.saturating_add(values);
-            optimizer.bytes = optimizer
-                .bytes
-                .saturating_add(usize::try_from(entry.bytes).unwrap_or(usize::MAX));
+            optimizer.bytes = optimizer.bytes.saturating_add(usize::try_from(entry.bytes).unwrap_or(usize::MAX));
         }
         Ok(optimizer)
     }
@@ -115,11 +87,7 @@ impl Weights {
 impl Scope<'_> {
     /// The weights below `part` of this layer.
     pub(super) fn below(&self, part: &str) -> Self {
-        Self {
-            weights: self.weights,
-            path: format!("{}/{part}", self.path),
-            subject: self.subject.clone(),
-        }
+        Self { weights: self.weights, path: format!("{}/{part}", self.path), subject: self.subject.clone() }
     }
 
     /// The same weights, for what messages call `subject`.
@@ -132,40 +100,21 @@ impl Scope<'_> {
     }
 
     /// The values of weight `index`, whose shape must be `expected`.
-    fn values(
-        &self,
-        index: usize,
-        role: &str,
-        expected: &[Expected],
-    ) -> Result<(Vec<usize>, Values)> {
+    fn values(&self, index: usize, role: &str, expected: &[Expected]) -> Result<(Vec<usize>, Values)> {
         let path = format!("{}/vars/{index}", self.path);
         let shape_text = || {
-            let dims: Vec<String> = expected
-                .iter()
-                .map(|dim| dim.map_or_else(|| "any".to_owned(), |dim| dim.to_string()))
-                .collect();
+            let dims: Vec<String> =
+                expected.iter().map(|dim| dim.map_or_else(|| "any".to_owned(), |dim| dim.to_string())).collect();
             format!("shape [{}]", dims.join(", "))
         };
         let datasets = &self.weights.datasets;
         let Some(entry) = datasets.entries().get(&path) else {
-            return Err(Error::mismatch(
-                self.place(&path, role),
-                shape_text(),
-                "no such dataset",
-            ));
+            return Err(Error::mismatch(self.place(&path, role), shape_text(), "no such dataset"));
         };
         let fits = entry.shape.len() == expected.len()
-            && entry
-                .shape
-                .iter()
-                .zip(expected)
-                .all(|(&dim, expected)| expected.is_none_or(|expected| dim == expected));
+            && entry.shape.iter().zip(expected).all(|(&dim, expected)| expected.is_none_or(|expected| dim == expected));
         if !fits {
-            return Err(Error::mismatch(
-                self.place(&path, role),
-                shape_text(),
-                format!("{:?}", entry.shape),
-            ));
+            return Err(Error::mismatch(self.place(&path, role), shape_text(), format!("{:?}", entry.shape)));
         }
         let values = datasets.read(&path)?;
         let shape = entry.shape.clone();
@@ -176,41 +125,23 @@ impl Scope<'_> {
             }
         });
         if let Some((index, value)) = bad {
-            return Err(Error::NonFinite {
-                tensor: self.place(&path, role),
-                index: unravel(index, &shape),
-                value,
-            });
+            return Err(Error::NonFinite { tensor: self.place(&path, role), index: unravel(index, &shape), value });
         }
         self.weights.taken.borrow_mut().insert(path);
         Ok((shape, values))
     }
 
     /// A weight as it is stored.
-    pub(super) fn plain(
-        &self,
-        index: usize,
-        role: &str,
-        expected: &[Expected],
-    ) -> Result<Arc<Tensor>> {
+    pub(super) fn plain(&self, index: usize, role: &str, expected: &[Expected]) -> Result<Arc<Tensor>> {
         let (shape, values) = self.values(index, role, expected)?;
         let mut data = zeros(shape.iter().product())?;
-        values.each(|index, value| {
-            data.get_mut(index)
-                .into_iter()
-                .for_each(|slot| *slot = value)
-        });
+        values.each(|index, value| data.get_mut(index).into_iter().for_each(|slot| *slot = value));
         drop(values);
         Ok(Arc::new(Tensor::new(shape, data)?))
     }
 
     /// A matrix that is stored `[in, out]`, as `[out, in]`.
-    pub(super) fn transposed(
-        &self,
-        index: usize,
-        role: &str,
-        expected: [Expected; 2],
-    ) -> Result<Arc<Tensor>> {
+    pub(super) fn transposed(&self, index: usize, role: &str, expected: [Expected; 2]) -> Result<Arc<Tensor>> {
         self.gates(index, role, expected, &[0])
     }
 
@@ -231,9 +162,7 @@ impl Scope<'_> {
         let mut data = zeros(values.count())?;
         values.each(|index, value| {
             let (row, column) = (index / columns, index % columns);
-            let slot = places
-                .get(column)
-                .and_then(|place| data.get_mut(place * rows + row));
+            let slot = places.get(column).and_then(|place| data.get_mut(place * rows + row));
             slot.into_iter().for_each(|slot| *slot = value);
         });
         drop(values);
@@ -255,15 +184,10 @@ impl Scope<'_> {
         let mut all: Vec<Vec<f32>> = (0..rows).map(|_| zeros(columns)).collect::<Result<_>>()?;
         values.each(|index, value| {
             let place = places.get(index % columns);
-            let slot = all
-                .get_mut(index / columns)
-                .zip(place)
-                .and_then(|(row, &place)| row.get_mut(place));
+            let slot = all.get_mut(index / columns).zip(place).and_then(|(row, &place)| row.get_mut(place));
             slot.into_iter().for_each(|slot| *slot = value);
         });
-        all.into_iter()
-            .map(|row| Ok(Arc::new(Tensor::new([columns], row)?)))
-            .collect()
+        all.into_iter().map(|row| Ok(Arc::new(Tensor::new([columns], row)?))).collect()
     }
 }
 
@@ -273,9 +197,7 @@ fn places(columns: usize, order: &[usize]) -> Vec<usize> {
     let mut places = vec![0; columns];
     for (to, from) in order.iter().enumerate() {
         let slots = places.iter_mut().skip(from * units).take(units);
-        slots
-            .enumerate()
-            .for_each(|(unit, place)| *place = to * units + unit);
+        slots.enumerate().for_each(|(unit, place)| *place = to * units + unit);
     }
     places
 }
