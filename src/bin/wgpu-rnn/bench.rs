@@ -19,6 +19,7 @@ use crate::{
 
 /// A device that was timed.
 struct Row {
+    label: String,
     device: &'static str,
     adapter: Option<String>,
     threads: Option<usize>,
@@ -46,7 +47,8 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome<()> {
     for (device, label) in devices {
         let _busy = busy(format!("timing {label}"));
         let timed = timing::time(&model, device, &args.how, &inputs, effort);
-        match timed.and_then(|timed| row(&timed, args, &model, &inputs, timed.verification(&expected)?)) {
+        match timed.and_then(|timed| row(label.clone(), &timed, args, &model, &inputs, timed.verification(&expected)?))
+        {
             Ok(row) => rows.push(row),
             // One that fails does not hide the others.
             Err(error) => {
@@ -59,10 +61,17 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome<()> {
         WeightsName::F32 => "f32",
         WeightsName::F16 => "f16",
     };
-    print(&if args.json.on { json_text(&rows, weights, batch, seq_len) } else { text(&rows, weights, batch, seq_len) })?;
+    print(&if args.json.on {
+        json_text(&rows, weights, batch, seq_len)
+    } else {
+        text(&rows, weights, batch, seq_len)
+    })?;
     if let Some(row) = rows.iter().find(|row| !row.passed) {
-        let (device, error) = (row.adapter.as_deref().unwrap_or(row.device), error_text(row.error));
-        return Err(Failure::new(Failure::NOT_VERIFIED, format!("{device}: not within the tolerance (worst error {error})")));
+        let (label, error) = (&row.label, error_text(row.error));
+        return Err(Failure::new(
+            Failure::NOT_VERIFIED,
+            format!("{label}: not within the tolerance (worst error {error})"),
+        ));
     }
     worst
 }
@@ -82,6 +91,7 @@ fn devices(args: &BenchArgs) -> Result<Vec<(Device, String)>, Error> {
 }
 
 fn row(
+    label: String,
     timed: &Timed,
     args: &BenchArgs,
     model: &Model,
@@ -93,6 +103,7 @@ fn row(
         note(&format!("warning: {} computes on the CPU: its time says nothing about a GPU", report.adapter));
     }
     Ok(Row {
+        label,
         device: report.kind,
         adapter: setup::adapter(&timed.session).map(str::to_owned),
         threads: match report.kind {
@@ -112,7 +123,7 @@ fn row(
 fn strategy(timed: &Timed, model: &Model, inputs: &[(String, Tensor)]) -> Result<Option<String>, Error> {
     let mut ways: Vec<String> = Vec::new();
     for (_, strategy, _) in timed.session.strategies(&timing::shapes(model, inputs))? {
-        let way = format!("{strategy:?}").to_lowercase();
+        let way = strategy.to_string();
         if !ways.contains(&way) {
             ways.push(way);
         }
@@ -159,7 +170,7 @@ fn text(rows: &[Row], weights: &str, batch: usize, seq_len: usize) -> String {
         .map(|row| {
             let threads = row.threads.map_or("-".to_owned(), |threads| threads.to_string());
             let strategy = row.strategy.clone().unwrap_or_else(|| "-".to_owned());
-            let mut cells = vec![row.adapter.clone().unwrap_or_else(|| row.device.to_owned()), threads, strategy];
+            let mut cells = vec![row.label.clone(), threads, strategy];
             cells.extend(row.ms.iter().map(|&ms| ms_text(ms)));
             cells.push(format!("{:.2} us", us_per_timestep(row, seq_len)));
             cells.push(error_text(row.error));

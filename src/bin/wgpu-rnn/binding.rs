@@ -43,7 +43,9 @@ pub(crate) fn read(model: &Model, specs: &[String]) -> Result<Vec<(String, Tenso
 /// `NAME=FILE` as name and file where an input has that name; else all of it is a file.
 fn split<'a>(spec: &'a str, names: &[String]) -> (Option<&'a str>, &'a str) {
     let mut cuts = spec.match_indices('=');
-    let cut = cuts.find_map(|(at, _)| Some((spec.get(..at)?, spec.get(at + 1..)?)).filter(|(n, _)| names.iter().any(|name| name == n)));
+    let cut = cuts.find_map(|(at, _)| {
+        Some((spec.get(..at)?, spec.get(at + 1..)?)).filter(|(n, _)| names.iter().any(|name| name == n))
+    });
     cut.map_or((None, spec), |(name, path)| (Some(name), path))
 }
 

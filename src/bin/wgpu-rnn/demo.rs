@@ -33,6 +33,7 @@ struct Answer {
 
 /// A device and how it did.
 struct Row {
+    label: String,
     kind: &'static str,
     adapter: Option<String>,
     is_software: bool,
@@ -59,6 +60,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Outcome<()> {
     for (device, adapter) in gpus.chain([(Device::Cpu, None)]) {
         let timed = timing::time(&identifier.model, device, &HOW, &inputs, EFFORT);
         let mut row = Row {
+            label: adapter.map_or("CPU".to_owned(), |adapter| adapter.name.clone()),
             kind: if adapter.is_some() { "gpu" } else { "cpu" },
             adapter: adapter.map(|adapter| adapter.name.clone()),
             is_software: adapter.is_some_and(|adapter| adapter.is_software),
@@ -83,13 +85,22 @@ pub(crate) fn demo(args: &DemoArgs) -> Outcome<()> {
             print(&json_text(&answers, &rows))?;
         } else {
             let parameters = identifier.model.parameter_count();
-            print(&text(&answers, &rows, &format!("Read character by character by a recurrent network of {parameters} parameters, on {on}.")))?;
+            print(&text(
+                &answers,
+                &rows,
+                &format!("Read character by character by a recurrent network of {parameters} parameters, on {on}."),
+            ))?;
         }
     }
     verdict(rows)
 }
 
-fn answers(identifier: &Identifier, texts: Vec<String>, ids: &[Vec<i32>], output: &Tensor) -> Result<Vec<Answer>, Error> {
+fn answers(
+    identifier: &Identifier,
+    texts: Vec<String>,
+    ids: &[Vec<i32>],
+    output: &Tensor,
+) -> Result<Vec<Answer>, Error> {
     let values = output.to_f32();
     let mut rows = values.chunks(identifier.languages.len().max(1));
     let mut answers = Vec::new();
@@ -106,7 +117,8 @@ fn answers(identifier: &Identifier, texts: Vec<String>, ids: &[Vec<i32>], output
 
 fn text(answers: &[Answer], rows: &[Row], how: &str) -> String {
     let mut out = String::new();
-    let width = answers.iter().flat_map(|answer| &answer.guesses).map(|(language, _)| language.name.chars().count()).max();
+    let width =
+        answers.iter().flat_map(|answer| &answer.guesses).map(|(language, _)| language.name.chars().count()).max();
     let width = width.unwrap_or(0);
     for answer in answers {
         // Writing to a string cannot fail.
@@ -135,13 +147,12 @@ fn bar(probability: f32) -> String {
 
 impl Row {
     fn cells(&self) -> Vec<String> {
-        let name = self.adapter.clone().unwrap_or_else(|| "CPU".to_owned());
         let kind = if self.is_software { "software" } else { self.kind };
         let (time, error) = match &self.result {
             Ok((ms, error, _)) => (ms_text(*ms), error_text(*error)),
             Err(_) => ("failed".to_owned(), "-".to_owned()),
         };
-        vec![name, kind.to_owned(), time, error]
+        vec![self.label.clone(), kind.to_owned(), time, error]
     }
 }
 
@@ -171,12 +182,15 @@ fn json_text(answers: &[Answer], rows: &[Row]) -> String {
 fn verdict(rows: Vec<Row>) -> Outcome<()> {
     let mut worst = Ok(());
     for row in rows {
-        let name = row.adapter.unwrap_or_else(|| "the CPU".to_owned());
+        let name = row.label;
         match row.result {
             Ok((_, _, true)) => {}
             Ok((_, error, false)) => {
                 let error = error_text(error);
-                worst = Err(Failure::new(Failure::NOT_VERIFIED, format!("{name}: not within the tolerance (worst error {error})")));
+                worst = Err(Failure::new(
+                    Failure::NOT_VERIFIED,
+                    format!("{name}: not within the tolerance (worst error {error})"),
+                ));
             }
             Err(error) if worst.is_ok() => worst = Err(error.into()),
             Err(error) => note(&format!("{name}: {}", one_line(&error.to_string()))),

@@ -124,7 +124,8 @@ mod tests {
             driver: String::new(),
             is_software,
         };
-        let defaults = |adapters| rows(adapters).into_iter().filter(|row| row.is_default).map(|row| row.kind).collect::<Vec<_>>();
+        let defaults =
+            |adapters| rows(adapters).into_iter().filter(|row| row.is_default).map(|row| row.kind).collect::<Vec<_>>();
         assert_eq!(defaults(vec![adapter("llvmpipe", true)]), ["cpu"]);
         assert_eq!(defaults(vec![adapter("big", false), adapter("llvmpipe", true)]), ["discrete"]);
         assert_eq!(defaults(Vec::new()), ["cpu"]);

@@ -38,10 +38,18 @@ fn main() -> ExitCode {
             Ok(ExitCode::from(u8::try_from(help.exit_code()).unwrap_or(2)))
         }
     });
-    done.unwrap_or_else(|failure| {
+    let code = done.unwrap_or_else(|failure| {
         files::note(&format!("error: {}", failure.message()));
         failure.exit_code()
-    })
+    });
+    wait_for_drivers();
+    code
+}
+
+/// A driver that is being taken down while the process ends may crash it, and the exit code with it.
+fn wait_for_drivers() {
+    #[cfg(feature = "gpu")]
+    let _ = wgpu_rnn::gpu::wait_until_closed(std::time::Duration::from_secs(5));
 }
 
 fn dispatch(cli: Cli) -> Outcome<()> {

@@ -45,11 +45,16 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
     if let Some(path) = &args.state_out {
         write_state(&session, path)?;
     }
-    Ok(print(&if args.json.on { json_text(&session, &outputs, ms) } else { text(&session, &outputs, ms, &args.output) })?)
+    Ok(print(&if args.json.on {
+        json_text(&session, &outputs, ms)
+    } else {
+        text(&session, &outputs, ms, &args.output)
+    })?)
 }
 
 fn text(session: &Session, outputs: &Outputs, ms: f64, path: &Path) -> String {
-    let rows: Vec<_> = outputs.iter().map(|(name, tensor)| vec![name.to_owned(), format!("{:?}", tensor.shape())]).collect();
+    let rows: Vec<_> =
+        outputs.iter().map(|(name, tensor)| vec![name.to_owned(), format!("{:?}", tensor.shape())]).collect();
     let outputs = table(&["output", "shape"], &[], &rows);
     format!("{outputs}\n\n{} on {}, written to {}", ms_text(ms), setup::device_text(session), path.display())
 }
@@ -87,7 +92,10 @@ impl Format {
         let names: Vec<String> = model.outputs().into_iter().map(|output| output.name).collect();
         if self == Self::Npy && names.len() != 1 {
             let listed = binding::listed(&names);
-            return Err(Failure::usage(format!("--output: the model has {} outputs ({listed}); use .npz", names.len())));
+            return Err(Failure::usage(format!(
+                "--output: the model has {} outputs ({listed}); use .npz",
+                names.len()
+            )));
         }
         Ok(())
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use wgpu_rnn::{Device, Error, Model, Outputs, Session, SessionOptions, Tensor, compare::Tolerance, verify::Verification};
+use wgpu_rnn::{
+    Device, Error, Model, Outputs, Session, SessionOptions, Tensor, compare::Tolerance, verify::Verification,
+};
 
 use crate::{args::HowArgs, setup};
 

@@ -37,7 +37,11 @@ pub(crate) fn verify(args: &VerifyArgs) -> Outcome<()> {
         print(&json_text(&session, &verification, tolerance))?;
     } else {
         let source = if args.inputs.is_empty() { format!("random, seed {}", args.seed) } else { "given".to_owned() };
-        let head = format!("{} against the f64 reference\ninputs: {} ({source})", setup::device_text(&session), shapes.join(", "));
+        let head = format!(
+            "{} against the f64 reference\ninputs: {} ({source})",
+            setup::device_text(&session),
+            shapes.join(", ")
+        );
         print(&format!("{head}\n\n{}", text(&verification, tolerance)))?;
     }
     if verification.passed() {
@@ -48,7 +52,13 @@ pub(crate) fn verify(args: &VerifyArgs) -> Outcome<()> {
 }
 
 /// The inputs that were given, or random ones.
-pub(crate) fn inputs(model: &Model, specs: &[String], batch: usize, seq_len: usize, seed: u64) -> Outcome<Vec<(String, Tensor)>> {
+pub(crate) fn inputs(
+    model: &Model,
+    specs: &[String],
+    batch: usize,
+    seq_len: usize,
+    seed: u64,
+) -> Outcome<Vec<(String, Tensor)>> {
     if !specs.is_empty() {
         return Ok(binding::read(model, specs)?);
     }
@@ -85,7 +95,8 @@ fn text(verification: &Verification, tolerance: Tolerance) -> String {
         .iter()
         .map(|(name, report)| {
             let count: usize = report.shape.iter().product();
-            let verdict = if report.passed() { "within".to_owned() } else { format!("{} of {count} outside", report.failures) };
+            let verdict =
+                if report.passed() { "within".to_owned() } else { format!("{} of {count} outside", report.failures) };
             let worst = report.worst.as_ref();
             let error = worst.map_or("-".to_owned(), |worst| error_text(worst.error));
             let at = worst.map_or("-".to_owned(), |worst| format!("{:?}", worst.index));

@@ -216,7 +216,9 @@ impl<'a> Rest<'a> {
             "u4" => DType::U32,
             "u8" => DType::U64,
             kind if kind.starts_with('O') => return Err(Bad::Refused(Refused::Objects)),
-            _ => return Err(Bad::Refused(Refused::DType(descr.chars().take(24).flat_map(char::escape_debug).collect()))),
+            _ => {
+                return Err(Bad::Refused(Refused::DType(descr.chars().take(24).flat_map(char::escape_debug).collect())));
+            }
         };
         Ok((dtype, order == '>' || (order == '=' && cfg!(target_endian = "big"))))
     }
@@ -245,18 +247,42 @@ mod tests {
     fn headers_that_are_wrong() {
         let rest = "'fortran_order': False, 'shape': (3,)";
         for (text, expected) in [
-            (format!("{{'descr': '|O', {rest}}}"), "x: object arrays hold Python pickles, which can run code; save with dtype float32"),
-            (format!("{{'descr': [('a', '<f4')], {rest}}}"), "x: structured dtype is not supported; save one plain array per file"),
-            (format!("{{'descr': '<c8', {rest}}}"), "x: dtype '<c8' is not supported; save with dtype float32, or int32 for token ids"),
+            (
+                format!("{{'descr': '|O', {rest}}}"),
+                "x: object arrays hold Python pickles, which can run code; save with dtype float32",
+            ),
+            (
+                format!("{{'descr': [('a', '<f4')], {rest}}}"),
+                "x: structured dtype is not supported; save one plain array per file",
+            ),
+            (
+                format!("{{'descr': '<c8', {rest}}}"),
+                "x: dtype '<c8' is not supported; save with dtype float32, or int32 for token ids",
+            ),
             (format!("{{'descr': '<f4', {rest}"), "x: header: expected `}`, found its end"),
-            (format!("{{'descr': '<f4', 'descr': '<f4', {rest}}}"), "x: header: expected each key once, found `, 'fortran_order': Fals`"),
+            (
+                format!("{{'descr': '<f4', 'descr': '<f4', {rest}}}"),
+                "x: header: expected each key once, found `, 'fortran_order': Fals`",
+            ),
             (format!("{{{rest}}}"), "x: header: expected the keys 'descr', 'fortran_order' and 'shape', found fewer"),
-            ("{'descr': '<f4', 'fortran_order': 1, 'shape': (3,)}".to_owned(), "x: header: expected True or False, found `1, 'shape': (3,)}`"),
+            (
+                "{'descr': '<f4', 'fortran_order': 1, 'shape': (3,)}".to_owned(),
+                "x: header: expected True or False, found `1, 'shape': (3,)}`",
+            ),
             ("{'shape': (-3,)}".to_owned(), "x: header: expected a dimension, found `-3,)}`"),
-            ("{'shape': (99999999999999999999999,)}".to_owned(), "x: header: expected a dimension, found `99999999999999999999999,`"),
+            (
+                "{'shape': (99999999999999999999999,)}".to_owned(),
+                "x: header: expected a dimension, found `99999999999999999999999,`",
+            ),
             ("{'shape': ((((((((((3,)}".to_owned(), "x: header: expected a dimension, found `(((((((((3,)}`"),
-            ("{'other': 1}".to_owned(), "x: header: expected the keys 'descr', 'fortran_order' and 'shape', found `1}`"),
-            (format!("{{'descr': '<f4', {rest}}} import os"), "x: header: expected nothing after the dict, found `import os`"),
+            (
+                "{'other': 1}".to_owned(),
+                "x: header: expected the keys 'descr', 'fortran_order' and 'shape', found `1}`",
+            ),
+            (
+                format!("{{'descr': '<f4', {rest}}} import os"),
+                "x: header: expected nothing after the dict, found `import os`",
+            ),
         ] {
             assert_eq!(parse(&text).map_err(|bad| bad.into_error("x").to_string()), Err(expected.to_owned()));
         }

@@ -64,7 +64,8 @@ fn decode(header: &Header, bytes: &[u8]) -> Result<Data, Bad> {
             for (index, chunk) in bytes.chunks_exact(SIZE).enumerate() {
                 let mut array = [0; SIZE];
                 array.copy_from_slice(chunk);
-                let value = if header.big_endian { <$type>::from_be_bytes(array) } else { <$type>::from_le_bytes(array) };
+                let value =
+                    if header.big_endian { <$type>::from_be_bytes(array) } else { <$type>::from_le_bytes(array) };
                 let convert: fn($type, usize) -> Result<$into, Bad> = $convert;
                 values.push(convert(value, index)?);
             }
@@ -196,7 +197,10 @@ mod tests {
         check("u8", &7u64.to_le_bytes(), vec![7i64].into());
         assert_eq!(read_all(&file("|b1", "False", "(2,)", &[0, 1])).unwrap().to_f32(), [0.0, 1.0].as_slice());
         let huge = file("<u8", "False", "(1,)", &u64::MAX.to_le_bytes());
-        assert_eq!(read_all(&huge).unwrap_err(), "x: value 0: expected values that fit int64, found 18446744073709551615");
+        assert_eq!(
+            read_all(&huge).unwrap_err(),
+            "x: value 0: expected values that fit int64, found 18446744073709551615"
+        );
     }
 
     #[test]
@@ -204,8 +208,10 @@ mod tests {
         let tensor = read_all(&file("|u1", "True", "(2, 3)", &[0, 10, 1, 11, 2, 12])).unwrap();
         assert_eq!(*tensor.data(), vec![0i64, 1, 2, 10, 11, 12].into());
         // [2, 3, 2] with values 100 i + 10 j + k.
-        let fortran: Vec<u8> = (0..2u8).flat_map(|k| (0..3).flat_map(move |j| (0..2).map(move |i| 100 * i + 10 * j + k))).collect();
-        let c: Vec<u8> = (0..2u8).flat_map(|i| (0..3).flat_map(move |j| (0..2).map(move |k| 100 * i + 10 * j + k))).collect();
+        let fortran: Vec<u8> =
+            (0..2u8).flat_map(|k| (0..3).flat_map(move |j| (0..2).map(move |i| 100 * i + 10 * j + k))).collect();
+        let c: Vec<u8> =
+            (0..2u8).flat_map(|i| (0..3).flat_map(move |j| (0..2).map(move |k| 100 * i + 10 * j + k))).collect();
         assert_eq!(*read_all(&file("|u1", "True", "(2, 3, 2)", &fortran)).unwrap().data(), c.into());
         assert_eq!(read_all(&file("|u1", "True", "()", &[5])).unwrap().len(), 1);
         assert!(read_all(&file("|u1", "True", "(0, 3)", &[])).unwrap().is_empty());
@@ -217,7 +223,10 @@ mod tests {
         assert_eq!(text("(2,)", &[0; 7]), "x: data: expected 8 bytes for float32 [2], found 7 bytes");
         assert_eq!(text("(2,)", &[0; 9]), "x: data: expected 8 bytes for float32 [2], found 9 bytes");
         let shape = "(1000000, 1000000)";
-        assert_eq!(text(shape, &[]), "x: data: expected 4000000000000 bytes for float32 [1000000, 1000000], found 0 bytes");
+        assert_eq!(
+            text(shape, &[]),
+            "x: data: expected 4000000000000 bytes for float32 [1000000, 1000000], found 0 bytes"
+        );
         let shape = "(4294967296, 4294967296)";
         assert_eq!(
             text(shape, &[]),
@@ -245,6 +254,9 @@ mod tests {
         }
         let mut long = b"\x93NUMPY\x02\x00".to_vec();
         long.extend(u32::MAX.to_le_bytes());
-        assert_eq!(read_all(&long).unwrap_err(), "x: header length: expected at most 65536 bytes, found 4294967295 bytes");
+        assert_eq!(
+            read_all(&long).unwrap_err(),
+            "x: header length: expected at most 65536 bytes, found 4294967295 bytes"
+        );
     }
 }
