@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 /// What a file may ask for before it is refused. No number that a file claims is believed beyond
 /// these, and none makes room in memory before the bytes for it are known to be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Members of an archive.
     pub archive_entries: usize,

@@ -15,6 +15,7 @@ use crate::{
 
 /// How a file is read.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct LoadOptions {
     /// What a file may ask for.
     pub limits: Limits,
@@ -91,6 +92,7 @@ fn in_file(error: Error, name: &str) -> Error {
         Error::Mismatch { subject, expected, found } => Error::Mismatch { subject: named(subject), expected, found },
         Error::NonFinite { tensor, index, value } => Error::NonFinite { tensor: named(tensor), index, value },
         Error::Limit { what, need, limit, hint } => Error::Limit { what: named(what), need, limit, hint },
+        Error::Io { path, source } if path.is_empty() => Error::Io { path: name.to_owned(), source },
         other => other,
     }
 }

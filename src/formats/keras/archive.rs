@@ -41,6 +41,15 @@ fn unsupported(what: impl Into<String>, instead: impl Into<String>) -> Error {
     Error::unsupported("the file", what, instead)
 }
 
+/// The error for a member that could not be read: of the file where its data are at fault.
+fn unreadable(at: &str, cause: io::Error) -> Error {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    match cause.kind() {
+        InvalidData | InvalidInput | Other | UnexpectedEof => malformed(at, "its data", cause.to_string()),
+        _ => io_error("", cause),
+    }
+}
+
 /// The error for `WEIGHTS` not being there.
 fn no_weights(has: impl Fn(&str) -> bool) -> Error {
     match OTHER_WEIGHTS.into_iter().find(|name| has(name)) {
@@ -113,12 +122,8 @@ fn exactly(name: &str, from: impl Read, size: u64) -> Result<Vec<u8>> {
     data.try_reserve_exact(room).map_err(|cause| malformed(name, bytes(size), cause.to_string()))?;
     // One byte of slack would double the allocation: read what is due, then look for more.
     let mut from = from;
-    let due = from
-        .by_ref()
-        .take(size)
-        .read_to_end(&mut data)
-        .map_err(|cause| malformed(name, "its data", cause.to_string()))?;
-    let more = from.read(&mut [0]).map_err(|cause| malformed(name, "its data", cause.to_string()))?;
+    let due = from.by_ref().take(size).read_to_end(&mut data).map_err(|cause| unreadable(name, cause))?;
+    let more = from.read(&mut [0]).map_err(|cause| unreadable(name, cause))?;
     if due != room || more != 0 {
         return Err(wrong(due as u64 + more as u64));
     }
@@ -127,7 +132,7 @@ fn exactly(name: &str, from: impl Read, size: u64) -> Result<Vec<u8>> {
 
 /// Reads the members from a zip archive.
 pub(super) fn from_zip<R: Read + Seek>(mut reader: R, limits: &Limits) -> Result<Members> {
-    let io = |cause: io::Error| malformed("the file", "its data", cause.to_string());
+    let io = |cause: io::Error| unreadable("the file", cause);
     let length = reader.seek(SeekFrom::End(0)).map_err(io)?;
     reader.rewind().map_err(io)?;
     let mut magic = Vec::new();
@@ -253,7 +258,7 @@ fn member<R: Read + Seek>(archive: &mut Archive<R>, name: &str, length: u64, roo
             let member = archive.by_index(index).map_err(bad)?;
             let most = limit.min(room.left);
             let mut member = member.take(most.saturating_add(1));
-            io::copy(&mut member, &mut io::sink()).map_err(|cause| malformed(name, "its data", cause.to_string()))?
+            io::copy(&mut member, &mut io::sink()).map_err(|cause| unreadable(name, cause))?
         }
     };
     if size > limit {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::archive::{CONFIG, malformed};
 use crate::{
-    error::{Error, Result, listed, quoted},
+    error::{Error, Result, quoted},
     formats::limits::{Limits, within},
 };
 
@@ -196,20 +196,12 @@ impl<'a> Options<'a> {
     /// Refuses keys that nothing has read and that are not known to be harmless.
     pub(super) fn finish(&self) -> Result<()> {
         let read = self.read.borrow();
-        let unknown: Vec<&String> = self
-            .map
-            .keys()
-            .filter(|key| !read.contains(&key.as_str()) && !HARMLESS.contains(&key.as_str()))
-            .filter(|key| !HARMLESS_ENDINGS.iter().any(|ending| key.ends_with(ending)))
-            .collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let options = if unknown.len() == 1 { "option" } else { "options" };
-        Err(Error::unsupported(
-            &self.subject,
-            format!("the {options} {}", listed(unknown)),
-            "save the model with Keras 3 without it",
-        ))
+        let harmless =
+            |key: &str| HARMLESS.contains(&key) || HARMLESS_ENDINGS.iter().any(|ending| key.ends_with(ending));
+        let unknown = self.map.keys().find(|key| !read.contains(&key.as_str()) && !harmless(key));
+        unknown.map_or(Ok(()), |key| {
+            let what = format!("the option {} = {}", quoted(key), shown(self.map.get(key)));
+            Err(Error::unsupported(&self.subject, what, "save the model without it"))
+        })
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use super::{
     calls::{Argument, Call, Reference},
     config::Options,
+    layers::plain,
 };
 use crate::{
     error::{Error, Result},
@@ -39,11 +40,12 @@ pub(super) fn read<'a>(options: &Options<'_>, call: &Call<'a>) -> Result<(LayerK
         }
         _ => None,
     };
-    options.finish()?;
-    kind.filter(|_| call.named.is_empty()).ok_or_else(|| {
-        let what = format!("the function {} of keras.ops in the graph", options.class);
+    let kind = kind.filter(|_| call.named.is_empty()).ok_or_else(|| {
+        let what = format!("the function {} of keras.ops in the graph", plain(options.class));
         Error::unsupported(&options.subject, what, "use a layer in its place")
-    })
+    })?;
+    options.finish()?;
+    Ok(kind)
 }
 
 fn last_axis(options: &Options<'_>) -> Result<bool> {

@@ -90,14 +90,14 @@ impl Datasets {
         Ok(Values { kind, data })
     }
 
-    /// The first value of an integer dataset, such as a counter.
-    pub(super) fn first_integer(&self, path: &str) -> Result<u64> {
+    /// Whether the dataset at `path` is a counter that has counted.
+    pub(super) fn has_counted(&self, path: &str) -> Result<bool> {
         let dataset = self.file.dataset(path).map_err(broken(path))?;
         if !matches!(dataset.dtype(), Datatype::FixedPoint { .. }) || self.entries.get(path).is_none_or(|e| e.chunked) {
-            return Ok(0);
+            return Ok(false);
         }
         let data = dataset.read_native_bytes().map_err(broken(path))?;
-        Ok(data.iter().take(8).fold(0, |sum, &byte| sum | u64::from(byte)))
+        Ok(data.iter().any(|&byte| byte != 0))
     }
 
     /// Checks that the chunks hold what the dataset declares, before there is room made for it.
@@ -148,17 +148,18 @@ impl Walk<'_> {
         within(|| place(path), members, self.limits.hdf5_members, "hdf5_members")?;
         drop((groups, datasets));
         let (groups, datasets) = group.members().map_err(broken(path))?;
-        let below = |name: &str| {
-            if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
+        let below = |name: &str| match path {
+            _ if name.is_empty() || name.contains('/') => {
+                Err(malformed(place(path), "members with names", quoted(name)))
+            }
+            "" => Ok(name.to_owned()),
+            path => Ok(format!("{path}/{name}")),
         };
         for dataset in datasets {
-            // A dataset's name is its path here and there: only the last part is wanted.
-            let name = dataset.name().rsplit('/').next().unwrap_or_default().to_owned();
-            self.dataset(&dataset, below(&name))?;
+            self.dataset(&dataset, below(dataset.name())?)?;
         }
         for group in groups {
-            let name = group.name().rsplit('/').next().unwrap_or_default();
-            self.group(&group, &below(name), depth)?;
+            self.group(&group, &below(group.name())?, depth)?;
         }
         Ok(())
     }

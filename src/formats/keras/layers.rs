@@ -164,7 +164,7 @@ impl<'a> Described<'a> {
 }
 
 /// A class name for messages: escaped and cut, but not quoted.
-fn plain(class: &str) -> String {
+pub(super) fn plain(class: &str) -> String {
     quoted(class).trim_matches('\'').to_owned()
 }
 

@@ -71,7 +71,7 @@ impl Weights {
         let entries = self.datasets.entries();
         let vars = || entries.iter().filter(|(path, _)| path.starts_with("optimizer/vars/"));
         let counter = "optimizer/vars/0";
-        if vars().count() <= 2 && (!entries.contains_key(counter) || self.datasets.first_integer(counter)? == 0) {
+        if vars().count() <= 2 && (!entries.contains_key(counter) || !self.datasets.has_counted(counter)?) {
             return Ok(Optimizer::default());
         }
         let mut optimizer = Optimizer::default();
