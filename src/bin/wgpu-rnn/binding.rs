@@ -4,6 +4,7 @@ use wgpu_rnn::{Error, Model, Tensor};
 
 use crate::{
     arrays::{self, Arrays},
+    failure::shown,
     progress::busy,
 };
 
@@ -22,7 +23,7 @@ pub(crate) fn read(model: &Model, specs: &[String]) -> Result<Vec<(String, Tenso
             (None, Arrays::Named(members)) => {
                 if let Some((stranger, _)) = members.iter().find(|(name, _)| !names.contains(name)) {
                     let expected = format!("names of inputs ({})", listed(&names));
-                    return Err(malformed(path, "members", expected, format!("'{}'", stranger.escape_debug())));
+                    return Err(malformed(path, "members", expected, format!("'{}'", shown(stranger, 128))));
                 }
                 bound.extend(members);
             }
@@ -69,7 +70,7 @@ fn malformed(path: &str, at: &str, expected: String, found: String) -> Error {
 }
 
 pub(crate) fn listed(names: &[String]) -> String {
-    names.iter().map(|name| format!("'{}'", name.escape_debug())).collect::<Vec<_>>().join(", ")
+    names.iter().map(|name| format!("'{}'", shown(name, 128))).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -85,6 +85,12 @@ pub(crate) fn one_line(text: &str) -> String {
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// The start of a text from a file or a user, for messages: `max` characters, none that a terminal obeys.
+pub(crate) fn shown(text: &str, max: usize) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    text.chars().take(max).map(escaped).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +112,7 @@ mod tests {
 
     #[test]
     fn messages_are_one_line() {
+        assert_eq!(shown("it's\u{1b}[0m", 6), "it's\\u{1b}[");
         assert_eq!(Failure::usage("a\n  b\t\u{1b}[0mc").message(), "a b [0mc");
     }
 }

@@ -45,7 +45,8 @@ fn list(text: &str) -> Result<Value, Error> {
 
 impl Identifier {
     pub(crate) fn load() -> Result<Self, Error> {
-        let options = LoadOptions { file_name: Some("language.keras".to_owned()), ..LoadOptions::default() };
+        let mut options = LoadOptions::default();
+        options.file_name = Some("language.keras".to_owned());
         let facts = list(FACTS)?;
         let languages = facts.get("languages").and_then(Value::as_array).ok_or_else(|| broken("languages"))?;
         let language = |value| Ok(Language { code: string(value, "code")?, name: string(value, "name")? });

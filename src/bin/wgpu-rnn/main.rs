@@ -1,5 +1,7 @@
 //! `wgpu-rnn`: the command line. Results go to standard output, everything else to standard error.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing))]
+
 mod args;
 mod arrays;
 mod bench;

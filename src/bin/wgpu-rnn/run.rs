@@ -8,7 +8,7 @@ use wgpu_rnn::{Error, Inputs, Model, Outputs, Session, Tensor};
 use crate::{
     args::RunArgs,
     arrays, binding,
-    failure::{Failure, Outcome},
+    failure::{Failure, Outcome, shown},
     files::{self, print},
     progress::busy,
     setup,
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
     let inputs = binding::read(&model, &args.inputs)?;
     let session = setup::session(&model, &args.device)?;
     if session.plan().states.is_empty() && (args.state_in.is_some() || args.state_out.is_some()) {
-        let name = model.name().escape_debug();
+        let name = shown(model.name(), 128);
         return Err(Failure::usage(format!(
             "--state-in and --state-out are for stateful models; '{name}' carries no state"
         )));

@@ -17,11 +17,12 @@ use crate::{
 /// Loads the model.
 pub(crate) fn model(args: &ModelArgs) -> Result<Model, Error> {
     let _busy = busy("loading the model");
-    let keras_backend = match args.keras_backend {
+    let mut options = LoadOptions::default();
+    options.keras_backend = match args.keras_backend {
         KerasBackendName::Tensorflow => KerasBackend::TensorFlow,
         KerasBackendName::Jax => KerasBackend::Jax,
     };
-    Model::load_with(&args.path, &LoadOptions { keras_backend, ..LoadOptions::default() })
+    Model::load_with(&args.path, &options)
 }
 
 /// A session on the device asked for. Says on standard error what needs saying.

@@ -162,9 +162,9 @@ mod tests {
     fn errors_over_time_are_a_table() {
         let expected = "\
 timestep  worst error
-0             1.0e-7  ###############
-1                  0
-2             2.0e-7  ##############################";
+0              1.0e-7  ###############
+1                   0
+2              2.0e-7  ##############################";
         assert_eq!(over_time(&[1e-7, 0.0, 2e-7]), expected);
         let long: Vec<f64> = (0..25).map(|t| f64::from(t) * 1e-8).collect();
         let text = over_time(&long);

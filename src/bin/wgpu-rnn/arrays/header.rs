@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 
 use super::{Bad, Refused};
+use crate::failure::shown;
 
 /// Longest header text. NumPy writes a few hundred bytes and reads 10,000.
 const MAX_HEADER: usize = 1 << 16;
@@ -138,7 +139,7 @@ struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
     fn bad(&self, expected: &str) -> Bad {
-        let found: String = self.0.trim_start().chars().take(24).flat_map(char::escape_debug).collect();
+        let found = shown(self.0.trim_start(), 24);
         malformed("header", expected, if found.is_empty() { "its end".to_owned() } else { format!("`{found}`") })
     }
 
@@ -217,7 +218,7 @@ impl<'a> Rest<'a> {
             "u8" => DType::U64,
             kind if kind.starts_with('O') => return Err(Bad::Refused(Refused::Objects)),
             _ => {
-                return Err(Bad::Refused(Refused::DType(descr.chars().take(24).flat_map(char::escape_debug).collect())));
+                return Err(Bad::Refused(Refused::DType(shown(descr, 24))));
             }
         };
         Ok((dtype, order == '>' || (order == '=' && cfg!(target_endian = "big"))))
@@ -262,7 +263,7 @@ mod tests {
             (format!("{{'descr': '<f4', {rest}"), "x: header: expected `}`, found its end"),
             (
                 format!("{{'descr': '<f4', 'descr': '<f4', {rest}}}"),
-                "x: header: expected each key once, found `, 'fortran_order': Fals`",
+                "x: header: expected each key once, found `, 'fortran_order': False`",
             ),
             (format!("{{{rest}}}"), "x: header: expected the keys 'descr', 'fortran_order' and 'shape', found fewer"),
             (

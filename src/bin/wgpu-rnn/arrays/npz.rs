@@ -9,6 +9,7 @@ use wgpu_rnn::{Error, Tensor};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 use super::{Bad, npy};
+use crate::failure::shown;
 
 /// Deflate cannot shrink more than about 1032 to 1.
 const MAX_RATIO: u64 = 1032;
@@ -24,10 +25,10 @@ pub(super) fn read(reader: BufReader<File>, path: &str) -> Result<Vec<(String, T
     for index in 0..archive.len() {
         let mut member = archive.by_index(index).map_err(|error| broken(&format!("member {index}"), error))?;
         let file_name = member.name().map_err(|error| broken(&format!("member {index}"), error))?.into_owned();
-        let shown: String = file_name.chars().take(128).flat_map(char::escape_debug).collect();
+        let name_shown = shown(&file_name, 128);
         let malformed = |expected: &str, found: String| Error::Malformed {
             file: path.to_owned(),
-            at: format!("member '{shown}'"),
+            at: format!("member '{name_shown}'"),
             expected: expected.to_owned(),
             found,
         };
@@ -43,7 +44,7 @@ pub(super) fn read(reader: BufReader<File>, path: &str) -> Result<Vec<(String, T
         }
         let tensor = npy::read(&mut member, Some(size)).map_err(|bad| match bad {
             Bad::Malformed { at, expected, found } => malformed(&format!("{expected} ({at})"), found),
-            bad => bad.into_error(&format!("{path}: member '{shown}'")),
+            bad => bad.into_error(&format!("{path}: member '{name_shown}'")),
         })?;
         arrays.push((name.to_owned(), tensor));
     }
