@@ -16,6 +16,7 @@ pub mod sequences;
 pub mod session;
 mod simd;
 pub mod tensor;
+pub mod verify;
 
 pub use activation::Activation;
 pub use error::{Error, ErrorKind, Result};

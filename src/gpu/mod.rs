@@ -2,6 +2,7 @@
 //! and none of its types in public signatures.
 
 mod adapter;
+mod alive;
 mod encode;
 mod executor;
 mod faults;
@@ -26,6 +27,7 @@ pub(crate) mod testing;
 mod weights;
 
 pub use adapter::{AdapterInfo, AdapterKind, adapters};
+pub use alive::wait_until_closed;
 pub use executor::ProgramOptions;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use faults::{Fault, FaultPoint};

@@ -23,6 +23,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 
 use super::{
     adapter::{self, AdapterInfo},
+    alive::Alive,
     faults::Faults,
     owner::Owner,
 };
@@ -146,6 +147,7 @@ impl Gpu {
         let (greet, greeting) = oneshot_channel::<Result<Opened>>();
         let status = Arc::new(Status::default());
         let for_thread = Arc::clone(&status);
+        let alive = Alive::new();
         let spawned = std::thread::Builder::new().name("wgpu-rnn device".to_owned()).spawn(move || {
             let opened = catch_unwind(AssertUnwindSafe(|| Owner::open(options, exactly.as_ref(), for_thread)))
                 .unwrap_or_else(|panic| Err(Error::internal(format!("opening a device: {}", panic_text(&*panic)))));
@@ -156,6 +158,7 @@ impl Gpu {
                 }
                 Err(error) => drop(greet.send(Err(error))),
             }
+            drop(alive);
         });
         async move {
             spawned.map_err(|error| Error::internal(format!("no thread for a device: {error}")))?;

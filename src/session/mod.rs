@@ -163,6 +163,12 @@ impl Session {
         &self.model
     }
 
+    /// How it runs.
+    #[must_use]
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
+    }
+
     /// The device that was taken, and why.
     #[must_use]
     pub fn device(&self) -> &DeviceReport {
@@ -285,7 +291,7 @@ impl Program {
             Opened::Cpu => Engine::Cpu(CpuProgram::new(Arc::clone(&plan))?),
             Opened::Reference => Engine::Reference,
         };
-        let fingerprint = if plan.states.is_empty() { 0 } else { state::fingerprint(&plan) };
+        let fingerprint = if plan.states.is_empty() { 0 } else { state::fingerprint(model) };
         Ok(Self { plan, engine, fingerprint })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result, listed, quoted},
+    model::Model,
     plan::Plan,
     tensor::Tensor,
 };
@@ -90,21 +91,25 @@ fn check_fingerprint(expected: u64, found: u64) -> Result<()> {
     Err(Error::mismatch("state", "one of this model and its weights", "one of another model"))
 }
 
-/// FNV-1a over the names and shapes of states and weights and the weights' values.
-pub(super) fn fingerprint(plan: &Plan) -> u64 {
+/// FNV-1a over the layers' names and the shapes and values of their weights: the same for every
+/// device and storage of weights, so that states move between them.
+pub(super) fn fingerprint(model: &Model) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut eat = |bytes: &[u8]| {
         for &byte in bytes {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     };
-    for port in &plan.states {
-        eat(port.name.as_bytes());
-    }
-    for weight in &plan.weights {
-        eat(weight.name.as_bytes());
-        for value in weight.tensor.to_f32().iter() {
-            eat(&value.to_bits().to_le_bytes());
+    for layer in model.layers() {
+        eat(layer.name.as_bytes());
+        for (name, tensor, _) in layer.kind.weights() {
+            eat(name.as_bytes());
+            for &dim in tensor.shape() {
+                eat(&(dim as u64).to_le_bytes());
+            }
+            for value in tensor.to_f32().iter() {
+                eat(&value.to_bits().to_le_bytes());
+            }
         }
     }
     hash

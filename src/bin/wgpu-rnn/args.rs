@@ -1,0 +1,316 @@
+//! The command line: what can be asked for, and which of two options wins.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
+
+use crate::failure::{EXIT_CODES, Failure, one_line};
+
+/// Runs recurrent networks saved by Keras on GPUs (wgpu) and CPUs, and verifies the results.
+#[derive(Debug, Parser)]
+#[command(name = "wgpu-rnn", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a model on arrays and write its outputs
+    Run(RunArgs),
+    /// Compare a device with the f64 reference, on given or random inputs
+    Verify(VerifyArgs),
+    /// Print the layers of a model, as Keras does
+    Summary(SummaryArgs),
+    /// List the devices of this machine
+    Devices(DevicesArgs),
+    /// Tell the language of texts, and compare the devices of this machine
+    Demo(DemoArgs),
+    /// Time a model on the devices of this machine
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// An array [batch, seq_len, feature] or token ids: FILE.npy (several: in the model's order),
+    /// NAME=FILE.npy for the input of that name, or FILE.npz with the inputs' names
+    #[arg(long = "input", short, value_name = "FILE", required = true)]
+    pub(crate) inputs: Vec<String>,
+    /// Where outputs go, as float32: FILE.npz, or FILE.npy for a model with one output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Start from the states in FILE (stateful models)
+    #[arg(long, value_name = "FILE.npz")]
+    pub(crate) state_in: Option<PathBuf>,
+    /// Write the states after the run to FILE (stateful models)
+    #[arg(long, value_name = "FILE.npz")]
+    pub(crate) state_out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Inputs as for `run`; without them, random ones
+    #[arg(long = "input", short, value_name = "FILE")]
+    pub(crate) inputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Rows of the random inputs
+    #[arg(long, default_value = "3", value_parser = at_least_one, env = "WGPU_RNN_BATCH")]
+    pub(crate) batch: usize,
+    /// Length of the random inputs, where the model leaves it open
+    #[arg(long, default_value = "32", env = "WGPU_RNN_SEQ_LEN")]
+    pub(crate) seq_len: usize,
+    /// Seed of the random inputs
+    #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
+    pub(crate) seed: u64,
+    /// Allowed difference [default: 1e-5]
+    #[arg(long, value_parser = tolerance, env = "WGPU_RNN_ATOL")]
+    pub(crate) atol: Option<f64>,
+    /// Allowed difference per unit of the reference's magnitude, where that is more [default: 1e-5]
+    #[arg(long, value_parser = tolerance, env = "WGPU_RNN_RTOL")]
+    pub(crate) rtol: Option<f64>,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SummaryArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Texts to tell the language of; without any, a few that are built in
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Inputs as for `run`; without them, random ones
+    #[arg(long = "input", short, value_name = "FILE")]
+    pub(crate) inputs: Vec<String>,
+    /// Rows of the random inputs
+    #[arg(long, default_value = "1", value_parser = at_least_one, env = "WGPU_RNN_BATCH")]
+    pub(crate) batch: usize,
+    /// Length of the random inputs, where the model leaves it open
+    #[arg(long, default_value = "100", env = "WGPU_RNN_SEQ_LEN")]
+    pub(crate) seq_len: usize,
+    /// Seed of the random inputs
+    #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
+    pub(crate) seed: u64,
+    /// Devices to time, separated by commas [default: the CPU and every adapter]
+    #[arg(long = "device", value_delimiter = ',', value_name = "DEVICE", env = "WGPU_RNN_DEVICE")]
+    pub(crate) devices: Vec<DeviceName>,
+    /// Time only adapters whose name contains SUBSTRING
+    #[arg(long, value_name = "SUBSTRING", env = "WGPU_RNN_ADAPTER")]
+    pub(crate) adapter: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+    /// Timed runs per device [default: as many as fit in about 2 seconds, 5 to 50]
+    #[arg(long, value_parser = at_least_one, env = "WGPU_RNN_RUNS")]
+    pub(crate) runs: Option<usize>,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// The model, a Keras 3 `.keras` file
+    #[arg(value_name = "MODEL")]
+    pub(crate) path: PathBuf,
+    /// Whose rule for outputs at masked timesteps to follow: that of Keras on TensorFlow and PyTorch,
+    /// or on JAX and NumPy
+    #[arg(long, value_name = "BACKEND", default_value = "tensorflow", env = "WGPU_RNN_KERAS_BACKEND")]
+    pub(crate) keras_backend: KerasBackendName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// Where to run: `auto` takes a hardware GPU, else the CPU; `gpu` takes any adapter
+    /// [default: auto]
+    #[arg(long, env = "WGPU_RNN_DEVICE")]
+    pub(crate) device: Option<DeviceName>,
+    /// Run on the adapter whose name contains SUBSTRING; implies `--device gpu`
+    #[arg(long, value_name = "SUBSTRING", env = "WGPU_RNN_ADAPTER")]
+    pub(crate) adapter: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HowArgs {
+    /// How weight matrices are stored
+    #[arg(long, default_value = "f32", env = "WGPU_RNN_WEIGHTS")]
+    pub(crate) weights: WeightsName,
+    /// Threads on the CPU [default: all cores]
+    #[arg(long, value_name = "N", value_parser = at_least_one, env = "WGPU_RNN_THREADS")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Print one JSON object instead of text
+    #[arg(long = "json")]
+    pub(crate) on: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeviceName {
+    Auto,
+    Gpu,
+    Cpu,
+    Reference,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightsName {
+    F32,
+    F16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KerasBackendName {
+    #[value(alias = "torch")]
+    Tensorflow,
+    #[value(alias = "numpy")]
+    Jax,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
+        Ok(_) => Err("it must be finite and not negative".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub(crate) enum NotParsed {
+    /// `--help` or `--version`, or help for want of a command.
+    Help(Box<clap::Error>),
+    Failure(Failure),
+}
+
+/// Parses a command line, its first argument being the program.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, NotParsed> {
+    let matches = Cli::command().try_get_matches_from(arguments).map_err(not_parsed)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(not_parsed)?;
+    if let Some((_, given)) = matches.subcommand() {
+        settle(&mut cli.command, given).map_err(NotParsed::Failure)?;
+    }
+    Ok(cli)
+}
+
+fn not_parsed(error: clap::Error) -> NotParsed {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+        return NotParsed::Help(Box::new(error));
+    }
+    let text = error.render().to_string();
+    let text = text.split("\n\nUsage:").next().unwrap_or_default();
+    let text = text.split("\n\nFor more information").next().unwrap_or_default();
+    let text = one_line(text.strip_prefix("error: ").unwrap_or(text));
+    NotParsed::Failure(Failure::usage(format!("{text}; see --help")))
+}
+
+/// Decides between options that exclude each other. What was typed wins over the environment.
+fn settle(command: &mut Command, given: &ArgMatches) -> Result<(), Failure> {
+    let typed = |name: &str| given.value_source(name) == Some(ValueSource::CommandLine);
+    match command {
+        Command::Run(RunArgs { device, .. }) => settle_device(device, typed),
+        Command::Verify(VerifyArgs { device, inputs, .. }) => {
+            settle_inputs(inputs, typed)?;
+            settle_device(device, typed)
+        }
+        Command::Bench(BenchArgs { inputs, .. }) => settle_inputs(inputs, typed),
+        Command::Summary(_) | Command::Devices(_) | Command::Demo(_) => Ok(()),
+    }
+}
+
+fn settle_device(args: &mut DeviceArgs, typed: impl Fn(&str) -> bool) -> Result<(), Failure> {
+    if let (Some(DeviceName::Cpu | DeviceName::Reference), Some(_)) = (args.device, &args.adapter) {
+        match (typed("device"), typed("adapter")) {
+            (true, false) => args.adapter = None,
+            (false, true) => args.device = None,
+            _ => return Err(Failure::usage("--adapter needs --device gpu")),
+        }
+    }
+    if args.adapter.is_some() {
+        args.device = Some(DeviceName::Gpu);
+    }
+    Ok(())
+}
+
+fn settle_inputs(inputs: &[String], typed: impl Fn(&str) -> bool) -> Result<(), Failure> {
+    let unused = [("batch", "--batch"), ("seq_len", "--seq-len"), ("seed", "--seed")];
+    match unused.into_iter().find(|(name, _)| !inputs.is_empty() && typed(name)) {
+        Some((_, option)) => Err(Failure::usage(format!("{option} is for random inputs, without --input"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        let words = line.split(' ').map(OsString::from);
+        parse(words).map(|cli| cli.command).map_err(|not| match not {
+            NotParsed::Help(error) => error.kind().to_string(),
+            NotParsed::Failure(failure) => failure.message(),
+        })
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_adapter_means_gpu() {
+        let Ok(Command::Verify(verify)) = parsed("wgpu-rnn verify m.keras --adapter llvm") else { panic!() };
+        assert_eq!(verify.device.device, Some(DeviceName::Gpu));
+        assert_eq!((verify.batch, verify.seq_len, verify.seed), (3, 32, 0));
+        let both = "wgpu-rnn run m.keras -i x.npy -o y.npy --device cpu --adapter llvm";
+        assert_eq!(parsed(both).unwrap_err(), "--adapter needs --device gpu");
+        let auto = "wgpu-rnn run m.keras -i x.npy -o y.npy --device auto --adapter llvm";
+        let Ok(Command::Run(run)) = parsed(auto) else { panic!() };
+        assert_eq!(run.device.device, Some(DeviceName::Gpu));
+    }
+
+    #[test]
+    fn devices_to_bench_are_a_list() {
+        let Ok(Command::Bench(bench)) = parsed("wgpu-rnn bench m.keras --device cpu,gpu --threads 2") else { panic!() };
+        assert_eq!(bench.devices, [DeviceName::Cpu, DeviceName::Gpu]);
+        assert_eq!(bench.how.threads, Some(2));
+    }
+}

@@ -1,0 +1,89 @@
+//! From options to a model and a session, and what is said about the device.
+
+use std::num::NonZero;
+
+use wgpu_rnn::{
+    Device, Error, Model, Session, SessionOptions,
+    formats::{KerasBackend, LoadOptions},
+    plan::Precision,
+};
+
+use crate::{
+    args::{DeviceArgs, DeviceName, HowArgs, KerasBackendName, ModelArgs, WeightsName},
+    files::note,
+    progress::busy,
+};
+
+/// Loads the model.
+pub(crate) fn model(args: &ModelArgs) -> Result<Model, Error> {
+    let _busy = busy("loading the model");
+    let mut options = LoadOptions::default();
+    options.keras_backend = match args.keras_backend {
+        KerasBackendName::Tensorflow => KerasBackend::TensorFlow,
+        KerasBackendName::Jax => KerasBackend::Jax,
+    };
+    Model::load_with(&args.path, &options)
+}
+
+/// A session on the device asked for. Says on standard error what needs saying.
+pub(crate) fn session(model: &Model, args: &DeviceArgs) -> Result<Session, Error> {
+    let _busy = busy("preparing the device");
+    let name = args.device.unwrap_or(DeviceName::Auto);
+    let session = Session::new(model, options(device(name, args.adapter.clone()), &args.how))?;
+    let report = session.device();
+    if name == DeviceName::Auto {
+        note(&format!("running on {}: {}", device_text(&session), report.reason));
+    }
+    if report.is_software {
+        note(&format!("warning: {} computes on the CPU: its results count, its speed does not", report.adapter));
+    }
+    Ok(session)
+}
+
+/// The session's options.
+pub(crate) fn options(device: Device, how: &HowArgs) -> SessionOptions {
+    let mut options = SessionOptions::on(device);
+    options.weights = precision(how.weights);
+    options.threads = threads(how);
+    options
+}
+
+pub(crate) fn device(name: DeviceName, adapter: Option<String>) -> Device {
+    match name {
+        DeviceName::Auto => Device::Auto,
+        DeviceName::Gpu => Device::Gpu(adapter),
+        DeviceName::Cpu => Device::Cpu,
+        DeviceName::Reference => Device::Reference,
+    }
+}
+
+/// Threads on the CPU: all cores, if nothing was said.
+pub(crate) fn threads(how: &HowArgs) -> usize {
+    how.threads.unwrap_or_else(all_cores)
+}
+
+pub(crate) fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+fn precision(weights: WeightsName) -> Precision {
+    match weights {
+        WeightsName::F32 => Precision::F32,
+        WeightsName::F16 => Precision::F16,
+    }
+}
+
+/// The session's device, for people.
+pub(crate) fn device_text(session: &Session) -> String {
+    let report = session.device();
+    match report.kind {
+        "gpu" => report.adapter.clone(),
+        "cpu" => "the CPU".to_owned(),
+        kind => format!("the {kind}"),
+    }
+}
+
+/// The session's adapter, for programs: none on the CPU.
+pub(crate) fn adapter(session: &Session) -> Option<&str> {
+    Some(session.device().adapter.as_str()).filter(|adapter| !adapter.is_empty())
+}
