@@ -84,7 +84,7 @@ fn difference(actual: &Tensor, expected: &Tensor) -> Option<f64> {
             return None;
         }
         let error = (actual - expected).abs() / expected.abs().max(1.0);
-        if !expected.is_nan() && !(error <= worst) {
+        if !expected.is_nan() && (error.is_nan() || error > worst) {
             worst = error;
         }
     }
