@@ -331,6 +331,7 @@ pub(super) fn batch_tile(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
     use crate::{

@@ -24,6 +24,13 @@ use crate::{
 
 /// Largest error of a kernel that works, relative to the larger of 1 and the value.
 const TOLERANCE: f64 = 1e-5;
+/// Relative change of every weight in the twin whose results show how much an example amplifies
+/// rounding: a model may choose functions that let small differences grow.
+const NUDGE: f32 = 1.0 / (1 << 20) as f32;
+/// How many times the twin's distance is allowed as well.
+const TWIN_DISTANCES: f64 = 16.0;
+/// Values beyond this come of functions that grow without bound, and say nothing in f32.
+const LARGEST: f64 = 1e4;
 
 /// Checks every kernel that `plan` needs; those that this device has checked before cost nothing.
 ///
@@ -118,7 +125,7 @@ impl Example {
         let live = |i: usize| match i / seq_len {
             0 => true,
             1 => false,
-            row => (i % seq_len + row) % 3 != 0,
+            row => !(i % seq_len + row).is_multiple_of(3),
         };
         let values = (0..rows * seq_len).map(|i| f32::from(u8::from(live(i)))).collect();
         self.given(&[rows, seq_len], values)
@@ -139,15 +146,31 @@ impl Example {
         self
     }
 
-    fn run(&mut self, owner: &mut Owner) -> Result<()> {
-        for (shape, values, precision) in self.weights.drain(..) {
-            let tensor = Arc::new(Tensor::new(shape, values)?);
-            self.plan.weights.push(Weight { name: "example".to_owned(), tensor, precision });
+    /// Gives the plan its weights, each changed by `nudge` of its value, up or down in turn.
+    fn set_weights(&mut self, nudge: f32) -> Result<()> {
+        self.plan.weights.clear();
+        for (shape, values, precision) in &self.weights {
+            let signs = [1.0, -1.0].into_iter().cycle();
+            let values: Vec<f32> = values.iter().zip(signs).map(|(value, sign)| value * (1.0 + sign * nudge)).collect();
+            let tensor = Arc::new(Tensor::new(shape.as_slice(), values)?);
+            self.plan.weights.push(Weight { name: "example".to_owned(), tensor, precision: *precision });
         }
-        let outputs = self.plan.steps.iter().flat_map(|step| step.op.outputs()).collect::<Vec<_>>();
+        Ok(())
+    }
+
+    /// The outputs by the reference.
+    fn expected(&self, outputs: &[BufferId]) -> Result<Vec<Vec<f64>>> {
         let wide = |values: &Vec<f32>| values.iter().map(|&x| f64::from(x)).collect();
         let inputs: Vec<_> = self.inputs.iter().map(|(id, values)| (*id, wide(values))).collect();
-        let expected = reference::run(&self.plan, &self.bound, &inputs, &outputs)?;
+        reference::run(&self.plan, &self.bound, &inputs, outputs)
+    }
+
+    fn run(&mut self, owner: &mut Owner) -> Result<()> {
+        let outputs = self.plan.steps.iter().flat_map(|step| step.op.outputs()).collect::<Vec<_>>();
+        self.set_weights(NUDGE)?;
+        let twin = self.expected(&outputs)?;
+        self.set_weights(0.0)?;
+        let expected = self.expected(&outputs)?;
         let options = ProgramOptions { strategy: self.strategy, ..ProgramOptions::default() };
         let weights = Weights::upload(owner, &self.plan)?;
         let program = Program { plan: &self.plan, weights: &weights, options: &options };
@@ -155,24 +178,32 @@ impl Example {
         let found = program.run(owner, &mut pool, &self.bound, self.inputs.clone(), &outputs);
         pool.clear(owner);
         let found = found?.0;
-        let pairs = found.iter().flatten().zip(expected.iter().flatten());
-        match pairs.enumerate().find(|(_, (found, expected))| !agrees(**found, **expected)) {
-            None => Ok(()),
-            Some((index, (found, expected))) => Err(Error::KnownAnswer {
-                kernel: self.key.clone(),
-                adapter: owner.adapter.clone(),
-                detail: format!("value {index} is {found} instead of {expected}"),
-            }),
+        for ((found, expected), twin) in found.iter().zip(&expected).zip(&twin) {
+            let distances = expected.iter().zip(twin).map(|(a, b)| (a - b).abs());
+            let distance = distances.filter(|distance| distance.is_finite()).fold(0.0, f64::max);
+            let mut pairs = found.iter().zip(expected).enumerate();
+            if let Some((index, (found, expected))) = pairs.find(|(_, (a, b))| !agrees(**a, **b, distance)) {
+                return Err(Error::KnownAnswer {
+                    kernel: self.key.clone(),
+                    adapter: owner.adapter.clone(),
+                    detail: format!("value {index} is {found} instead of {expected}"),
+                });
+            }
         }
+        Ok(())
     }
 }
 
-fn agrees(found: f32, expected: f64) -> bool {
+fn agrees(found: f32, expected: f64, distance: f64) -> bool {
     let found = f64::from(found);
     if found.is_nan() || expected.is_nan() {
         return found.is_nan() && expected.is_nan();
     }
-    found == expected || (found - expected).abs() <= TOLERANCE * expected.abs().max(1.0)
+    if expected.is_infinite() {
+        return found == expected;
+    }
+    let tolerance = TOLERANCE * expected.abs().max(1.0) + TWIN_DISTANCES * distance;
+    expected.abs() > LARGEST || (found - expected).abs() <= tolerance
 }
 
 /// A product of few rows and one of many, which run on different kernels.
@@ -217,9 +248,11 @@ fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, precision]: 
     let mut directions = Vec::with_capacity(count);
     for direction in &r.directions {
         let weight_ih = example.weight(&[gates, features], 0.5, input_precision);
-        let weight_hh = example.weight(&[gates, hidden], 0.25, precision);
+        // The more units, the smaller, so that the states do not grow with their number.
+        let scale = if hidden < 32 { 0.25 } else { 0.0625 };
+        let weight_hh = example.weight(&[gates, hidden], scale, precision);
         let (bias_ih, bias_hh) = (Some(example.bias(gates)), Some(example.bias(gates)));
-        let initial = (0..states).map(|_| Some(example.input(&[batch, hidden], 1.0))).collect();
+        let initial = (0..states).map(|_| Some(example.input(&[batch, hidden], 0.5))).collect();
         let finals = (0..states).map(|_| Some(example.buffer(&[batch, hidden]))).collect();
         let (reverse, in_time_order) = (direction.reverse, direction.in_time_order);
         directions.push(Direction { reverse, in_time_order, weight_ih, weight_hh, bias_ih, bias_hh, initial, finals });
@@ -296,5 +329,136 @@ fn simple(op: &Op) -> Example {
             let (input_start, output_start, extent) = (Dim::from(2), Dim::from(1), Dim::from(3));
             example.step(Op::Copy { input, input_start, output, output_start, axis: 1, extent })
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        cell::{Cell, CellParams},
+        gpu::{Fault, FaultPoint, Gpu, GpuOptions, GpuProgram},
+        model::{Dense, Embedding, HeadActivation, LayerKind, LayerNormalization, MergeOp, Model, Recurrent},
+        plan::{CombineOp, DeadTimesteps, PlanOptions, ReduceOp},
+    };
+
+    fn tensor(shape: &[usize]) -> Arc<Tensor> {
+        let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| (i % 7) as f32 * 0.125 - 0.375).collect();
+        Arc::new(Tensor::new(shape, values).expect("as many values as the shape says"))
+    }
+
+    /// Token ids to a mask, two recurrent layers of `cell`, a pooling, normalisations, a softmax.
+    fn model(cell: Cell, hidden: usize) -> Model {
+        let gates = cell.spec().gates.len() * hidden;
+        let recurrent = |input: usize, return_sequences, go_backwards| {
+            LayerKind::Recurrent(Recurrent {
+                cell,
+                params: CellParams::new(Activation::Softsign, Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+                weight_ih: tensor(&[gates, input]),
+                weight_hh: tensor(&[gates, hidden]),
+                bias_ih: Some(tensor(&[gates])),
+                bias_hh: None,
+                return_sequences,
+                return_state: false,
+                go_backwards,
+                stateful: false,
+                dead: DeadTimesteps::RepeatOutput,
+                passes_mask: true,
+            })
+        };
+        let mut model = Model::builder("all");
+        let ids = model.input("ids", &[None]).unwrap();
+        let embedding = Embedding { table: tensor(&[5, 3]), mask_zero: true };
+        let x = model.add("embedding", LayerKind::Embedding(embedding), &[ids]).unwrap();
+        let a = model.add("a", recurrent(3, true, false), &[x]).unwrap();
+        let b = model.add("b", recurrent(hidden, false, true), &[a]).unwrap();
+        let mean = model.add("mean", LayerKind::GlobalAveragePooling { keepdims: false }, &[a]).unwrap();
+        let max = model.add("max", LayerKind::GlobalMaxPooling { keepdims: false }, &[a]).unwrap();
+        let sum = model.add("sum", LayerKind::Merge(MergeOp::Add), &[b, mean]).unwrap();
+        let product = model.add("product", LayerKind::Merge(MergeOp::Multiply), &[sum, max]).unwrap();
+        let joined = model.add("joined", LayerKind::Concatenate { axis: -1 }, &[product, b]).unwrap();
+        let norm = LayerNormalization { axes: vec![-1], gamma: None, beta: Some(tensor(&[2 * hidden])), epsilon: 1e-3 };
+        let normal = model.add("normal", LayerKind::LayerNormalization(norm), &[joined]).unwrap();
+        let dense = Dense { weight: tensor(&[4, 2 * hidden]), bias: None, activation: HeadActivation::Softmax };
+        let y = model.add("dense", LayerKind::Dense(dense), &[normal]).unwrap();
+        model.output("y", y).unwrap();
+        model.build().unwrap()
+    }
+
+    #[test]
+    fn the_examples_use_every_pipeline_that_a_run_uses() {
+        let Ok(gpu) = pollster::block_on(Gpu::open(GpuOptions::default())) else {
+            assert!(std::env::var_os("WGPU_RNN_SKIP_GPU").is_some(), "no adapter");
+            return eprintln!("SKIPPED: no adapter");
+        };
+        let compiled = || {
+            pollster::block_on(gpu.call(|owner| Ok(owner.pipelines.as_ref().map(|all| all.compiled())))).expect("alive")
+        };
+        for (cell, strategy, hidden, precision) in [
+            (Cell::Lstm, Strategy::Persistent, 5, Precision::F32),
+            (Cell::Lstm, Strategy::Step, 5, Precision::F16),
+            (Cell::Gru, Strategy::Persistent, 17, Precision::F16),
+            (Cell::GruResetBefore, Strategy::Step, 9, Precision::F32),
+            (Cell::Rnn, Strategy::Persistent, 33, Precision::F32),
+        ] {
+            let options = PlanOptions { precision, ..PlanOptions::default() };
+            let plan = Arc::new(Plan::new(&model(cell, hidden), &options).expect("a plan"));
+            let options = ProgramOptions { strategy: Some(strategy), ..ProgramOptions::default() };
+            let program = pollster::block_on(GpuProgram::new(&gpu, Arc::clone(&plan), options)).expect("a program");
+            for rows in [1, 12] {
+                let bound = plan.bind(&[vec![rows, 4]]).expect("bound");
+                pollster::block_on(program.warm_up(&bound)).expect("right kernels");
+                let before = compiled();
+                let ids = (0..rows * 4).map(|i| (i % 5) as f32).collect();
+                let inputs = vec![(plan.inputs[0].buffer, ids)];
+                pollster::block_on(program.run(bound, inputs, vec![plan.outputs[0].buffer])).expect("a run");
+                assert_eq!(compiled(), before, "{cell:?} {strategy:?} {rows} rows");
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_passes_and_a_planted_error_stays() {
+        let Ok(gpu) = pollster::block_on(Gpu::open(GpuOptions::default())) else {
+            assert!(std::env::var_os("WGPU_RNN_SKIP_GPU").is_some(), "no adapter");
+            return eprintln!("SKIPPED: no adapter");
+        };
+        let some = BufferId::new(0);
+        let combine = |op| simple(&Op::Combine { op, left: some, right: some, output: some });
+        let reduce = |op| simple(&Op::Reduce { op, input: some, axis: 1, mask: Some(some), output: some });
+        use CombineOp::{Add, Mask, Maximum, Multiply, Subtract};
+        let mut all: Vec<Example> = [Add, Subtract, Multiply, Maximum, Mask].map(combine).into();
+        all.extend([ReduceOp::Sum, ReduceOp::Mean, ReduceOp::Max].map(reduce));
+        all.push(simple(&Op::Softmax { input: some, axis: 1, log: true, output: some }));
+        all.push(simple(&Op::NotEqual { input: some, value: 0.0, output: some, width: 1 }));
+        all.push(gather(Precision::F16));
+        all.extend(linear(Precision::F16, Activation::GeluTanh));
+        let statistics = WeightId::new(0);
+        all.push(simple(&Op::BatchNorm {
+            input: some,
+            axis: 1,
+            mean: statistics,
+            variance: statistics,
+            gamma: None,
+            beta: None,
+            epsilon: 0.1,
+            output: some,
+        }));
+        for mut example in all {
+            pollster::block_on(gpu.call(move |owner| example.run(owner))).expect("a right kernel");
+        }
+        gpu.plant_fault(FaultPoint::Readback, 1, Fault::WrongBit);
+        let wrong = pollster::block_on(gpu.call(|owner| gather(Precision::F32).run(owner))).expect_err("planted");
+        assert!(matches!(&wrong, Error::KnownAnswer { detail, .. } if detail.starts_with("value 0 is")), "{wrong}");
+    }
+
+    #[test]
+    fn agreement_is_strict_about_nan_and_infinity() {
+        let exact = |found: f32, expected: f64| agrees(found, expected, 0.0);
+        assert!(exact(f32::NAN, f64::NAN) && exact(f32::INFINITY, f64::INFINITY) && exact(1000.001, 1000.0));
+        assert!(!exact(f32::NAN, 1.0) && !exact(1.0, f64::NAN) && !exact(f32::INFINITY, 1.0));
+        assert!(!exact(f32::NEG_INFINITY, f64::INFINITY) && !exact(2e-5, 0.0));
+        assert!(agrees(2e-5, 0.0, 1e-6) && !agrees(4e-5, 0.0, 1e-6));
     }
 }
