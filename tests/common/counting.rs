@@ -1,4 +1,5 @@
 //! An allocator that knows how much each thread holds.
+#![allow(unreachable_pub)]
 #![allow(unsafe_code)] // an allocator is unsafe to implement; each call is handed on as it came
 
 use std::{
