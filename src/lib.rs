@@ -5,6 +5,8 @@ pub mod compare;
 pub mod cpu;
 pub mod dim;
 pub mod error;
+#[cfg(feature = "keras")]
+pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod model;

@@ -66,6 +66,7 @@ impl Builder {
             equalities: Vec::new(),
             batch_size: None,
             optimizer_parameters: 0,
+            optimizer_bytes: 0,
         };
         Self { model, names: HashSet::new() }
     }
@@ -84,7 +85,13 @@ impl Builder {
 
     /// States how many values an optimizer kept beside the weights; only [`Model::summary`] shows it.
     pub fn optimizer_parameters(&mut self, count: usize) -> &mut Self {
+        self.optimizer(count, count.saturating_mul(size_of::<f32>()))
+    }
+
+    /// [`optimizer_parameters`](Self::optimizer_parameters), where some are wider than an f32.
+    pub(crate) fn optimizer(&mut self, count: usize, bytes: usize) -> &mut Self {
         self.model.optimizer_parameters = count;
+        self.model.optimizer_bytes = bytes;
         self
     }
 
@@ -195,6 +202,18 @@ impl Builder {
             output_shapes,
         });
         Ok(outputs)
+    }
+
+    /// The batch size stated so far.
+    #[cfg(feature = "keras")]
+    pub(crate) fn stated_batch_size(&self) -> Option<usize> {
+        self.model.batch_size
+    }
+
+    /// Puts the inputs into the order in which they are bound.
+    #[cfg(feature = "keras")]
+    pub(crate) fn order_inputs(&mut self, inputs: Vec<Value>) {
+        self.model.inputs = inputs;
     }
 
     /// Names an output of the model. A name that is taken gets `_1`, `_2`.

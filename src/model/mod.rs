@@ -4,6 +4,7 @@
 mod builder;
 mod infer;
 mod layer;
+mod summary;
 
 pub use builder::{Builder, Call, CallMask};
 pub(crate) use infer::{expanded, layer_norm_axes, resolve_axis};
@@ -34,6 +35,7 @@ pub struct Model {
     pub(crate) equalities: Vec<Equality>,
     pub(crate) batch_size: Option<usize>,
     pub(crate) optimizer_parameters: usize,
+    pub(crate) optimizer_bytes: usize,
 }
 
 /// How the model was put together; [`Model::summary`] prints the two differently.

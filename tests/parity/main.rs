@@ -131,11 +131,13 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
     if one_step {
         // One step from a random state: any function, whatever a net would make of it in time.
         net.initial_state = true;
-        net.params.gate = ACTIVATIONS[rng.below(ACTIVATIONS.len())];
-        net.params.candidate = ACTIVATIONS[rng.below(ACTIVATIONS.len())];
-        net.params.output = ACTIVATIONS[rng.below(ACTIVATIONS.len())];
+        // A fixed set of combinations, each function in each role: every new one is a new pipeline.
+        let first = rng.below(ACTIVATIONS.len());
+        let role = |index: usize| ACTIVATIONS[(first + index * 7) % ACTIVATIONS.len()];
+        net.params = CellParams { gate: role(0), candidate: role(1), output: role(2) };
     } else if rng.chance(0.5) {
-        net.params = CellParams::new(BOUNDED[rng.below(BOUNDED.len())], BOUNDED[rng.below(BOUNDED.len())]);
+        let first = rng.below(BOUNDED.len());
+        net.params = CellParams::new(BOUNDED[first], BOUNDED[(first + 1) % BOUNDED.len()]);
     }
     let poison = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][rng.below(3)];
     // Only where the arithmetic is fixed by IEEE 754 for every order of the sum: tanh and sigmoid.
