@@ -202,19 +202,11 @@ impl Error {
         matches!(self, Self::DeviceLost { .. } | Self::Timeout { .. } | Self::OutOfDeviceMemory { .. })
     }
 
-    pub(crate) fn mismatch(
-        subject: impl Into<String>,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn mismatch(subject: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Mismatch { subject: subject.into(), expected: expected.into(), found: found.into() }
     }
 
-    pub(crate) fn unsupported(
-        subject: impl Into<String>,
-        what: impl Into<String>,
-        instead: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn unsupported(subject: impl Into<String>, what: impl Into<String>, instead: impl Into<String>) -> Self {
         Self::Unsupported { subject: subject.into(), what: what.into(), instead: instead.into() }
     }
 

@@ -132,6 +132,19 @@ pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim))
 }
 
+/// `len` zeros, or an error where memory is short, since `len` may be a caller's.
+pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|cause| Error::Limit {
+        what: "a tensor".to_owned(),
+        need: format!("{len} values"),
+        limit: format!("the memory of this machine ({cause})"),
+        hint: "use a smaller batch or shorter sequences".to_owned(),
+    })?;
+    values.resize(len, T::default());
+    Ok(values)
+}
+
 /// The position of element `flat` in a row-major tensor of `shape`.
 pub(crate) fn unravel(mut flat: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];

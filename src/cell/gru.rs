@@ -7,6 +7,10 @@
 //! ```
 
 use super::{CellParams, CellSpec};
+use crate::{
+    activation::{Activation, sigmoid_f32, tanh_f32},
+    simd::wide,
+};
 
 const RESET: usize = 0;
 const UPDATE: usize = 1;
@@ -30,12 +34,29 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], p: &CellParams) {
 }
 
 fn update_row(x: &[f32], h: &[f32], state: &mut [f32], p: &CellParams) {
+    wide(|| match (p.gate, p.candidate) {
+        (Activation::Sigmoid, Activation::Tanh) => units(x, h, state, sigmoid_f32, tanh_f32),
+        _ => units(x, h, state, |v| p.gate.apply_f32(v), |v| p.candidate.apply_f32(v)),
+    });
+}
+
+#[inline(always)]
+fn units(
+    x: &[f32],         // [gates, hidden_size]
+    h: &[f32],         // [gates, hidden_size]
+    state: &mut [f32], // [hidden_size]
+    gate: impl Fn(f32) -> f32,
+    candidate: impl Fn(f32) -> f32,
+) {
     let hidden = state.len();
-    for (unit, state) in state.iter_mut().enumerate() {
-        let at = |gate: usize| gate * hidden + unit;
-        let reset = p.gate.apply_f32(x[at(RESET)] + h[at(RESET)]);
-        let update = p.gate.apply_f32(x[at(UPDATE)] + h[at(UPDATE)]);
-        let new = p.candidate.apply_f32(x[at(NEW)] + reset * h[at(NEW)]);
-        *state = update * *state + (1.0 - update) * new;
+    let x = |gate: usize| &x[gate * hidden..][..hidden];
+    let h = |gate: usize| &h[gate * hidden..][..hidden];
+    let (x_reset, x_update, x_new) = (x(RESET), x(UPDATE), x(NEW));
+    let (h_reset, h_update, h_new) = (h(RESET), h(UPDATE), h(NEW));
+    for unit in 0..hidden {
+        let reset = gate(x_reset[unit] + h_reset[unit]);
+        let update = gate(x_update[unit] + h_update[unit]);
+        let new = candidate(x_new[unit] + reset * h_new[unit]);
+        state[unit] = update * state[unit] + (1.0 - update) * new;
     }
 }

@@ -9,6 +9,10 @@
 //! The driver takes the product of the new gate with `r h`: `gates_h` of that gate arrives so.
 
 use super::{CellParams, CellSpec, Reset};
+use crate::{
+    activation::{Activation, sigmoid_f32, tanh_f32},
+    simd::wide,
+};
 
 const RESET: usize = 0;
 const UPDATE: usize = 1;
@@ -31,11 +35,26 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], p: &CellParams) {
 }
 
 fn update_row(x: &[f32], h: &[f32], state: &mut [f32], p: &CellParams) {
+    wide(|| match (p.gate, p.candidate) {
+        (Activation::Sigmoid, Activation::Tanh) => units(x, h, state, sigmoid_f32, tanh_f32),
+        _ => units(x, h, state, |v| p.gate.apply_f32(v), |v| p.candidate.apply_f32(v)),
+    });
+}
+
+#[inline(always)]
+fn units(
+    x: &[f32],         // [gates, hidden_size]
+    h: &[f32],         // [gates, hidden_size]
+    state: &mut [f32], // [hidden_size]
+    gate: impl Fn(f32) -> f32,
+    candidate: impl Fn(f32) -> f32,
+) {
     let hidden = state.len();
-    for (unit, state) in state.iter_mut().enumerate() {
-        let pre = |gate: usize| x[gate * hidden + unit] + h[gate * hidden + unit];
-        let update = p.gate.apply_f32(pre(UPDATE));
-        let new = p.candidate.apply_f32(pre(NEW));
-        *state = update * *state + (1.0 - update) * new;
+    let (x_update, x_new) = (&x[UPDATE * hidden..][..hidden], &x[NEW * hidden..][..hidden]);
+    let (h_update, h_new) = (&h[UPDATE * hidden..][..hidden], &h[NEW * hidden..][..hidden]);
+    for unit in 0..hidden {
+        let update = gate(x_update[unit] + h_update[unit]);
+        let new = candidate(x_new[unit] + h_new[unit]);
+        state[unit] = update * state[unit] + (1.0 - update) * new;
     }
 }

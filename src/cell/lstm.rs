@@ -6,6 +6,10 @@
 //! ```
 
 use super::{CellParams, CellSpec};
+use crate::{
+    activation::{Activation, sigmoid_f32, tanh_f32},
+    simd::wide,
+};
 
 const INPUT: usize = 0;
 const FORGET: usize = 1;
@@ -32,15 +36,36 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], p: &CellParams) {
 }
 
 fn update_row(x: &[f32], h: &[f32], state: &mut [f32], p: &CellParams) {
+    use Activation::{Sigmoid, Tanh};
+    wide(|| match (p.gate, p.candidate, p.output) {
+        (Sigmoid, Tanh, Tanh) => units(x, h, state, sigmoid_f32, tanh_f32, tanh_f32),
+        _ => units(x, h, state, |v| p.gate.apply_f32(v), |v| p.candidate.apply_f32(v), |v| p.output.apply_f32(v)),
+    });
+}
+
+#[inline(always)]
+fn units(
+    x: &[f32],         // [gates, hidden_size]
+    h: &[f32],         // [gates, hidden_size]
+    state: &mut [f32], // [states, hidden_size]
+    gate: impl Fn(f32) -> f32,
+    candidate: impl Fn(f32) -> f32,
+    output: impl Fn(f32) -> f32,
+) {
     let hidden = state.len() / 2;
     let (hidden_state, cell_state) = state.split_at_mut(hidden);
+    let cell_state = &mut cell_state[..hidden];
+    let x = |gate: usize| &x[gate * hidden..][..hidden];
+    let h = |gate: usize| &h[gate * hidden..][..hidden];
+    let (x_input, x_forget, x_cell, x_output) = (x(INPUT), x(FORGET), x(CELL), x(OUTPUT));
+    let (h_input, h_forget, h_cell, h_output) = (h(INPUT), h(FORGET), h(CELL), h(OUTPUT));
     for unit in 0..hidden {
-        let pre = |gate: usize| x[gate * hidden + unit] + h[gate * hidden + unit];
-        let input = p.gate.apply_f32(pre(INPUT));
-        let forget = p.gate.apply_f32(pre(FORGET));
-        let candidate = p.candidate.apply_f32(pre(CELL));
-        let output = p.gate.apply_f32(pre(OUTPUT));
-        cell_state[unit] = forget * cell_state[unit] + input * candidate;
-        hidden_state[unit] = output * p.output.apply_f32(cell_state[unit]);
+        let input = gate(x_input[unit] + h_input[unit]);
+        let forget = gate(x_forget[unit] + h_forget[unit]);
+        let candidate = candidate(x_cell[unit] + h_cell[unit]);
+        let out = gate(x_output[unit] + h_output[unit]);
+        let c = forget * cell_state[unit] + input * candidate;
+        cell_state[unit] = c;
+        hidden_state[unit] = out * output(c);
     }
 }

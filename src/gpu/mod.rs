@@ -1,16 +1,38 @@
-//! The wgpu executor: the only place that knows wgpu.
+//! The wgpu executor: runs a [`Plan`](crate::plan::Plan) on a GPU. wgpu appears in this module only,
+//! and none of its types in public signatures.
 
-#![allow(dead_code)] // until the executor walks the plan with them
-
+mod adapter;
+mod encode;
+mod executor;
+mod faults;
 pub(crate) mod kernel;
 pub(crate) mod kernels;
+mod memory;
+mod owner;
+mod pacer;
 pub(crate) mod pack;
 pub(crate) mod pipelines;
+mod pool;
+mod probe;
+mod program;
 pub(crate) mod recorder;
+mod room;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod room_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 pub(crate) mod testing;
+mod weights;
 
+pub use adapter::{AdapterInfo, AdapterKind, adapters};
+pub use executor::ProgramOptions;
+#[cfg(any(test, feature = "fault-injection"))]
+pub use faults::{Fault, FaultPoint};
 #[doc(hidden)]
 pub use kernel::{KernelSource, kernel_sources};
 pub use kernels::strategy::Strategy;
+pub use memory::MemoryNeed;
+pub use pacer::RunStats;
+pub use program::GpuProgram;
+pub use room::{DeviceLimits, Gpu, GpuOptions};

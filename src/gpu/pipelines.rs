@@ -66,6 +66,12 @@ impl Pipelines {
         }
     }
 
+    /// Number of pipelines compiled so far.
+    #[cfg(test)]
+    pub(crate) fn compiled(&self) -> usize {
+        self.pipelines.len()
+    }
+
     /// Forgets the bind groups, which keep their buffers alive. For when buffers are replaced.
     pub(crate) fn forget_buffers(&mut self) {
         self.groups.clear();

@@ -1,7 +1,8 @@
 //! [`Bound`]: a plan with the sizes of one run filled in.
 
-use super::{BufferId, Plan};
+use super::{Buffer, BufferId, Plan};
 use crate::{
+    dim::Dim,
     error::{Error, Result, quoted},
     tensor::element_count,
 };
@@ -33,6 +34,26 @@ impl Bound {
     pub fn batch(&self) -> usize {
         self.symbols.first().copied().unwrap_or(0)
     }
+
+    /// The same run with `batch` rows.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if a size overflows.
+    pub fn with_batch(&self, plan: &Plan, batch: usize) -> Result<Self> {
+        let mut symbols = self.symbols.clone();
+        if let Some(first) = symbols.first_mut() {
+            *first = batch;
+        }
+        Ok(Self { shapes: plan.shapes(&symbols)?, symbols })
+    }
+
+    /// The value of `dim` in this run.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if it overflows or is negative.
+    pub fn size(&self, dim: &Dim) -> Result<usize> {
+        evaluate(dim, &self.symbols, "a step's extent")
+    }
 }
 
 impl Plan {
@@ -44,10 +65,16 @@ impl Plan {
     pub fn bind(&self, shapes: &[Vec<usize>]) -> Result<Bound> {
         let mut symbols: Vec<Option<usize>> = vec![None; self.symbols.len()];
         for (port, shape) in self.inputs.iter().zip(shapes) {
-            let Some(buffer) = self.buffers.get(port.buffer.0) else { continue };
+            let Some(buffer) = self.buffers.get(port.buffer.0) else {
+                continue;
+            };
             let mismatch = |why: String| {
                 let expected = crate::dim::shape_text(&buffer.shape);
-                Error::mismatch(format!("input {}", quoted(&port.name)), format!("shape {expected}{why}"), format!("{shape:?}"))
+                Error::mismatch(
+                    format!("input {}", quoted(&port.name)),
+                    format!("shape {expected}{why}"),
+                    format!("{shape:?}"),
+                )
             };
             if shape.len() != buffer.shape.len() {
                 return Err(mismatch(String::new()));
@@ -57,7 +84,9 @@ impl Plan {
                     match symbols.get_mut(symbol.0) {
                         Some(Some(known)) if *known != size => {
                             let name = self.symbols.get(symbol.0).cloned().unwrap_or_default();
-                            return Err(mismatch(format!(" with {known} at axis {axis} ({name}, as in the inputs before it)")));
+                            return Err(mismatch(format!(
+                                " with {known} at axis {axis} ({name}, as in the inputs before it)"
+                            )));
                         }
                         Some(slot) => *slot = Some(size),
                         None => return Err(Error::internal("symbol without a slot")),
@@ -68,17 +97,9 @@ impl Plan {
             }
         }
         let symbols: Vec<usize> = symbols.into_iter().map(|s| s.unwrap_or(1)).collect();
-        let evaluate = |dim: &crate::dim::Dim, what: &str| {
-            dim.evaluate(&symbols).ok_or_else(|| Error::Limit {
-                what: what.to_owned(),
-                need: format!("{dim:?} elements along one axis"),
-                limit: "the address space".to_owned(),
-                hint: "use a smaller batch or shorter sequences".to_owned(),
-            })
-        };
         for equality in &self.equalities {
-            let left = evaluate(&equality.left, &equality.layer)?;
-            let right = evaluate(&equality.right, &equality.layer)?;
+            let left = evaluate(&equality.left, &symbols, &equality.layer)?;
+            let right = evaluate(&equality.right, &symbols, &equality.layer)?;
             if left != right {
                 return Err(Error::mismatch(
                     format!("layer {}", quoted(&equality.layer)),
@@ -87,9 +108,15 @@ impl Plan {
                 ));
             }
         }
-        let mut bound = Vec::with_capacity(self.buffers.len());
+        Ok(Bound { shapes: self.shapes(&symbols)?, symbols })
+    }
+
+    /// The shape of each buffer under `symbols`.
+    fn shapes(&self, symbols: &[usize]) -> Result<Vec<Vec<usize>>> {
+        let mut shapes = Vec::with_capacity(self.buffers.len());
         for buffer in &self.buffers {
-            let shape = buffer.shape.iter().map(|dim| evaluate(dim, &buffer.name)).collect::<Result<Vec<_>>>()?;
+            let shape =
+                buffer.shape.iter().map(|dim| evaluate(dim, symbols, &buffer.name)).collect::<Result<Vec<_>>>()?;
             // Headroom for bytes and for index arithmetic.
             if element_count(&shape).and_then(|n| n.checked_mul(16)).is_none() {
                 return Err(Error::Limit {
@@ -99,8 +126,34 @@ impl Plan {
                     hint: "use a smaller batch or shorter sequences".to_owned(),
                 });
             }
-            bound.push(shape);
+            shapes.push(shape);
         }
-        Ok(Bound { symbols, shapes: bound })
+        Ok(shapes)
     }
+
+    /// The buffer that holds the values of `buffer`: itself, or what it is a view of.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is no such buffer or its views form a cycle.
+    pub fn storage(&self, buffer: BufferId) -> Result<BufferId> {
+        let mut id = buffer;
+        for _ in 0..=self.buffers.len() {
+            match self.buffers.get(id.0) {
+                Some(Buffer { view_of: Some(of), .. }) => id = *of,
+                Some(_) => return Ok(id),
+                None => break,
+            }
+        }
+        Err(Error::internal(format!("buffer {} has no storage", buffer.0)))
+    }
+}
+
+/// The size that `dim` of `what` has under `symbols`.
+fn evaluate(dim: &Dim, symbols: &[usize], what: &str) -> Result<usize> {
+    dim.evaluate(symbols).ok_or_else(|| Error::Limit {
+        what: what.to_owned(),
+        need: format!("{dim:?} elements along one axis"),
+        limit: "the address space".to_owned(),
+        hint: "use a smaller batch or shorter sequences".to_owned(),
+    })
 }

@@ -6,10 +6,17 @@
 //! exact up to [`MAX_ID`], a mask is 1 at live positions and 0 at dead ones.
 
 mod bind;
+mod check;
+mod lower;
+mod query;
+mod rewrite;
+pub mod rows;
 
 use std::sync::Arc;
 
 pub use bind::Bound;
+pub use lower::{Carry, PlanOptions};
+pub use rewrite::Rewrites;
 
 use crate::{
     activation::Activation,
@@ -27,9 +34,37 @@ pub const MAX_RANK: usize = 6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BufferId(pub(crate) usize);
 
+impl BufferId {
+    /// Element `index` of [`Plan::buffers`].
+    #[must_use]
+    pub const fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// The index into [`Plan::buffers`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// Index into [`Plan::weights`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WeightId(pub(crate) usize);
+
+impl WeightId {
+    /// Element `index` of [`Plan::weights`].
+    #[must_use]
+    pub const fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// The index into [`Plan::weights`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
 
 /// What must be done to run a model.
 #[derive(Clone, Debug, Default)]
@@ -203,7 +238,8 @@ pub enum Op {
     },
     /// Reduces the axis `axis` of `input`; the output has the other axes (and extent 1 there if
     /// its rank is the input's). With a mask `[batch, seq_len]`, only where axis 1 is reduced, dead
-    /// positions count neither in the sum nor in the mean's divisor; no live position gives NaN (0 / 0).
+    /// positions count neither in the sum nor in the mean's divisor. Of no position at all the sum is
+    /// 0, the mean NaN (0 / 0) and the maximum negative infinity.
     Reduce {
         /// The operation.
         op: ReduceOp,
@@ -333,9 +369,9 @@ pub struct Recurrence {
 pub struct Direction {
     /// Whether timesteps are processed from the last to the first.
     pub reverse: bool,
-    /// Where the output of the timestep processed `s`-th goes in `sequence`: to position `s`
-    /// (Keras' `go_backwards`) or, if this is set, to the timestep's own position.
-    pub in_time_order: bool,
+    /// Where the output of the timestep that is processed `s`-th goes in `sequence`: to position `s`
+    /// or, if this is set, to `seq_len - 1 - s`, as the second layer of a bidirectional one has it.
+    pub flipped: bool,
     /// `[gates * hidden_size, input_size]`
     pub weight_ih: WeightId,
     /// `[gates * hidden_size, hidden_size]`

@@ -16,6 +16,20 @@ pub enum Strategy {
     Persistent,
 }
 
+impl Strategy {
+    /// Every strategy.
+    pub const ALL: [Self; 2] = [Self::Step, Self::Persistent];
+}
+
+impl std::fmt::Display for Strategy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Step => "step",
+            Self::Persistent => "persistent",
+        })
+    }
+}
+
 /// The strategy for a recurrence, and why. It does not depend on the batch, so that a row's bits do not.
 ///
 /// # Errors

@@ -1,0 +1,103 @@
+//! The names of Keras' activation functions (`keras/src/activations/__init__.py`).
+
+use serde_json::Value;
+
+use super::config::{Options, shown};
+use crate::{
+    activation::Activation,
+    error::{Error, Result, quoted},
+    model::HeadActivation,
+};
+
+/// The functions of each element, with the parameters that they have by name.
+const POINTWISE: [(&str, Activation); 27] = [
+    ("celu", Activation::Celu { alpha: 1.0 }),
+    ("elu", Activation::Elu { alpha: 1.0 }),
+    ("exponential", Activation::Exponential),
+    // By name without the approximation.
+    ("gelu", Activation::Gelu),
+    ("hard_shrink", Activation::HardShrink { threshold: 0.5 }),
+    ("hard_sigmoid", Activation::HARD_SIGMOID),
+    ("hard_silu", Activation::HardSilu),
+    ("hard_swish", Activation::HardSilu),
+    ("hard_tanh", Activation::HardTanh),
+    ("leaky_relu", Activation::Relu { negative_slope: 0.2, max_value: f32::INFINITY, threshold: 0.0 }),
+    ("linear", Activation::Linear),
+    ("log_sigmoid", Activation::LogSigmoid),
+    ("mish", Activation::Mish),
+    ("relu", Activation::RELU),
+    ("relu6", Activation::Relu { negative_slope: 0.0, max_value: 6.0, threshold: 0.0 }),
+    ("selu", Activation::Selu),
+    ("sigmoid", Activation::Sigmoid),
+    ("silu", Activation::Silu),
+    ("soft_shrink", Activation::SoftShrink { threshold: 0.5 }),
+    ("softplus", Activation::Softplus),
+    ("softsign", Activation::Softsign),
+    ("sparse_plus", Activation::SparsePlus),
+    ("sparse_sigmoid", Activation::SparseSigmoid),
+    ("squareplus", Activation::Squareplus { b: 4.0 }),
+    ("swish", Activation::Silu),
+    ("tanh", Activation::Tanh),
+    ("tanh_shrink", Activation::TanhShrink),
+];
+
+/// The functions of a whole axis.
+const OF_AXIS: [(&str, Option<HeadActivation>); 4] = [
+    ("softmax", Some(HeadActivation::Softmax)),
+    ("log_softmax", Some(HeadActivation::LogSoftmax)),
+    ("sparsemax", None),
+    ("glu", None),
+];
+
+/// The name of the function at `key`; null stands for the linear one.
+fn name<'a>(options: &Options<'a>, key: &'static str, default: &'static str) -> Result<&'a str> {
+    match options.value(key) {
+        None => Ok(default),
+        Some(Value::Null) => Ok("linear"),
+        Some(Value::String(name)) => Ok(name),
+        // Keras 3 writes its own functions so, where they are not the default instances.
+        Some(Value::Object(object)) => {
+            let builtin = object.get("registered_name").is_none_or(|name| name.is_null() || name == "function")
+                && object
+                    .get("module")
+                    .and_then(Value::as_str)
+                    .is_some_and(|module| module == "builtins" || module == "keras" || module.starts_with("keras."));
+            let known = object.get("config").and_then(Value::as_str).filter(|name| {
+                POINTWISE.iter().any(|(known, _)| known == name) || OF_AXIS.iter().any(|(known, _)| known == name)
+            });
+            known.filter(|_| builtin).ok_or_else(|| {
+                let what = format!("{key} = {}", shown(Some(&Value::Object(object.clone()))));
+                Error::unsupported(&options.subject, what, "use an activation that Keras knows by name")
+            })
+        }
+        value => Err(Error::mismatch(format!("{}: {key}", options.subject), "the name of an activation", shown(value))),
+    }
+}
+
+fn unknown(options: &Options<'_>, key: &str, name: &str) -> Error {
+    let what = format!("{key} = {}", quoted(name));
+    Error::unsupported(&options.subject, what, "use one of Keras' own pointwise activations")
+}
+
+/// The function of a cell.
+pub(super) fn pointwise(options: &Options<'_>, key: &'static str, default: &'static str) -> Result<Activation> {
+    let name = name(options, key, default)?;
+    if let Some((_, activation)) = POINTWISE.iter().find(|(known, _)| *known == name) {
+        return Ok(*activation);
+    }
+    if OF_AXIS.iter().any(|(known, _)| *known == name) {
+        let what = format!("{key} = {}, which is not a function of each element,", quoted(name));
+        return Err(Error::unsupported(&options.subject, what, "put it into a layer after this one"));
+    }
+    Err(unknown(options, key, name))
+}
+
+/// The function at the end of a layer.
+pub(super) fn head(options: &Options<'_>, key: &'static str) -> Result<HeadActivation> {
+    let name = name(options, key, "linear")?;
+    if let Some((_, activation)) = POINTWISE.iter().find(|(known, _)| *known == name) {
+        return Ok(HeadActivation::Pointwise(*activation));
+    }
+    let of_axis = OF_AXIS.iter().find(|(known, _)| *known == name);
+    of_axis.and_then(|(_, activation)| *activation).ok_or_else(|| unknown(options, key, name))
+}

@@ -1,0 +1,245 @@
+//! The datasets of `model.weights.h5`: found by one walk over the file, read one at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use half::{bf16, f16};
+use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions, error::Error as Hdf5Error, group::Group};
+
+use super::archive::{WEIGHTS, malformed};
+use crate::{
+    error::{Error, Result, bytes, quoted},
+    formats::limits::{Limits, exceeded, expanded, within},
+};
+
+/// The datasets of a file, by path.
+pub(super) struct Datasets {
+    file: Hdf5File,
+    entries: BTreeMap<String, Entry>,
+    limits: Limits,
+    /// Bytes of the file.
+    length: u64,
+}
+
+/// What a dataset says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) shape: Vec<usize>,
+    /// Bytes of all values.
+    pub(super) bytes: u64,
+    chunked: bool,
+}
+
+/// How values are stored.
+#[derive(Clone, Copy)]
+enum Kind {
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+/// The values of a dataset as they are stored, in the machine's byte order.
+pub(super) struct Values {
+    kind: Kind,
+    data: Vec<u8>,
+}
+
+fn place(path: &str) -> String {
+    format!("{WEIGHTS} {}", quoted(if path.is_empty() { "/" } else { path }))
+}
+
+fn broken(path: &str) -> impl Fn(Hdf5Error) -> Error + '_ {
+    move |cause| malformed(place(path), "an HDF5 object", cause.to_string())
+}
+
+impl Datasets {
+    /// Finds all datasets of the file `data`.
+    pub(super) fn open(data: Vec<u8>, limits: &Limits) -> Result<Self> {
+        let length = data.len() as u64;
+        let options = OpenOptions::default()
+            .with_chunk_cache_bytes(0)
+            .with_chunk_cache_slots(1)
+            .with_max_chunk_bytes(limits.hdf5_chunk_bytes)
+            .with_max_read_bytes(limits.total_bytes)
+            .with_max_object_header_bytes(1 << 20);
+        let file = Hdf5File::from_vec_with_options(data, options)
+            .map_err(|cause| malformed(WEIGHTS, "an HDF5 file", cause.to_string()))?;
+        let mut walk = Walk { entries: BTreeMap::new(), addresses: BTreeSet::new(), total: 0, limits, length };
+        let root = file.root_group().map_err(broken(""))?;
+        walk.group(&root, "", limits.hdf5_depth)?;
+        let entries = walk.entries;
+        Ok(Self { file, entries, limits: limits.clone(), length })
+    }
+
+    pub(super) fn entries(&self) -> &BTreeMap<String, Entry> {
+        &self.entries
+    }
+
+    /// The values of the dataset at `path`, which must be one of [`entries`](Self::entries).
+    pub(super) fn read(&self, path: &str) -> Result<Values> {
+        let entry = self.entries.get(path).ok_or_else(|| Error::internal("a dataset that was not found"))?;
+        let dataset = self.file.dataset(path).map_err(broken(path))?;
+        let kind = kind(&dataset, path)?;
+        if entry.chunked {
+            self.count_chunks(&dataset, path, entry.bytes)?;
+        }
+        let data = dataset.read_native_bytes().map_err(broken(path))?;
+        if data.len() as u64 != entry.bytes {
+            return Err(malformed(place(path), bytes(entry.bytes), bytes(data.len() as u64)));
+        }
+        Ok(Values { kind, data })
+    }
+
+    /// Whether the dataset at `path` is a counter that has counted.
+    pub(super) fn has_counted(&self, path: &str) -> Result<bool> {
+        let dataset = self.file.dataset(path).map_err(broken(path))?;
+        if !matches!(dataset.dtype(), Datatype::FixedPoint { .. }) || self.entries.get(path).is_none_or(|e| e.chunked) {
+            return Ok(false);
+        }
+        let data = dataset.read_native_bytes().map_err(broken(path))?;
+        Ok(data.iter().any(|&byte| byte != 0))
+    }
+
+    /// Checks that the chunks hold what the dataset declares, before there is room made for it.
+    fn count_chunks(&self, dataset: &Dataset, path: &str, declared: u64) -> Result<()> {
+        let mut found = 0u64;
+        for chunk in dataset.iter_chunks().map_err(broken(path))? {
+            found = found.saturating_add(chunk.map_err(broken(path))?.bytes().len() as u64);
+            if found > expanded(self.length, &self.limits) {
+                return Err(exceeded(place(path), bytes(found), self.limits.expansion, "expansion"));
+            }
+        }
+        if found < declared {
+            return Err(malformed(place(path), format!("the {} that it declares", bytes(declared)), bytes(found)));
+        }
+        Ok(())
+    }
+}
+
+/// A walk over all groups.
+struct Walk<'a> {
+    entries: BTreeMap<String, Entry>,
+    /// Where objects lie, to refuse cycles and links from one place to another.
+    addresses: BTreeSet<u64>,
+    /// Bytes of all datasets.
+    total: u64,
+    limits: &'a Limits,
+    length: u64,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, path: &str, address: u64) -> Result<()> {
+        let limit = self.limits.hdf5_objects;
+        within(|| WEIGHTS.to_owned(), self.addresses.len() as u64 + 1, limit, "hdf5_objects")?;
+        if !self.addresses.insert(address) {
+            return Err(malformed(place(path), "an object of its own", "a link to another one"));
+        }
+        Ok(())
+    }
+
+    fn group(&mut self, group: &Group, path: &str, depth: usize) -> Result<()> {
+        self.visit(path, group.address())?;
+        let Some(depth) = depth.checked_sub(1) else {
+            let need = format!("more than {} levels", self.limits.hdf5_depth);
+            return Err(exceeded(format!("the nesting of {WEIGHTS}"), need, self.limits.hdf5_depth, "hdf5_depth"));
+        };
+        let (groups, datasets) = group.member_names().map_err(broken(path))?;
+        let members = groups.len() as u64 + datasets.len() as u64;
+        within(|| place(path), members, self.limits.hdf5_members, "hdf5_members")?;
+        drop((groups, datasets));
+        let (groups, datasets) = group.members().map_err(broken(path))?;
+        let below = |name: &str| match path {
+            _ if name.is_empty() || name.contains('/') => {
+                Err(malformed(place(path), "members with names", quoted(name)))
+            }
+            "" => Ok(name.to_owned()),
+            path => Ok(format!("{path}/{name}")),
+        };
+        for dataset in datasets {
+            self.dataset(&dataset, below(dataset.name())?)?;
+        }
+        for group in groups {
+            self.group(&group, &below(group.name())?, depth)?;
+        }
+        Ok(())
+    }
+
+    fn dataset(&mut self, dataset: &Dataset, path: String) -> Result<()> {
+        self.visit(&path, dataset.address())?;
+        within(|| place(&path), dataset.shape().len() as u64, self.limits.rank, "rank")?;
+        let large = || malformed(place(&path), "a shape that fits memory", format!("{:?}", dataset.shape()));
+        let shape: Vec<usize> =
+            dataset.shape().iter().map(|&dim| usize::try_from(dim).map_err(|_| large())).collect::<Result<_>>()?;
+        let size = dataset.raw_byte_len().map_err(|_| large())? as u64;
+        let chunked = dataset.chunks().is_some();
+        let stored = if chunked { expanded(self.length, self.limits) } else { self.length };
+        if size > stored {
+            return Err(malformed(
+                place(&path),
+                format!("at most {}", bytes(stored)),
+                format!("a declared size of {}", bytes(size)),
+            ));
+        }
+        self.total = self.total.saturating_add(size);
+        if usize::try_from(self.total).map_or(true, |total| total > self.limits.total_bytes) {
+            return Err(exceeded(WEIGHTS.to_owned(), bytes(self.total), self.limits.total_bytes, "total_bytes"));
+        }
+        if self.entries.insert(path.clone(), Entry { shape, bytes: size, chunked }).is_some() {
+            return Err(malformed(place(&path), "a path of its own", "two objects"));
+        }
+        Ok(())
+    }
+}
+
+/// Keras writes bfloat16 as two opaque bytes with an attribute that says so.
+fn kind(dataset: &Dataset, path: &str) -> Result<Kind> {
+    let refused = |what: String| {
+        Error::unsupported(place(path), format!("the type {what}"), "save the model with dtype float32, not quantized")
+    };
+    match dataset.dtype() {
+        Datatype::FloatingPoint { size: 2, .. } => Ok(Kind::F16),
+        Datatype::FloatingPoint { size: 4, .. } => Ok(Kind::F32),
+        Datatype::FloatingPoint { size: 8, .. } => Ok(Kind::F64),
+        Datatype::Opaque { size: 2, .. } => {
+            let dtype = dataset.attribute("dtype").and_then(|attribute| attribute.read_string());
+            match dtype {
+                Ok(dtype) if dtype == "bfloat16" => Ok(Kind::Bf16),
+                _ => Err(refused("opaque of 2 bytes".to_owned())),
+            }
+        }
+        Datatype::FixedPoint { size, signed, .. } => {
+            Err(refused(format!("{}int{}", if *signed { "" } else { "u" }, u32::from(*size) * 8)))
+        }
+        Datatype::FloatingPoint { size, .. } => Err(refused(format!("float{}", u32::from(*size) * 8))),
+        Datatype::String { .. } | Datatype::VarLen { .. } => Err(refused("string".to_owned())),
+        _ => Err(refused("of a structure".to_owned())),
+    }
+}
+
+impl Values {
+    /// Number of values.
+    pub(super) fn count(&self) -> usize {
+        let width = match self.kind {
+            Kind::F16 | Kind::Bf16 => 2,
+            Kind::F32 => 4,
+            Kind::F64 => 8,
+        };
+        self.data.len() / width
+    }
+
+    /// Calls `with` for each value in order, as f32.
+    #[allow(clippy::cast_possible_truncation)] // rounding is the meaning
+    pub(super) fn each(&self, mut with: impl FnMut(usize, f32)) {
+        fn all<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f32, with: &mut impl FnMut(usize, f32)) {
+            let (values, _) = data.as_chunks::<N>();
+            values.iter().enumerate().for_each(|(index, &bytes)| with(index, value(bytes)));
+        }
+        match self.kind {
+            Kind::F16 => all(&self.data, |b| f16::from_ne_bytes(b).to_f32(), &mut with),
+            // The bytes of an opaque type are not put into the machine's order.
+            Kind::Bf16 => all(&self.data, |b| bf16::from_le_bytes(b).to_f32(), &mut with),
+            Kind::F32 => all(&self.data, f32::from_ne_bytes, &mut with),
+            Kind::F64 => all(&self.data, |b| f64::from_ne_bytes(b) as f32, &mut with),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! JSON with limits on depth and number of values, kept while parsing, and without duplicate keys.
+
+use std::{cell::Cell, fmt};
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::{
+    error::{Error, Result, quoted},
+    formats::limits::{Limits, exceeded, within},
+};
+
+/// Parses the member `name`.
+pub(super) fn parse(name: &str, text: &[u8], limits: &Limits) -> Result<Value> {
+    within(|| format!("the JSON of {name}"), text.len() as u64, limits.json_bytes, "json_bytes")?;
+    let budget = Budget { values: Cell::new(limits.json_values), over: Cell::new(false), deep: Cell::new(false) };
+    let mut parser = serde_json::Deserializer::from_slice(text);
+    let seed = Seed { budget: &budget, depth: limits.json_depth };
+    let value = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
+    let more = |limit: usize, unit: &str| format!("more than {limit} {unit}");
+    value.map_err(|cause| {
+        if budget.deep.get() {
+            let need = more(limits.json_depth, "levels");
+            return exceeded(format!("the nesting of {name}"), need, limits.json_depth, "json_depth");
+        }
+        if budget.over.get() {
+            let need = more(limits.json_values, "values");
+            return exceeded(format!("the JSON of {name}"), need, limits.json_values, "json_values");
+        }
+        Error::Malformed {
+            file: String::new(),
+            at: name.to_owned(),
+            expected: "JSON".to_owned(),
+            found: cause.to_string(),
+        }
+    })
+}
+
+/// What is left of the number of values, and which limit was met.
+struct Budget {
+    values: Cell<usize>,
+    over: Cell<bool>,
+    deep: Cell<bool>,
+}
+
+#[derive(Clone, Copy)]
+struct Seed<'a> {
+    budget: &'a Budget,
+    depth: usize,
+}
+
+impl Seed<'_> {
+    fn inner<E: serde::de::Error>(self) -> std::result::Result<Self, E> {
+        match self.depth.checked_sub(1) {
+            Some(depth) => Ok(Self { depth, ..self }),
+            None => {
+                self.budget.deep.set(true);
+                Err(E::custom("too deep"))
+            }
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> std::result::Result<Value, D::Error> {
+        match self.budget.values.get().checked_sub(1) {
+            Some(left) => self.budget.values.set(left),
+            None => {
+                self.budget.over.set(true);
+                return Err(D::Error::custom("too many values"));
+            }
+        }
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> std::result::Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> std::result::Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<Value, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("a number that is not finite"))?;
+        Ok(Value::Number(number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> std::result::Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> std::result::Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> std::result::Result<Value, A::Error> {
+        let seed = self.inner()?;
+        let mut values = Vec::new();
+        while let Some(value) = from.next_element_seed(seed)? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> std::result::Result<Value, A::Error> {
+        let seed = self.inner()?;
+        let mut map = Map::new();
+        while let Some(key) = from.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("the key {} twice", quoted(&key))));
+            }
+            let value = from.next_value_seed(seed)?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}

@@ -1,0 +1,291 @@
+//! The layers that are understood: their classes, options and weights.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Rules, activation,
+    config::{Options, object, shown, text},
+    recurrent,
+    weights::Scope,
+};
+use crate::{
+    activation::Activation,
+    error::{Error, Result, quoted},
+    formats::limits::Limits,
+    model::{BatchNormalization, Dense, Embedding, HeadActivation, LayerKind, LayerNormalization, MergeOp},
+};
+
+/// A layer's options and weights, and the rules of the file.
+pub(super) struct Source<'a> {
+    pub(super) options: Options<'a>,
+    pub(super) scope: Scope<'a>,
+    pub(super) rules: &'a Rules,
+}
+
+/// A layer as the file describes it.
+pub(super) struct Described<'a> {
+    pub(super) name: &'a str,
+    pub(super) class: &'a str,
+    pub(super) origin: Origin,
+    pub(super) config: &'a Map<String, Value>,
+    /// What messages call the layer that it is in.
+    pub(super) within: Option<&'a str>,
+}
+
+/// Where a layer's class comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Keras' own layer.
+    Layer,
+    /// A function of `keras.ops`.
+    Function,
+    /// A model used as a layer.
+    Model,
+    /// Anything else.
+    Custom,
+}
+
+/// What reads a layer of a class.
+type Read = fn(&Source<'_>) -> Result<LayerKind>;
+
+/// The classes, in the order in which messages list them.
+const CLASSES: [(&str, Read); 32] = [
+    ("Embedding", embedding),
+    ("SimpleRNN", recurrent::layer),
+    ("LSTM", recurrent::layer),
+    ("GRU", recurrent::layer),
+    ("Bidirectional", recurrent::bidirectional),
+    ("Dense", dense),
+    ("Activation", |s| Ok(LayerKind::Activation(activation::head(&s.options, "activation")?))),
+    ("ReLU", relu),
+    ("LeakyReLU", leaky_relu),
+    ("ELU", elu),
+    ("Softmax", softmax),
+    ("Masking", masking),
+    ("TimeDistributed", time_distributed),
+    ("Flatten", flatten),
+    ("Reshape", |s| Ok(LayerKind::Reshape { target: s.options.shape("target_shape")? })),
+    ("RepeatVector", |s| Ok(LayerKind::RepeatVector { count: s.options.count("n")? })),
+    ("Concatenate", |s| Ok(LayerKind::Concatenate { axis: s.options.integer("axis", -1)? })),
+    ("Add", |_| Ok(LayerKind::Merge(MergeOp::Add))),
+    ("Subtract", |_| Ok(LayerKind::Merge(MergeOp::Subtract))),
+    ("Multiply", |_| Ok(LayerKind::Merge(MergeOp::Multiply))),
+    ("Average", |_| Ok(LayerKind::Merge(MergeOp::Average))),
+    ("GlobalAveragePooling1D", |s| Ok(LayerKind::GlobalAveragePooling { keepdims: keepdims(s)? })),
+    ("GlobalMaxPooling1D", |s| Ok(LayerKind::GlobalMaxPooling { keepdims: keepdims(s)? })),
+    ("BatchNormalization", batch_normalization),
+    ("LayerNormalization", layer_normalization),
+    ("Dropout", identity),
+    ("SpatialDropout1D", identity),
+    ("GaussianNoise", identity),
+    ("GaussianDropout", identity),
+    ("AlphaDropout", identity),
+    ("ActivityRegularization", identity),
+    ("Identity", identity),
+];
+
+/// Classes that have something better to say than that they are not supported.
+const ADVICE: [(&str, &str, &str); 4] = [
+    ("Lambda", "Python code, which is never run from model files,", "replace it with a layer of Keras' own"),
+    ("TorchModuleWrapper", "a PyTorch module", "replace it with layers of Keras' own"),
+    ("TFSMLayer", "a TensorFlow graph", "replace it with layers of Keras' own"),
+    ("RNN", "the layer RNN around cells", "use the layers SimpleRNN, LSTM and GRU, one after the other"),
+];
+
+impl<'a> Described<'a> {
+    /// The layer that `value` describes; `place` is where it stands.
+    pub(super) fn new(value: &'a Value, place: &str) -> Result<Self> {
+        let map = object(Some(value), place)?;
+        let class = text(map.get("class_name"), &format!("{place}.class_name"))?;
+        let config = object(map.get("config"), &format!("{place}.config"))?;
+        let name = map.get("name").filter(|name| !name.is_null()).or_else(|| config.get("name"));
+        let name = text(name, &format!("{place}.name"))?;
+        let module = map.get("module").and_then(Value::as_str).unwrap_or_default();
+        let registered = map.get("registered_name").and_then(Value::as_str);
+        let origin = match (module, class) {
+            ("keras", "Sequential") => Origin::Model,
+            ("keras" | "keras.src.models.functional" | "keras.models", "Functional" | "Model") => Origin::Model,
+            ("keras.layers", _) if registered.is_none() => Origin::Layer,
+            (module, _) if module.starts_with("keras.src.ops.") || module == "keras.ops" => Origin::Function,
+            _ => Origin::Custom,
+        };
+        Ok(Self { name, class, origin, config, within: None })
+    }
+
+    /// What messages call the layer.
+    pub(super) fn subject(&self) -> String {
+        let outer = self.within.map_or(String::new(), |outer| format!("{outer}: "));
+        format!("{outer}layer {} ({})", quoted(self.name), plain(self.class))
+    }
+
+    pub(super) fn options(&self, limits: &'a Limits) -> Options<'a> {
+        Options::new(self.subject(), self.class, self.config, limits)
+    }
+
+    /// Whether the layer takes initial states.
+    pub(super) fn is_recurrent(&self) -> bool {
+        self.origin == Origin::Layer && matches!(self.class, "SimpleRNN" | "LSTM" | "GRU" | "Bidirectional")
+    }
+
+    /// The layer's kind, and whether it was trainable.
+    pub(super) fn read(&self, scope: Scope<'a>, rules: &'a Rules, limits: &'a Limits) -> Result<(LayerKind, bool)> {
+        let subject = self.subject();
+        if let Some((_, what, instead)) = ADVICE.iter().find(|(class, ..)| *class == self.class) {
+            return Err(Error::unsupported(subject, *what, *instead));
+        }
+        let reader = CLASSES.iter().find(|(class, _)| *class == self.class);
+        let read = match (self.origin, reader) {
+            (Origin::Layer, Some((_, read))) => read,
+            (Origin::Layer, None) => {
+                let known: Vec<&str> = CLASSES.iter().map(|(class, _)| *class).collect();
+                let what = format!("the layer {}", plain(self.class));
+                return Err(Error::unsupported(subject, what, format!("use one of {}", known.join(", "))));
+            }
+            (Origin::Function, _) => {
+                let what = format!("the function {} of keras.ops in the graph", plain(self.class));
+                return Err(Error::unsupported(subject, what, "use a layer in its place"));
+            }
+            (Origin::Model, _) => {
+                let instead = "build one model of all layers, in one Sequential or one graph";
+                return Err(Error::unsupported(subject, "a model inside a model", instead));
+            }
+            (Origin::Custom, _) => {
+                let what = format!("the class {}, whose code is not in the file,", plain(self.class));
+                return Err(Error::unsupported(subject, what, "replace it with layers of Keras' own"));
+            }
+        };
+        let source = Source { options: self.options(limits), scope, rules };
+        source.options.float32()?;
+        let kind = read(&source)?;
+        let trainable = source.options.trainable()?;
+        source.options.finish()?;
+        Ok((kind, trainable))
+    }
+}
+
+/// A class name for messages: escaped and cut, but not quoted.
+pub(super) fn plain(class: &str) -> String {
+    quoted(class).trim_matches('\'').to_owned()
+}
+
+fn embedding(s: &Source<'_>) -> Result<LayerKind> {
+    let (rows, columns) = (s.options.count("input_dim")?, s.options.count("output_dim")?);
+    let mask_zero = s.options.flag("mask_zero", false)?;
+    // Only ever a statement about the input's shape.
+    s.options.ignore(&["input_length"]);
+    let table = s.scope.plain(0, "embeddings", &[Some(rows), Some(columns)])?;
+    Ok(LayerKind::Embedding(Embedding { table, mask_zero }))
+}
+
+fn dense(s: &Source<'_>) -> Result<LayerKind> {
+    let units = s.options.units()?;
+    let activation = activation::head(&s.options, "activation")?;
+    let use_bias = s.options.flag("use_bias", true)?;
+    let weight = s.scope.transposed(0, "kernel", [None, Some(units)])?;
+    let bias = if use_bias { Some(s.scope.plain(1, "bias", &[Some(units)])?) } else { None };
+    Ok(LayerKind::Dense(Dense { weight, bias, activation }))
+}
+
+fn pointwise(activation: Activation) -> LayerKind {
+    LayerKind::Activation(HeadActivation::Pointwise(activation))
+}
+
+fn relu(s: &Source<'_>) -> Result<LayerKind> {
+    Ok(pointwise(Activation::Relu {
+        negative_slope: s.options.number("negative_slope", 0.0)?,
+        max_value: s.options.optional_number("max_value")?.unwrap_or(f32::INFINITY),
+        threshold: s.options.number("threshold", 0.0)?,
+    }))
+}
+
+fn leaky_relu(s: &Source<'_>) -> Result<LayerKind> {
+    let negative_slope = s.options.number("negative_slope", 0.3)?;
+    Ok(pointwise(Activation::Relu { negative_slope, max_value: f32::INFINITY, threshold: 0.0 }))
+}
+
+fn elu(s: &Source<'_>) -> Result<LayerKind> {
+    Ok(pointwise(Activation::Elu { alpha: s.options.number("alpha", 1.0)? }))
+}
+
+fn softmax(s: &Source<'_>) -> Result<LayerKind> {
+    match s.options.integers("axis")?.as_slice() {
+        &[axis] => Ok(LayerKind::Softmax { axis }),
+        axes => {
+            Err(Error::unsupported(&s.options.subject, format!("the softmax of the axes {axes:?}"), "use one axis"))
+        }
+    }
+}
+
+fn masking(s: &Source<'_>) -> Result<LayerKind> {
+    Ok(LayerKind::Masking { mask_value: s.options.number("mask_value", 0.0)? })
+}
+
+fn time_distributed(s: &Source<'_>) -> Result<LayerKind> {
+    let value = s.options.value("layer").unwrap_or(&Value::Null);
+    let mut inner = Described::new(value, &format!("{}: layer", s.options.subject))?;
+    inner.within = Some(&s.options.subject);
+    let scope = s.scope.below("layer").called(inner.subject());
+    let (kind, _) = inner.read(scope, s.rules, s.options.limits)?;
+    Ok(LayerKind::TimeDistributed(Box::new(kind)))
+}
+
+fn channels_last(s: &Source<'_>) -> Result<()> {
+    match s.options.value("data_format") {
+        None | Some(Value::Null) => Ok(()),
+        Some(format) if format == "channels_last" => Ok(()),
+        format => {
+            let what = format!("data_format = {}", shown(format));
+            Err(Error::unsupported(&s.options.subject, what, "use data_format='channels_last'"))
+        }
+    }
+}
+
+fn flatten(s: &Source<'_>) -> Result<LayerKind> {
+    channels_last(s)?;
+    Ok(LayerKind::Flatten)
+}
+
+fn keepdims(s: &Source<'_>) -> Result<bool> {
+    channels_last(s)?;
+    s.options.flag("keepdims", false)
+}
+
+fn batch_normalization(s: &Source<'_>) -> Result<LayerKind> {
+    let &[axis] = s.options.integers("axis")?.as_slice() else {
+        return Err(Error::unsupported(&s.options.subject, "normalisation of several axes", "use one axis"));
+    };
+    let epsilon = s.options.number("epsilon", 1e-3)?;
+    let (scale, center) = (s.options.flag("scale", true)?, s.options.flag("center", true)?);
+    s.options.only("renorm", &json!(false), "save the model with renorm=False")?;
+    s.options.ignore(&["momentum", "synchronized", "renorm_clipping", "renorm_momentum"]);
+    let mut index = 0;
+    let mut next = |role: &str| {
+        index += 1;
+        s.scope.plain(index - 1, role, &[None])
+    };
+    let gamma = if scale { Some(next("gamma")?) } else { None };
+    let beta = if center { Some(next("beta")?) } else { None };
+    let (moving_mean, moving_variance) = (next("moving_mean")?, next("moving_variance")?);
+    Ok(LayerKind::BatchNormalization(BatchNormalization { axis, gamma, beta, moving_mean, moving_variance, epsilon }))
+}
+
+fn layer_normalization(s: &Source<'_>) -> Result<LayerKind> {
+    let axes = s.options.integers("axis")?;
+    if axes.iter().any(|&axis| axis < 0) && axes.iter().any(|&axis| axis >= 0) {
+        let what = format!("a list of axes that are counted from both ends ({axes:?})");
+        return Err(Error::unsupported(&s.options.subject, what, "count them from one end"));
+    }
+    let epsilon = s.options.number("epsilon", 1e-3)?;
+    let (scale, center) = (s.options.flag("scale", true)?, s.options.flag("center", true)?);
+    s.options.only("rms_scaling", &json!(false), "use LayerNormalization without it")?;
+    let expected = vec![None; axes.len()];
+    let gamma = if scale { Some(s.scope.plain(0, "gamma", &expected)?) } else { None };
+    let beta = if center { Some(s.scope.plain(usize::from(scale), "beta", &expected)?) } else { None };
+    Ok(LayerKind::LayerNormalization(LayerNormalization { axes, gamma, beta, epsilon }))
+}
+
+/// Layers that do nothing once a model is trained.
+fn identity(s: &Source<'_>) -> Result<LayerKind> {
+    s.options.ignore(&["rate", "seed", "noise_shape", "stddev", "l1", "l2"]);
+    Ok(LayerKind::Identity)
+}

@@ -1,0 +1,180 @@
+//! From a step of a plan to the kernels' recording functions: which buffer is which argument.
+
+use super::{
+    kernels::{
+        elementwise, gather,
+        linear::{self, Linear, Rows},
+        normalize::{self, Scale},
+        not_equal,
+        recurrence::{self, DirectionJob, RecurrenceJob},
+        reduce,
+        strategy::{Strategy, choose_strategy},
+    },
+    memory::Need,
+    pool::Pool,
+    recorder::{Recorder, View},
+    weights::{self, Layout, Weights},
+};
+use crate::{
+    error::{Error, Result},
+    plan::{Bound, BufferId, Op, Plan, Recurrence, WeightId},
+};
+
+/// Everything that recording the steps of a run looks at.
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) bound: &'a Bound,
+    pub(super) need: &'a Need,
+    pub(super) weights: &'a Weights,
+    pub(super) pool: &'a Pool,
+    pub(super) limits: &'a wgpu::Limits,
+    /// Where the caller chose for the executor.
+    pub(super) strategy: Option<Strategy>,
+}
+
+/// The strategy for a recurrence on a device with `limits`, and why.
+pub(super) fn strategy_of(
+    r: &Recurrence,
+    limits: &wgpu::Limits,
+    pinned: Option<Strategy>,
+) -> Result<(Strategy, String)> {
+    choose_strategy(r.cell.spec(), r.directions.len(), r.hidden_size, limits, pinned)
+}
+
+impl<'a> Run<'a> {
+    /// The place of `buffer`'s values.
+    pub(super) fn view(&self, buffer: BufferId) -> Result<View<'a>> {
+        let slot = self.need.layout.slot_of.get(buffer.index()).copied().flatten();
+        let slot = slot.ok_or_else(|| Error::internal(format!("buffer {} has no slot", buffer.index())))?;
+        Ok(View { buffer: self.pool.slot(slot)?, start: 0, len: self.bound.len(buffer) })
+    }
+
+    fn shaped(&self, buffer: BufferId) -> Result<(View<'a>, &'a [usize])> {
+        Ok((self.view(buffer)?, self.bound.shape(buffer)))
+    }
+
+    fn optional(&self, buffer: Option<BufferId>) -> Result<Option<View<'a>>> {
+        buffer.map(|buffer| self.view(buffer)).transpose()
+    }
+
+    fn plain(&self, weight: Option<WeightId>) -> Result<Option<View<'a>>> {
+        weight.map(|weight| self.weights.plain(weight)).transpose()
+    }
+
+    /// Records one step.
+    pub(super) fn encode(&self, recorder: &mut Recorder<'_>, op: &Op) -> Result<()> {
+        match op {
+            Op::Linear { input, weight, bias, activation, output } => {
+                let (input, shape) = self.shaped(*input)?;
+                let inputs = shape.last().copied().unwrap_or(0);
+                let output = self.shaped(*output)?;
+                let outputs = output.1.last().copied().unwrap_or(0);
+                let rows = output.0.len.checked_div(outputs).unwrap_or(0);
+                let linear = Linear {
+                    input,
+                    rows: Rows::on_end(rows),
+                    inputs,
+                    outputs,
+                    weight: &self.weights.matrix(&Layout::Linear(*weight))?,
+                    bias: self.plain(*bias)?,
+                    activation: *activation,
+                    output: output.0,
+                    output_start: 0,
+                };
+                linear::encode(recorder, &linear)
+            }
+            Op::Gather { ids, table, output } => {
+                let width = self.bound.shape(*output).last().copied().unwrap_or(0);
+                let table = self.weights.matrix(&Layout::Table(*table))?;
+                gather::encode(recorder, self.view(*ids)?, &table, width, self.view(*output)?)
+            }
+            Op::Recurrence(r) => self.recurrence(recorder, r),
+            Op::Map { input, activation, output } => {
+                elementwise::encode_map(recorder, self.view(*input)?, *activation, self.view(*output)?)
+            }
+            Op::Combine { op, left, right, output } => {
+                let (left, right, output) = (self.shaped(*left)?, self.shaped(*right)?, self.shaped(*output)?);
+                elementwise::encode_combine(recorder, *op, left, right, output)
+            }
+            Op::Copy { input, input_start, output, output_start, axis, extent } => {
+                let (from, to) = (self.shaped(*input)?, self.shaped(*output)?);
+                let from = (from.0, from.1, self.bound.size(input_start)?);
+                let to = (to.0, to.1, self.bound.size(output_start)?);
+                elementwise::encode_copy(recorder, from, to, *axis, self.bound.size(extent)?)
+            }
+            Op::Reduce { op, input, axis, mask, output } => {
+                reduce::encode(recorder, *op, self.shaped(*input)?, *axis, self.optional(*mask)?, self.view(*output)?)
+            }
+            Op::Softmax { input, axis, log, output } => {
+                normalize::encode_softmax(recorder, self.shaped(*input)?, *axis, *log, self.view(*output)?)
+            }
+            Op::LayerNorm { input, first_axis, axes, gamma, beta, epsilon, output } => {
+                let scale = Scale { gamma: self.plain(*gamma)?, beta: self.plain(*beta)?, epsilon: *epsilon };
+                let group = (*first_axis, *axes);
+                normalize::encode_layer_norm(recorder, self.shaped(*input)?, group, scale, self.view(*output)?)
+            }
+            Op::BatchNorm { input, axis, mean, variance, gamma, beta, epsilon, output } => {
+                let scale = Scale { gamma: self.plain(*gamma)?, beta: self.plain(*beta)?, epsilon: *epsilon };
+                let statistics = [self.weights.plain(*mean)?, self.weights.plain(*variance)?];
+                normalize::encode_batch_norm(
+                    recorder,
+                    self.shaped(*input)?,
+                    *axis,
+                    statistics,
+                    scale,
+                    self.view(*output)?,
+                )
+            }
+            Op::NotEqual { input, value, output, width } => {
+                not_equal::encode(recorder, self.view(*input)?, *value, *width, self.view(*output)?)
+            }
+        }
+    }
+
+    fn recurrence(&self, recorder: &mut Recorder<'_>, r: &Recurrence) -> Result<()> {
+        let &[batch, seq_len, input_size] = self.bound.shape(r.input) else {
+            return Err(Error::internal("input of a recurrence"));
+        };
+        let matrices = r.directions.iter().map(|d| self.weights.matrix(&Layout::Linear(d.weight_ih)));
+        let matrices = matrices.collect::<Result<Vec<_>>>()?;
+        let states = |ids: &[Option<BufferId>]| ids.iter().map(|id| self.optional(*id)).collect::<Result<Vec<_>>>();
+        let directions = r.directions.iter().zip(&matrices).map(|(d, weight_ih)| {
+            Ok(DirectionJob {
+                reverse: d.reverse,
+                flipped: d.flipped,
+                weight_ih,
+                bias_ih: self.plain(d.bias_ih)?,
+                initial: states(&d.initial)?,
+                finals: states(&d.finals)?,
+            })
+        });
+        let directions = directions.collect::<Result<Vec<_>>>()?;
+        let bias_hh = weights::recurrent_bias(r).map(|layout| self.weights.single(&layout)).transpose()?;
+        let [gates_x, state] = self.pool.scratch(self.need)?;
+        let job = RecurrenceJob {
+            cell: r.cell,
+            params: r.params,
+            dead: r.dead,
+            strategy: strategy_of(r, self.limits, self.strategy)?.0,
+            hidden: r.hidden_size,
+            input_size,
+            batch,
+            seq_len,
+            input: self.view(r.input)?,
+            mask: self.optional(r.mask)?,
+            weight_hh: &self.weights.matrix(&weights::recurrent(r))?,
+            bias_hh,
+            directions,
+            sequence: self.optional(r.sequence)?,
+            last: self.optional(r.last)?,
+            gates_x,
+            state,
+        };
+        recurrence::encode(recorder, &job)
+    }
+
+    /// Whether the run has a use for `buffer`.
+    pub(super) fn is_wanted(&self, buffer: BufferId) -> bool {
+        self.need.layout.slot_of.get(buffer.index()).copied().flatten().is_some()
+    }
+}

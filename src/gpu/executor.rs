@@ -1,0 +1,207 @@
+//! One run of a plan on the owner thread: buffers, uploads, recording, readback.
+
+use std::time::Duration;
+
+use super::{
+    encode::Run,
+    kernels::strategy::Strategy,
+    memory::{self, MemoryLimits, MemoryNeed, Need},
+    owner::Owner,
+    pacer::{Pacer, RunStats},
+    pool::Pool,
+    recorder::Recorder,
+    weights::Weights,
+};
+use crate::{
+    error::{Error, Result, quoted},
+    plan::{Bound, BufferId, Plan, rows},
+};
+
+/// How a program runs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProgramOptions {
+    /// The strategy of every recurrence; without one, each gets the best that fits.
+    pub strategy: Option<Strategy>,
+    /// How long the device may make no progress; without one, as the device was opened.
+    pub deadline: Option<Duration>,
+    /// What a run may take of the device's memory, weights included, bytes. A batch that would take
+    /// more runs in tiles.
+    pub memory_budget: Option<u64>,
+    /// Whether every kernel is compared with the reference, on a tiny example, before its first use.
+    pub known_answer_tests: bool,
+}
+
+impl Default for ProgramOptions {
+    fn default() -> Self {
+        Self { strategy: None, deadline: None, memory_budget: None, known_answer_tests: true }
+    }
+}
+
+/// Values that a caller gives.
+pub(super) type Inputs = Vec<(BufferId, Vec<f32>)>;
+
+pub(super) fn memory_limits(limits: &wgpu::Limits, options: &ProgramOptions) -> MemoryLimits {
+    MemoryLimits {
+        binding: limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX)),
+        buffer: limits.max_buffer_size,
+        budget: options.memory_budget.unwrap_or(u64::MAX),
+    }
+}
+
+/// What a run takes on a device with `limits`, and the rows that fit at once.
+pub(super) fn memory_need(
+    plan: &Plan,
+    bound: &Bound,
+    ports: (&[BufferId], &[BufferId]),
+    weights: u64,
+    limits: &MemoryLimits,
+) -> Result<(MemoryNeed, Bound)> {
+    let figures = |bound: &Bound| Need::new(plan, bound, ports.0, ports.1, limits).figures(weights, bound.batch());
+    let tile = memory::batch_tile(plan, bound, limits, figures)?;
+    Ok((figures(&tile), tile))
+}
+
+/// What a run is of, apart from its sizes and values.
+pub(super) struct Program<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) weights: &'a Weights,
+    pub(super) options: &'a ProgramOptions,
+}
+
+impl Program<'_> {
+    /// Runs the whole batch, in tiles where it does not fit.
+    pub(super) fn run(
+        &self,
+        owner: &mut Owner,
+        pool: &mut Pool,
+        bound: &Bound,
+        inputs: Inputs,
+        outputs: &[BufferId],
+    ) -> Result<(Vec<Vec<f32>>, RunStats)> {
+        let plan = self.plan;
+        plan.check(bound)?;
+        check_inputs(plan, bound, &inputs)?;
+        if outputs.iter().all(|&id| bound.len(id) == 0) {
+            return Ok((vec![Vec::new(); outputs.len()], RunStats::default()));
+        }
+        let limits = memory_limits(&owner.limits, self.options);
+        let given: Vec<BufferId> = inputs.iter().map(|(id, _)| *id).collect();
+        let (_, tile) = memory_need(plan, bound, (&given, outputs), self.weights.bytes, &limits)?;
+        let tiles = bound.batch().div_ceil(tile.batch().max(1));
+        if tiles <= 1 {
+            return self.run_tile(owner, pool, bound, &inputs, outputs);
+        }
+        let mut stats = RunStats { batch_tiles: 0, ..RunStats::default() };
+        let mut done = Vec::with_capacity(tiles);
+        for part in rows::split(plan, bound, rows::ranges(bound.batch(), tiles), &inputs)? {
+            let (values, part) = self.run_tile(owner, pool, &part.bound, &part.inputs, outputs)?;
+            stats.submissions += part.submissions;
+            stats.batch_tiles += part.batch_tiles;
+            stats.longest = stats.longest.max(part.longest);
+            done.push(values);
+        }
+        Ok((rows::join(bound, outputs, done)?, stats))
+    }
+
+    fn run_tile(
+        &self,
+        owner: &mut Owner,
+        pool: &mut Pool,
+        bound: &Bound,
+        inputs: &Inputs,
+        outputs: &[BufferId],
+    ) -> Result<(Vec<Vec<f32>>, RunStats)> {
+        let limits = memory_limits(&owner.limits, self.options);
+        let given: Vec<BufferId> = inputs.iter().map(|(id, _)| *id).collect();
+        let need = Need::new(self.plan, bound, &given, outputs, &limits);
+        pool.prepare(owner, &need)?;
+        let device_limits = owner.limits.clone();
+        let run = Run {
+            plan: self.plan,
+            bound,
+            need: &need,
+            weights: self.weights,
+            pool,
+            limits: &device_limits,
+            strategy: self.options.strategy,
+        };
+        let done = self.record_and_read(owner, &run, inputs, outputs);
+        if done.is_err() {
+            // A staging buffer may still be mapped.
+            pool.clear(owner);
+        }
+        done
+    }
+
+    fn record_and_read(
+        &self,
+        owner: &mut Owner,
+        run: &Run<'_>,
+        inputs: &Inputs,
+        outputs: &[BufferId],
+    ) -> Result<(Vec<Vec<f32>>, RunStats)> {
+        for (id, values) in inputs.iter().filter(|(id, values)| !values.is_empty() && run.is_wanted(*id)) {
+            let name = run.plan.buffers.get(id.index()).map_or("input", |buffer| buffer.name.as_str());
+            owner.upload(name, run.view(*id)?.buffer, 0, bytemuck::cast_slice(values))?;
+        }
+        let mut pipelines = owner.pipelines.take().ok_or_else(|| Error::internal("the kernels are in use"))?;
+        let deadline = self.options.deadline.unwrap_or(owner.options.deadline);
+        let mut pacer = Pacer::new(owner, deadline);
+        let recorded = record(&mut Recorder::new(&mut pipelines, &mut pacer), run, outputs);
+        pacer.owner.pipelines = Some(pipelines);
+        recorded?;
+        let count = outputs.iter().map(|&id| run.bound.len(id)).sum();
+        let mapping = pacer.owner.map(run.pool.staging()?, count)?;
+        pacer.finish()?;
+        let all = pacer.owner.read(&mapping)?;
+        let mut rest = all.as_slice();
+        let mut values = Vec::with_capacity(outputs.len());
+        for &id in outputs {
+            let (one, others) = rest.split_at_checked(run.bound.len(id)).ok_or_else(|| Error::internal("results"))?;
+            values.push(one.to_vec());
+            rest = others;
+        }
+        Ok((values, pacer.stats))
+    }
+}
+
+/// Records a run: first states, steps, and the way of the outputs to the staging buffer.
+fn record(recorder: &mut Recorder<'_>, run: &Run<'_>, outputs: &[BufferId]) -> Result<()> {
+    for &id in &run.need.layout.zeroed {
+        let view = run.view(id)?;
+        recorder.clear(view.buffer, view.start, view.len);
+    }
+    let steps = run.plan.steps.iter().zip(&run.need.layout.needed);
+    for (step, _) in steps.filter(|(_, needed)| **needed) {
+        run.encode(recorder, &step.op).map_err(|error| match error {
+            Error::Internal { what } => Error::internal(format!("step {}: {what}", step.name)),
+            other => other,
+        })?;
+    }
+    let staging = run.pool.staging()?;
+    let mut at = 0;
+    for &id in outputs {
+        let view = run.view(id)?;
+        recorder.copy_buffer(view.buffer, view.start, staging, at, view.len);
+        at += view.len;
+    }
+    recorder.flush()
+}
+
+/// Every input of the plan is there, and everything given has its buffer's size.
+fn check_inputs(plan: &Plan, bound: &Bound, inputs: &Inputs) -> Result<()> {
+    for port in &plan.inputs {
+        if !inputs.iter().any(|(id, _)| *id == port.buffer) {
+            return Err(Error::mismatch(format!("input {}", quoted(&port.name)), "values", "none"));
+        }
+    }
+    for (id, values) in inputs {
+        if values.len() != bound.len(*id) {
+            let name = plan.buffers.get(id.index()).map_or("", |buffer| &buffer.name);
+            let expected = format!("{} values ({:?})", bound.len(*id), bound.shape(*id));
+            return Err(Error::mismatch(quoted(name), expected, format!("{} values", values.len())));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! [`GpuProgram`]: a plan on a device, as sessions hold it.
+
+use std::{future::Future, rc::Rc, sync::Arc};
+
+use super::{
+    encode::strategy_of,
+    executor::{self, Inputs, Program, ProgramOptions},
+    kernels::strategy::Strategy,
+    memory::MemoryNeed,
+    owner::Owner,
+    pacer::RunStats,
+    pool::Pool,
+    probe,
+    room::{Gpu, Owned},
+    weights::Weights,
+};
+use crate::{
+    error::Result,
+    plan::{Bound, BufferId, Op, Plan},
+};
+
+/// A plan on a device, its weights uploaded. Cheap to clone; clones share everything, and their runs
+/// take turns.
+#[derive(Clone)]
+pub struct GpuProgram {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    plan: Arc<Plan>,
+    options: ProgramOptions,
+    weight_bytes: u64,
+    state: Owned<State>,
+}
+
+/// What lives on the owner thread.
+struct State {
+    weights: Rc<Weights>,
+    pool: Pool,
+    /// Whether all kernels passed their known-answer tests.
+    checked: bool,
+}
+
+impl State {
+    fn new(weights: Rc<Weights>) -> Self {
+        Self { weights, pool: Pool::default(), checked: false }
+    }
+
+    fn check(&mut self, owner: &mut Owner, plan: &Plan, options: &ProgramOptions) -> Result<()> {
+        if !self.checked {
+            probe::check(owner, plan, options)?;
+            self.checked = true;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for GpuProgram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GpuProgram")
+            .field("gpu", self.gpu())
+            .field("options", &self.inner.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GpuProgram {
+    /// Uploads the weights of `plan`.
+    ///
+    /// # Errors
+    /// [`Error::Limit`](crate::Error::Limit) naming a weight of which not even one row fits,
+    /// [`Error::OutOfDeviceMemory`](crate::Error::OutOfDeviceMemory), or a device's failure.
+    pub fn new(
+        gpu: &Gpu,
+        plan: Arc<Plan>,
+        options: ProgramOptions,
+    ) -> impl Future<Output = Result<Self>> + Send + use<> {
+        let for_owner = Arc::clone(&plan);
+        let state = gpu.keep(move |owner| Weights::upload(owner, &for_owner).map(State::new));
+        Self::finish(state, plan, options)
+    }
+
+    /// Another program of the same plan that shares the weights but has buffers of its own.
+    ///
+    /// # Errors
+    /// A device's failure.
+    pub fn with_options(&self, options: ProgramOptions) -> impl Future<Output = Result<Self>> + Send + use<> {
+        let id = self.inner.state.id();
+        let state =
+            self.gpu().keep(move |owner| owner.object::<State>(id).map(|state| State::new(Rc::clone(&state.weights))));
+        Self::finish(state, Arc::clone(&self.inner.plan), options)
+    }
+
+    async fn finish(
+        state: impl Future<Output = Result<Owned<State>>> + Send,
+        plan: Arc<Plan>,
+        options: ProgramOptions,
+    ) -> Result<Self> {
+        let state = state.await?;
+        let weight_bytes = state.call(|_, state| Ok(state.weights.bytes)).await?;
+        Ok(Self { inner: Arc::new(Inner { plan, options, weight_bytes, state }) })
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.inner.plan
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        &self.inner.state.gpu
+    }
+
+    /// The options.
+    #[must_use]
+    pub fn options(&self) -> &ProgramOptions {
+        &self.inner.options
+    }
+
+    /// Runs the plan with the sizes `bound` and returns the values of `outputs`, which may be any
+    /// buffers of the plan. States that `inputs` leaves out start as zero. The run is queued at once;
+    /// runs of one device take turns, each whole.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`](crate::Error::Mismatch) for an input that is missing or has another size,
+    /// [`Error::Limit`](crate::Error::Limit) if not even one row fits,
+    /// [`Error::KnownAnswer`](crate::Error::KnownAnswer), or a device's failure.
+    pub fn run(
+        &self,
+        bound: Bound,
+        inputs: Vec<(BufferId, Vec<f32>)>,
+        outputs: Vec<BufferId>,
+    ) -> impl Future<Output = Result<Vec<Vec<f32>>>> + Send + use<> {
+        let run = self.run_with_stats(bound, inputs, outputs);
+        async move { run.await.map(|(values, _)| values) }
+    }
+
+    /// [`run`](Self::run), with what it took.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with_stats(
+        &self,
+        bound: Bound,
+        inputs: Inputs,
+        outputs: Vec<BufferId>,
+    ) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
+        let (plan, options) = (Arc::clone(&self.inner.plan), self.inner.options.clone());
+        self.inner.state.call(move |owner, state| {
+            if options.known_answer_tests {
+                state.check(owner, &plan, &options)?;
+            }
+            let program = Program { plan: &plan, weights: &state.weights, options: &options };
+            program.run(owner, &mut state.pool, &bound, inputs, &outputs)
+        })
+    }
+
+    /// Compiles the kernels for runs with the sizes `bound` and compares each with the reference, so
+    /// that the first run is as fast as the others.
+    ///
+    /// # Errors
+    /// [`Error::KnownAnswer`](crate::Error::KnownAnswer), or a device's failure.
+    pub fn warm_up(&self, _: &Bound) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (plan, options) = (Arc::clone(&self.inner.plan), self.inner.options.clone());
+        self.inner.state.call(move |owner, state| state.check(owner, &plan, &options))
+    }
+
+    /// The device memory that a run with the sizes `bound` takes, all outputs and states read.
+    ///
+    /// # Errors
+    /// [`Error::Limit`](crate::Error::Limit) if not even one row fits.
+    pub fn memory_need(&self, bound: &Bound) -> Result<MemoryNeed> {
+        let plan = &self.inner.plan;
+        let states = |port: fn(&crate::plan::StatePort) -> BufferId| plan.states.iter().map(port);
+        let inputs: Vec<_> = plan.inputs.iter().map(|port| port.buffer).chain(states(|port| port.initial)).collect();
+        let outputs: Vec<_> = plan.outputs.iter().map(|port| port.buffer).chain(states(|port| port.last)).collect();
+        let limits = executor::memory_limits(self.gpu().limits(), &self.inner.options);
+        executor::memory_need(plan, bound, (&inputs, &outputs), self.inner.weight_bytes, &limits).map(|(need, _)| need)
+    }
+
+    /// How each recurrence runs, by step name, and why. It is the same for all sizes of a run.
+    ///
+    /// # Errors
+    /// [`Error::Limit`](crate::Error::Limit) if the strategy asked for does not fit.
+    pub fn strategies(&self, _: &Bound) -> Result<Vec<(String, Strategy, String)>> {
+        let recurrences = self.inner.plan.steps.iter().filter_map(|step| match &step.op {
+            Op::Recurrence(r) => Some((step, r)),
+            _ => None,
+        });
+        recurrences
+            .map(|(step, r)| {
+                let (strategy, reason) = strategy_of(r, self.gpu().limits(), self.inner.options.strategy)?;
+                Ok((step.name.clone(), strategy, reason))
+            })
+            .collect()
+    }
+}

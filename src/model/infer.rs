@@ -1,0 +1,556 @@
+//! The checks of a layer: that its weights fit together, and what it makes of the shapes it is given.
+
+use super::layer::{
+    BatchNormalization, Bidirectional, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp, Recurrent,
+};
+use crate::{
+    dim::{Dim, product, shape_text},
+    error::{Error, Result, quoted},
+    plan::{Equality, MAX_ID, MAX_RANK},
+    tensor::{Data, Tensor, unravel},
+};
+
+/// The class name of a layer that no file has named.
+pub(super) fn class_name(kind: &LayerKind) -> &'static str {
+    use crate::cell::Cell;
+    match kind {
+        LayerKind::Input => "InputLayer",
+        LayerKind::Embedding(_) => "Embedding",
+        LayerKind::Recurrent(r) => match r.cell {
+            Cell::Rnn => "SimpleRNN",
+            Cell::Lstm => "LSTM",
+            Cell::Gru | Cell::GruResetBefore => "GRU",
+        },
+        LayerKind::Bidirectional(_) => "Bidirectional",
+        LayerKind::Dense(_) => "Dense",
+        LayerKind::Activation(_) => "Activation",
+        LayerKind::Softmax { .. } => "Softmax",
+        LayerKind::Masking { .. } => "Masking",
+        LayerKind::TimeDistributed(_) => "TimeDistributed",
+        LayerKind::Flatten => "Flatten",
+        LayerKind::Reshape { .. } => "Reshape",
+        LayerKind::RepeatVector { .. } => "RepeatVector",
+        LayerKind::Concatenate { .. } => "Concatenate",
+        LayerKind::Merge(op) => match op {
+            MergeOp::Add => "Add",
+            MergeOp::Subtract => "Subtract",
+            MergeOp::Multiply => "Multiply",
+            MergeOp::Average => "Average",
+        },
+        LayerKind::GlobalAveragePooling { .. } => "GlobalAveragePooling1D",
+        LayerKind::GlobalMaxPooling { .. } => "GlobalMaxPooling1D",
+        LayerKind::BatchNormalization(_) => "BatchNormalization",
+        LayerKind::LayerNormalization(_) => "LayerNormalization",
+        LayerKind::MaskOp(op) => match op {
+            MaskOp::NotEqual { .. } => "NotEqual",
+            MaskOp::Any { .. } => "Any",
+            MaskOp::ExpandDims => "ExpandDims",
+            MaskOp::ZerosLike => "ZerosLike",
+            MaskOp::OnesLike => "OnesLike",
+            MaskOp::LogicalOr => "LogicalOr",
+        },
+        LayerKind::Identity => "Identity",
+    }
+}
+
+/// Checks that a layer's weights are finite f32 tensors whose shapes fit together.
+pub(super) fn check_weights(name: &str, kind: &LayerKind) -> Result<()> {
+    for (role, tensor, _) in kind.weights() {
+        let subject = format!("layer {}: {role}", quoted(name));
+        let Data::F32(values) = tensor.data() else {
+            return Err(Error::mismatch(subject, "float32 values", tensor.data().dtype()));
+        };
+        if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+            return Err(Error::NonFinite { tensor: subject, index: unravel(bad, tensor.shape()), value: values[bad] });
+        }
+    }
+    let subject = format!("layer {}", quoted(name));
+    match kind {
+        LayerKind::Embedding(e) => match e.table.shape() {
+            [0, _] | [_, 0] => {
+                Err(Error::mismatch(subject, "a table with rows and columns", format!("{:?}", e.table.shape())))
+            }
+            [rows, _] if *rows > MAX_ID => Err(Error::Limit {
+                what: subject,
+                need: format!("{rows} rows"),
+                limit: format!("{MAX_ID} rows (ids are exact in f32 up to there)"),
+                hint: "split the table".to_owned(),
+            }),
+            [_, _] => Ok(()),
+            other => Err(Error::mismatch(subject, "a table [vocabulary, embedding]", format!("{other:?}"))),
+        },
+        LayerKind::Recurrent(r) => check_recurrent(&subject, r),
+        LayerKind::Bidirectional(b) => check_bidirectional(&subject, b),
+        LayerKind::Dense(d) => check_dense(&subject, d),
+        LayerKind::TimeDistributed(inner) => match inner.as_ref() {
+            inner @ LayerKind::Dense(d) => check_dense(&format!("{subject}: {}", class_name(inner)), d),
+            LayerKind::Activation(_) | LayerKind::Identity => Ok(()),
+            other => Err(Error::unsupported(
+                subject,
+                format!("TimeDistributed({})", class_name(other)),
+                "TimeDistributed takes Dense, activation and dropout layers",
+            )),
+        },
+        LayerKind::BatchNormalization(n) => check_batch_norm(&subject, n),
+        LayerKind::LayerNormalization(n) => check_layer_norm(&subject, n),
+        _ => Ok(()),
+    }
+}
+
+fn expect_shape(subject: &str, role: &str, tensor: &Tensor, expected: &[usize]) -> Result<()> {
+    if tensor.shape() == expected {
+        return Ok(());
+    }
+    Err(Error::mismatch(format!("{subject}: {role}"), format!("shape {expected:?}"), format!("{:?}", tensor.shape())))
+}
+
+fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
+    let gates = r.cell.spec().gates.len();
+    let (hidden, input) = (r.hidden_size(), r.input_size());
+    if hidden == 0 {
+        return Err(Error::mismatch(
+            format!("{subject}: weight_hh"),
+            "at least one unit",
+            format!("{:?}", r.weight_hh.shape()),
+        ));
+    }
+    expect_shape(subject, "weight_hh", &r.weight_hh, &[gates * hidden, hidden])?;
+    expect_shape(subject, "weight_ih", &r.weight_ih, &[gates * hidden, input])?;
+    for (role, bias) in [("bias_ih", &r.bias_ih), ("bias_hh", &r.bias_hh)] {
+        if let Some(bias) = bias {
+            expect_shape(subject, role, bias, &[gates * hidden])?;
+        }
+    }
+    Ok(())
+}
+
+fn check_bidirectional(subject: &str, b: &Bidirectional) -> Result<()> {
+    check_recurrent(&format!("{subject}: forward"), &b.forward)?;
+    check_recurrent(&format!("{subject}: backward"), &b.backward)?;
+    if b.forward.go_backwards == b.backward.go_backwards {
+        return Err(Error::mismatch(subject, "one of the two layers with go_backwards", "both alike"));
+    }
+    let options = |r: &Recurrent| (r.return_sequences, r.return_state, r.stateful, r.input_size());
+    let (forward, backward) = (options(&b.forward), options(&b.backward));
+    if forward != backward {
+        return Err(Error::mismatch(
+            subject,
+            format!(
+                "a backward layer with the forward one's return_sequences, return_state, stateful and input size {forward:?}"
+            ),
+            format!("{backward:?}"),
+        ));
+    }
+    if !matches!(b.merge, MergeMode::Concat | MergeMode::Separate)
+        && b.forward.hidden_size() != b.backward.hidden_size()
+    {
+        return Err(Error::mismatch(
+            subject,
+            format!("{} units in both directions for merge mode {:?}", b.forward.hidden_size(), b.merge),
+            format!("{} units backward", b.backward.hidden_size()),
+        ));
+    }
+    Ok(())
+}
+
+fn check_dense(subject: &str, d: &Dense) -> Result<()> {
+    let [out, _] = d.weight.shape() else {
+        return Err(Error::mismatch(
+            format!("{subject}: weight"),
+            "shape [out, in]",
+            format!("{:?}", d.weight.shape()),
+        ));
+    };
+    d.bias.as_ref().map_or(Ok(()), |bias| expect_shape(subject, "bias", bias, &[*out]))
+}
+
+fn check_batch_norm(subject: &str, n: &BatchNormalization) -> Result<()> {
+    let channels = [n.moving_mean.len()];
+    expect_shape(subject, "moving_mean", &n.moving_mean, &channels)?;
+    expect_shape(subject, "moving_variance", &n.moving_variance, &channels)?;
+    for (role, tensor) in [("gamma", &n.gamma), ("beta", &n.beta)] {
+        if let Some(tensor) = tensor {
+            expect_shape(subject, role, tensor, &channels)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_layer_norm(subject: &str, n: &LayerNormalization) -> Result<()> {
+    if let (Some(gamma), Some(beta)) = (&n.gamma, &n.beta) {
+        expect_shape(subject, "beta", beta, gamma.shape())?;
+    }
+    Ok(())
+}
+
+/// The index of `axis` in a tensor of `rank`, counted from the end where negative; never the batch.
+pub(crate) fn resolve_axis(subject: &str, axis: i64, rank: usize) -> Result<usize> {
+    let found =
+        i64::try_from(rank).ok().and_then(|rank| usize::try_from(if axis < 0 { axis + rank } else { axis }).ok());
+    match found {
+        Some(found) if found > 0 && found < rank => Ok(found),
+        Some(0) => Err(Error::unsupported(subject, "axis 0, the batch", "use another axis")),
+        _ => Err(Error::mismatch(subject, format!("an axis of a tensor of rank {rank}"), format!("axis {axis}"))),
+    }
+}
+
+/// Makes dimensions equal, now if they are known, else when a run binds them.
+pub(super) struct Unify {
+    pub(super) layer: String,
+    pub(super) equalities: Vec<Equality>,
+}
+
+impl Unify {
+    fn equal(&mut self, left: &Dim, right: &Dim) -> Option<Dim> {
+        if left == right {
+            return Some(left.clone());
+        }
+        if left.fixed().is_some() && right.fixed().is_some() {
+            return None;
+        }
+        self.equalities.push(Equality { layer: self.layer.clone(), left: left.clone(), right: right.clone() });
+        Some(if left.fixed().is_some() { left.clone() } else { right.clone() })
+    }
+
+    fn broadcast(&mut self, left: &Dim, right: &Dim) -> Option<Dim> {
+        match (left.fixed(), right.fixed()) {
+            (Some(1), _) => Some(right.clone()),
+            (_, Some(1)) => Some(left.clone()),
+            _ => self.equal(left, right),
+        }
+    }
+}
+
+/// The shapes of the outputs of a layer, given those of its inputs.
+pub(super) fn output_shapes(
+    subject: &str,
+    kind: &LayerKind,
+    inputs: &[Vec<Dim>],
+    states: &[Vec<Dim>],
+    unify: &mut Unify,
+) -> Result<Vec<Vec<Dim>>> {
+    let wrong = |expected: &str| {
+        let found: Vec<String> = inputs.iter().map(|shape| shape_text(shape)).collect();
+        Error::mismatch(subject, expected, format!("inputs {}", found.join(", ")))
+    };
+    if !states.is_empty() && !matches!(kind, LayerKind::Recurrent(_) | LayerKind::Bidirectional(_)) {
+        return Err(Error::mismatch(subject, "no initial state", format!("{} states", states.len())));
+    }
+    let several =
+        matches!(kind, LayerKind::Concatenate { .. } | LayerKind::Merge(_) | LayerKind::MaskOp(MaskOp::LogicalOr));
+    let first = match inputs {
+        [one] if !several => one,
+        [first, ..] if several => first,
+        _ if several => return Err(wrong("at least one input")),
+        _ => return Err(wrong("one input")),
+    };
+    let rank = first.len();
+    let one = |shape: Vec<Dim>| Ok(vec![shape]);
+    match kind {
+        LayerKind::Input => Err(wrong("no call: inputs are added by name")),
+        LayerKind::Embedding(e) => {
+            if rank >= MAX_RANK {
+                return Err(wrong(&format!("a rank below {MAX_RANK}")));
+            }
+            if e.mask_zero && rank != 2 {
+                return Err(wrong("[batch, seq_len], since mask_zero makes a mask of it"));
+            }
+            let mut shape = first.clone();
+            shape.push(Dim::from(e.table.shape().get(1).copied().unwrap_or(0)));
+            one(shape)
+        }
+        LayerKind::Recurrent(r) => {
+            recurrent(subject, first, r, states, unify).map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(r))))
+        }
+        LayerKind::Bidirectional(b) => bidirectional(subject, first, b, states, unify)
+            .map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(&b.forward)))),
+        LayerKind::Dense(d) => dense(first, d, 2, unify).ok_or_else(|| wrong(&dense_input(d))).map(|shape| vec![shape]),
+        LayerKind::TimeDistributed(inner) => match inner.as_ref() {
+            LayerKind::Dense(d) => {
+                dense(first, d, 3, unify).ok_or_else(|| wrong(&dense_input(d))).map(|shape| vec![shape])
+            }
+            _ if rank < 3 => Err(wrong("[batch, seq_len, ..]")),
+            _ => one(first.clone()),
+        },
+        LayerKind::Activation(_) | LayerKind::Identity => one(first.clone()),
+        LayerKind::Softmax { axis } => resolve_axis(subject, *axis, rank).and_then(|_| one(first.clone())),
+        LayerKind::Masking { .. } if rank != 3 => Err(wrong("[batch, seq_len, features]")),
+        LayerKind::Masking { .. } => one(first.clone()),
+        LayerKind::Flatten => one(vec![batch(first), product(first.iter().skip(1))]),
+        LayerKind::Reshape { target } => {
+            one(reshape(first, target).ok_or_else(|| wrong(&format!("a size that reshapes to {target:?}")))?)
+        }
+        LayerKind::RepeatVector { count } if rank == 2 => one(vec![batch(first), Dim::from(*count), first[1].clone()]),
+        LayerKind::RepeatVector { .. } => Err(wrong("[batch, features]")),
+        LayerKind::Concatenate { axis } => {
+            let axis = resolve_axis(subject, *axis, rank)?;
+            one(concatenate(inputs, axis, unify)
+                .ok_or_else(|| wrong("shapes that agree but for the axis that grows"))?)
+        }
+        LayerKind::Merge(op) => {
+            if inputs.len() < 2 || (*op == MergeOp::Subtract && inputs.len() != 2) {
+                return Err(wrong("two inputs"));
+            }
+            one(merge(inputs, unify).ok_or_else(|| wrong("shapes that broadcast"))?)
+        }
+        LayerKind::GlobalAveragePooling { keepdims } | LayerKind::GlobalMaxPooling { keepdims } => {
+            match first.as_slice() {
+                [batch, _, features] if *keepdims => one(vec![batch.clone(), Dim::from(1), features.clone()]),
+                [batch, _, features] => one(vec![batch.clone(), features.clone()]),
+                _ => Err(wrong("[batch, seq_len, features]")),
+            }
+        }
+        LayerKind::MaskOp(op) => {
+            mask_op(*op, inputs, unify).ok_or_else(|| wrong("shapes that fit it")).map(|s| vec![s])
+        }
+        LayerKind::BatchNormalization(n) => {
+            let axis = resolve_axis(subject, n.axis, rank)?;
+            let channels = Dim::from(n.moving_mean.len());
+            unify
+                .equal(&first[axis], &channels)
+                .ok_or_else(|| wrong(&format!("{channels} channels at axis {axis}")))?;
+            one(first.clone())
+        }
+        LayerKind::LayerNormalization(n) => {
+            layer_norm(subject, first, n, unify)?
+                .ok_or_else(|| wrong("the shape of gamma and beta at the normalised axes"))?;
+            one(first.clone())
+        }
+    }
+}
+
+fn batch(shape: &[Dim]) -> Dim {
+    shape.first().cloned().unwrap_or_else(|| Dim::from(1))
+}
+
+fn sequence_of(r: &Recurrent) -> String {
+    format!(
+        "[batch, seq_len, {}] and initial states [batch, {}], one per state or none",
+        r.input_size(),
+        r.hidden_size()
+    )
+}
+
+fn dense_input(d: &Dense) -> String {
+    format!("[batch, .., {}]", d.weight.shape().get(1).copied().unwrap_or(0))
+}
+
+fn dense(input: &[Dim], d: &Dense, min_rank: usize, unify: &mut Unify) -> Option<Vec<Dim>> {
+    let [out, features] = d.weight.shape() else {
+        return None;
+    };
+    if input.len() < min_rank {
+        return None;
+    }
+    unify.equal(input.last()?, &Dim::from(*features))?;
+    let mut shape = input.to_vec();
+    *shape.last_mut()? = Dim::from(*out);
+    Some(shape)
+}
+
+/// A failure without an error stands for wrong input shapes, which the caller describes.
+type Fits<T> = Result<T, Option<Error>>;
+
+fn sequence_dims<'a>(input: &'a [Dim], r: &Recurrent, unify: &mut Unify) -> Fits<(&'a Dim, &'a Dim)> {
+    let [batch, seq_len, features] = input else {
+        return Err(None);
+    };
+    unify.equal(features, &Dim::from(r.input_size())).ok_or(None)?;
+    Ok((batch, seq_len))
+}
+
+fn check_states(states: &[Vec<Dim>], r: &Recurrent, unify: &mut Unify) -> Fits<()> {
+    for state in states {
+        let [_, units] = state.as_slice() else {
+            return Err(None);
+        };
+        unify.equal(units, &Dim::from(r.hidden_size())).ok_or(None)?;
+    }
+    Ok(())
+}
+
+fn recurrent(
+    _subject: &str,
+    input: &[Dim],
+    r: &Recurrent,
+    states: &[Vec<Dim>],
+    unify: &mut Unify,
+) -> Fits<Vec<Vec<Dim>>> {
+    let (batch, seq_len) = sequence_dims(input, r, unify)?;
+    let count = r.cell.spec().states.len();
+    if !states.is_empty() && states.len() != count {
+        return Err(None);
+    }
+    check_states(states, r, unify)?;
+    let hidden = Dim::from(r.hidden_size());
+    let state = vec![batch.clone(), hidden.clone()];
+    let output = if r.return_sequences { vec![batch.clone(), seq_len.clone(), hidden] } else { state.clone() };
+    let mut outputs = vec![output];
+    if r.return_state {
+        outputs.extend(std::iter::repeat_n(state, count));
+    }
+    Ok(outputs)
+}
+
+fn bidirectional(
+    subject: &str,
+    input: &[Dim],
+    b: &Bidirectional,
+    states: &[Vec<Dim>],
+    unify: &mut Unify,
+) -> Fits<Vec<Vec<Dim>>> {
+    let forward_count = b.forward.cell.spec().states.len();
+    let (forward_states, backward_states) = match states.split_at_checked(forward_count) {
+        Some(halves) => halves,
+        None if states.is_empty() => (states, states),
+        None => return Err(None),
+    };
+    if backward_states.is_empty() != forward_states.is_empty() {
+        return Err(None);
+    }
+    let mut forward = recurrent(subject, input, &b.forward, forward_states, unify)?;
+    let mut backward = recurrent(subject, input, &b.backward, backward_states, unify)?;
+    let (forward_output, backward_output) = (forward.remove(0), backward.remove(0));
+    let mut outputs = match b.merge {
+        MergeMode::Separate => vec![forward_output, backward_output],
+        MergeMode::Concat => {
+            let mut output = forward_output;
+            if let (Some(features), Some(more)) = (output.last_mut(), backward_output.last()) {
+                *features = &*features + more;
+            }
+            vec![output]
+        }
+        MergeMode::Sum | MergeMode::Mul | MergeMode::Ave => vec![forward_output],
+    };
+    outputs.append(&mut forward);
+    outputs.append(&mut backward);
+    Ok(outputs)
+}
+
+fn reshape(input: &[Dim], target: &[Option<usize>]) -> Option<Vec<Dim>> {
+    let size = product(input.iter().skip(1));
+    let known = target.iter().flatten().try_fold(1usize, |product, &dim| product.checked_mul(dim))?;
+    let mut shape = vec![input.first()?.clone()];
+    match target.iter().filter(|dim| dim.is_none()).count() {
+        0 if size == Dim::from(known) => {}
+        1 => {}
+        _ => return None,
+    }
+    for dim in target {
+        shape.push(match dim {
+            Some(dim) => Dim::from(*dim),
+            None => size.divided(known)?,
+        });
+    }
+    (shape.len() <= MAX_RANK).then_some(shape)
+}
+
+fn concatenate(inputs: &[Vec<Dim>], axis: usize, unify: &mut Unify) -> Option<Vec<Dim>> {
+    let (first, rest) = inputs.split_first()?;
+    let mut shape = first.clone();
+    for other in rest {
+        if other.len() != shape.len() {
+            return None;
+        }
+        for (i, (mine, theirs)) in shape.iter_mut().zip(other).enumerate() {
+            *mine = if i == axis { &*mine + theirs } else { unify.equal(mine, theirs)? };
+        }
+    }
+    Some(shape)
+}
+
+/// Shapes are aligned as Keras does: axes of extent 1 are put in after the batch axis.
+fn merge(inputs: &[Vec<Dim>], unify: &mut Unify) -> Option<Vec<Dim>> {
+    let rank = inputs.iter().map(Vec::len).max()?;
+    let mut shape: Option<Vec<Dim>> = None;
+    for input in inputs {
+        let input = expanded(input, rank);
+        shape = Some(match shape {
+            None => input,
+            Some(mine) => mine.iter().zip(&input).map(|(a, b)| unify.broadcast(a, b)).collect::<Option<_>>()?,
+        });
+    }
+    shape
+}
+
+fn mask_op(op: MaskOp, inputs: &[Vec<Dim>], unify: &mut Unify) -> Option<Vec<Dim>> {
+    let mut shape = inputs.first()?.clone();
+    match op {
+        MaskOp::NotEqual { .. } | MaskOp::ZerosLike | MaskOp::OnesLike => {}
+        MaskOp::Any { keepdims } => {
+            let last = shape.pop().filter(|_| shape.len() > 1)?;
+            last.fixed()?;
+            if keepdims {
+                shape.push(Dim::from(1));
+            }
+        }
+        MaskOp::ExpandDims => shape.push(Dim::from(1)),
+        MaskOp::LogicalOr => {
+            let [left, right] = inputs else { return None };
+            if left.len() != right.len() {
+                return None;
+            }
+            shape = left.iter().zip(right).map(|(a, b)| unify.broadcast(a, b)).collect::<Option<_>>()?;
+        }
+    }
+    (shape.len() <= MAX_RANK).then_some(shape)
+}
+
+/// Checks that a mask that is given has the first two axes of the input.
+pub(super) fn check_mask(
+    subject: &str,
+    input: Option<&Vec<Dim>>,
+    mask: Option<&[Dim]>,
+    unify: &mut Unify,
+) -> Result<()> {
+    let Some(mask) = mask else { return Ok(()) };
+    let fits = match (input.map(Vec::as_slice), mask) {
+        (Some([batch, seq_len, ..]), [rows, timesteps]) => {
+            unify.equal(batch, rows).is_some() && unify.equal(seq_len, timesteps).is_some()
+        }
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let found = format!("a mask {} for {}", shape_text(mask), input.map_or(String::new(), |input| shape_text(input)));
+    Err(Error::mismatch(subject, "a mask [batch, seq_len] of its input", found))
+}
+
+/// `shape` with axes of extent 1 put in after the batch axis, up to `rank`.
+pub(crate) fn expanded(shape: &[Dim], rank: usize) -> Vec<Dim> {
+    let missing = rank.saturating_sub(shape.len());
+    let ones = std::iter::repeat_n(Dim::from(1), missing);
+    shape.iter().take(1).cloned().chain(ones).chain(shape.iter().skip(1).cloned()).collect()
+}
+
+/// The first axis and the number of axes that a layer normalisation works over.
+pub(crate) fn layer_norm_axes(subject: &str, n: &LayerNormalization, rank: usize) -> Result<(usize, usize)> {
+    let mut axes = n.axes.iter().map(|&axis| resolve_axis(subject, axis, rank)).collect::<Result<Vec<_>>>()?;
+    axes.sort_unstable();
+    let contiguous = axes.windows(2).all(|pair| matches!(pair, [a, b] if a + 1 == *b));
+    match axes.first() {
+        Some(&first) if contiguous => Ok((first, axes.len())),
+        _ => Err(Error::unsupported(
+            subject,
+            format!("normalisation over the axes {:?}", n.axes),
+            "use axes that are neighbours",
+        )),
+    }
+}
+
+fn layer_norm(subject: &str, input: &[Dim], n: &LayerNormalization, unify: &mut Unify) -> Result<Option<()>> {
+    let (first, count) = layer_norm_axes(subject, n, input.len())?;
+    for weight in [&n.gamma, &n.beta].into_iter().flatten() {
+        if weight.shape().len() != count {
+            return Ok(None);
+        }
+        for (axis, &size) in weight.shape().iter().enumerate() {
+            let dim = input.get(first + axis).cloned().unwrap_or_else(|| Dim::from(0));
+            if unify.equal(&dim, &Dim::from(size)).is_none() {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(()))
+}

@@ -1,0 +1,240 @@
+//! From a [`Model`] to a [`Plan`]: every layer becomes steps. Masks follow Keras' rules: each
+//! value carries the mask that Keras would attach to it, and beside it the mask of a ragged batch,
+//! which no layer may drop.
+
+mod layers;
+mod merge;
+mod recurrent;
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{Buffer, BufferId, InputPort, Op, OutputPort, Plan, Precision, Rewrites, Step, Weight, WeightId, rewrite};
+use crate::{
+    dim::Dim,
+    error::{Error, Result, quoted},
+    model::{CallMask, Model, Value},
+    tensor::Tensor,
+};
+
+/// How a model is planned.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    /// Which rewrites are on.
+    pub rewrites: Rewrites,
+    /// How matrices are stored. With [`Precision::F16`] weights are rounded here, for every executor.
+    pub precision: Precision,
+    /// Which layers carry their states from run to run.
+    pub carry: Carry,
+    /// Whether the batch is ragged: every input whose second axis is open gets a second port, the
+    /// mask `[batch, seq_len]` of its live timesteps.
+    pub ragged: bool,
+}
+
+/// Which layers carry their states from run to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Carry {
+    /// Those that the model calls stateful.
+    #[default]
+    Stateful,
+    /// Every recurrent layer: a long sequence may be given in pieces. Refused for layers that run
+    /// backwards, which need its end first.
+    All,
+}
+
+impl Plan {
+    /// Plans `model`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming the layer that cannot do what `options` or the model ask.
+    pub fn new(model: &Model, options: &PlanOptions) -> Result<Self> {
+        let mut lowering = Lowering {
+            model,
+            options,
+            plan: Self { symbols: model.symbols.clone(), equalities: model.equalities.clone(), ..Self::default() },
+            values: HashMap::new(),
+            weights: HashMap::new(),
+            visits: vec![0; model.layers.len()],
+        };
+        for &input in &model.inputs {
+            lowering.input(input)?;
+        }
+        for node in 0..model.nodes.len() {
+            lowering.node(node)?;
+        }
+        for (name, value) in &model.outputs {
+            let buffer = lowering.value(*value)?.buffer;
+            lowering.plan.outputs.push(OutputPort { name: name.clone(), buffer });
+        }
+        let mut plan = lowering.plan;
+        rewrite::apply(&mut plan, options)?;
+        Ok(plan)
+    }
+}
+
+/// A value of the model while it is lowered.
+#[derive(Clone, Debug)]
+struct Lowered {
+    buffer: BufferId,
+    /// Keras' mask, `[batch, seq_len]`.
+    mask: Option<BufferId>,
+    /// The mask of a ragged batch, `[batch, seq_len]`.
+    ragged: Option<BufferId>,
+    /// The inputs that this value only rearranges; empty once anything was computed.
+    origins: Vec<usize>,
+}
+
+struct Lowering<'a> {
+    model: &'a Model,
+    options: &'a PlanOptions,
+    plan: Plan,
+    values: HashMap<Value, Lowered>,
+    /// Weights by identity, so that a shared layer has them once.
+    weights: HashMap<*const Tensor, WeightId>,
+    /// How often each layer was called so far.
+    visits: Vec<usize>,
+}
+
+impl Lowering<'_> {
+    fn input(&mut self, value: Value) -> Result<()> {
+        let name = self.layer_name(value.node)?;
+        let shape = self.model.shape(value)?.to_vec();
+        let port = self.plan.inputs.len();
+        let buffer = self.buffer(&name, shape.clone());
+        self.plan.inputs.push(InputPort { name: name.clone(), buffer, ids: None, ragged_mask_of: None });
+        let open = shape.get(1).is_some_and(|dim| dim.fixed().is_none());
+        let ragged = (self.options.ragged && open).then(|| {
+            let mask = self.buffer(&format!("{name} mask"), shape.into_iter().take(2).collect());
+            let port = InputPort { name: format!("{name} mask"), buffer: mask, ids: None, ragged_mask_of: Some(port) };
+            self.plan.inputs.push(port);
+            mask
+        });
+        self.values.insert(value, Lowered { buffer, mask: None, ragged, origins: vec![port] });
+        Ok(())
+    }
+
+    fn node(&mut self, index: usize) -> Result<()> {
+        let model = self.model;
+        let Some((node, layer)) = model.nodes.get(index).and_then(|node| Some((node, model.layers.get(node.layer)?)))
+        else {
+            return Err(Error::internal("a node without a layer"));
+        };
+        let inputs = node.inputs.iter().map(|&value| self.value(value)).collect::<Result<Vec<_>>>()?;
+        if matches!(layer.kind, crate::model::LayerKind::Input) {
+            return Ok(());
+        }
+        let states = node.initial_state.iter().map(|&value| self.value(value)).collect::<Result<Vec<_>>>()?;
+        let mask = match node.mask {
+            CallMask::Carried => inputs.first().and_then(|input| input.mask),
+            CallMask::None => None,
+            CallMask::Given(mask) => Some(self.value(mask)?.buffer),
+        };
+        if let Some(visits) = self.visits.get_mut(node.layer) {
+            *visits += 1;
+        }
+        let call = Call {
+            layer,
+            name: layer.name.clone(),
+            layer_index: node.layer,
+            inputs,
+            states,
+            mask,
+            shapes: &node.output_shapes,
+        };
+        let outputs = self.layer(&call, &layer.kind)?;
+        for (output, lowered) in outputs.into_iter().enumerate() {
+            self.values.insert(Value { node: index, output }, lowered);
+        }
+        Ok(())
+    }
+
+    fn value(&self, value: Value) -> Result<Lowered> {
+        self.values.get(&value).cloned().ok_or_else(|| Error::internal("a value used before it is computed"))
+    }
+
+    fn layer_name(&self, node: usize) -> Result<String> {
+        let layer = self.model.nodes.get(node).and_then(|node| self.model.layers.get(node.layer));
+        layer.map(|layer| layer.name.clone()).ok_or_else(|| Error::internal("a node without a layer"))
+    }
+
+    fn shape(&self, buffer: BufferId) -> Vec<Dim> {
+        self.plan.buffers.get(buffer.0).map(|buffer| buffer.shape.clone()).unwrap_or_default()
+    }
+
+    fn buffer(&mut self, name: &str, shape: Vec<Dim>) -> BufferId {
+        self.plan.buffers.push(Buffer { name: name.to_owned(), shape, view_of: None });
+        BufferId(self.plan.buffers.len() - 1)
+    }
+
+    /// The values of `buffer` under another shape of the same size.
+    fn view(&mut self, buffer: BufferId, shape: Vec<Dim>) -> BufferId {
+        let root = self.plan.root(buffer);
+        let name = self.plan.buffers.get(root.0).map(|b| b.name.clone()).unwrap_or_default();
+        self.plan.buffers.push(Buffer { name, shape, view_of: Some(root) });
+        BufferId(self.plan.buffers.len() - 1)
+    }
+
+    fn weight(&mut self, layer: &str, role: &str, tensor: &Arc<Tensor>) -> WeightId {
+        let plan = &mut self.plan;
+        *self.weights.entry(Arc::as_ptr(tensor)).or_insert_with(|| {
+            let name = format!("{layer} {role}");
+            plan.weights.push(Weight { name, tensor: Arc::clone(tensor), precision: Precision::F32 });
+            WeightId(plan.weights.len() - 1)
+        })
+    }
+
+    fn optional_weight(&mut self, layer: &str, role: &str, tensor: Option<&Arc<Tensor>>) -> Option<WeightId> {
+        tensor.map(|tensor| self.weight(layer, role, tensor))
+    }
+
+    fn step(&mut self, name: &str, op: Op) {
+        self.plan.steps.push(Step { name: name.to_owned(), op });
+    }
+
+    /// The mask that a recurrent layer or a pooling sees.
+    fn effective_mask(&mut self, call: &Call<'_>) -> Option<BufferId> {
+        let name = &call.name;
+        match (call.mask, call.inputs.first().and_then(|input| input.ragged)) {
+            (Some(mask), Some(ragged)) => {
+                let both = self.buffer(&format!("{name} mask"), self.shape(mask));
+                let op = Op::Combine { op: super::CombineOp::Multiply, left: mask, right: ragged, output: both };
+                self.step(name, op);
+                Some(both)
+            }
+            (mask, ragged) => mask.or(ragged),
+        }
+    }
+}
+
+/// One call of a layer while it is lowered.
+struct Call<'a> {
+    layer: &'a crate::model::Layer,
+    name: String,
+    layer_index: usize,
+    inputs: Vec<Lowered>,
+    states: Vec<Lowered>,
+    /// Keras' mask as a recurrent or pooling layer sees it.
+    mask: Option<BufferId>,
+    shapes: &'a [Vec<Dim>],
+}
+
+impl Call<'_> {
+    fn input(&self) -> Result<&Lowered> {
+        self.inputs.first().ok_or_else(|| Error::internal("a call without an input"))
+    }
+
+    fn output_shape(&self) -> Result<Vec<Dim>> {
+        self.shapes.first().cloned().ok_or_else(|| Error::internal("a call without an output"))
+    }
+
+    /// Refuses a ragged batch for a layer that would mix live timesteps with padding.
+    fn refuse_ragged(&self, what: &str) -> Result<()> {
+        if self.inputs.iter().all(|input| input.ragged.is_none()) {
+            return Ok(());
+        }
+        Err(Error::unsupported(
+            format!("layer {} ({})", quoted(&self.name), self.layer.class_name),
+            format!("a ragged batch ({what})"),
+            "run sequences of one length together",
+        ))
+    }
+}

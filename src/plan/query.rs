@@ -1,0 +1,131 @@
+//! Questions about a plan: who reads what, which weights are matrices, what is only a view.
+
+use std::sync::Arc;
+
+use super::{BufferId, Op, Plan, Precision, Weight, WeightId};
+use crate::tensor::Tensor;
+
+impl Plan {
+    /// The buffer that holds the values of `buffer`: itself, unless it is a view.
+    #[must_use]
+    pub fn root(&self, buffer: BufferId) -> BufferId {
+        self.buffers.get(buffer.0).and_then(|b| b.view_of).unwrap_or(buffer)
+    }
+
+    /// The number of times that steps read `buffer` or a view of it.
+    pub(super) fn readers(&self, buffer: BufferId) -> usize {
+        let root = self.root(buffer);
+        let reads = self.steps.iter().flat_map(|step| step.op.inputs());
+        reads.filter(|&input| self.root(input) == root).count()
+    }
+
+    /// Whether `buffer` is neither an input nor an output of the plan, views included.
+    pub(super) fn is_hidden(&self, buffer: BufferId) -> bool {
+        let root = self.root(buffer);
+        let inputs = self.inputs.iter().map(|port| port.buffer);
+        let outputs = self.outputs.iter().map(|port| port.buffer);
+        let states = self.states.iter().flat_map(|port| [port.initial, port.last]);
+        inputs.chain(outputs).chain(states).all(|port| self.root(port) != root)
+    }
+
+    pub(super) fn add_weight(&mut self, name: String, tensor: Tensor) -> WeightId {
+        self.weights.push(Weight { name, tensor: Arc::new(tensor), precision: Precision::F32 });
+        WeightId(self.weights.len() - 1)
+    }
+
+    /// The weights that are matrices or tables, each once.
+    pub(super) fn matrices(&self) -> Vec<WeightId> {
+        let mut ids: Vec<WeightId> = self
+            .steps
+            .iter()
+            .flat_map(|step| match &step.op {
+                Op::Linear { weight, .. } => vec![*weight],
+                Op::Gather { table, .. } => vec![*table],
+                Op::Recurrence(r) => r.directions.iter().flat_map(|d| [d.weight_ih, d.weight_hh]).collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Empties the weights that no step reads any more; numbers stay.
+    pub(super) fn drop_unused_weights(&mut self) {
+        let mut used = vec![false; self.weights.len()];
+        for id in self.steps.iter().flat_map(|step| step.op.weights()) {
+            if let Some(slot) = used.get_mut(id.0) {
+                *slot = true;
+            }
+        }
+        for (weight, used) in self.weights.iter_mut().zip(used) {
+            if let (false, Ok(empty)) = (used, Tensor::new([0], Vec::<f32>::new())) {
+                weight.tensor = Arc::new(empty);
+            }
+        }
+    }
+}
+
+impl Op {
+    /// The buffers that the step reads.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<BufferId> {
+        match self {
+            Self::Linear { input, .. }
+            | Self::Map { input, .. }
+            | Self::Copy { input, .. }
+            | Self::Softmax { input, .. }
+            | Self::LayerNorm { input, .. }
+            | Self::BatchNorm { input, .. }
+            | Self::NotEqual { input, .. } => vec![*input],
+            Self::Gather { ids, .. } => vec![*ids],
+            Self::Combine { left, right, .. } => vec![*left, *right],
+            Self::Reduce { input, mask, .. } => [Some(*input), *mask].into_iter().flatten().collect(),
+            Self::Recurrence(r) => {
+                let initial = r.directions.iter().flat_map(|d| d.initial.iter().copied());
+                [Some(r.input), r.mask].into_iter().chain(initial).flatten().collect()
+            }
+        }
+    }
+
+    /// The buffers that the step writes.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<BufferId> {
+        match self {
+            Self::Linear { output, .. }
+            | Self::Map { output, .. }
+            | Self::Copy { output, .. }
+            | Self::Softmax { output, .. }
+            | Self::LayerNorm { output, .. }
+            | Self::BatchNorm { output, .. }
+            | Self::NotEqual { output, .. }
+            | Self::Gather { output, .. }
+            | Self::Combine { output, .. }
+            | Self::Reduce { output, .. } => vec![*output],
+            Self::Recurrence(r) => {
+                let finals = r.directions.iter().flat_map(|d| d.finals.iter().copied());
+                [r.sequence, r.last].into_iter().chain(finals).flatten().collect()
+            }
+        }
+    }
+
+    /// The weights that the step reads.
+    #[must_use]
+    pub fn weights(&self) -> Vec<WeightId> {
+        match self {
+            Self::Linear { weight, bias, .. } => [Some(*weight), *bias].into_iter().flatten().collect(),
+            Self::Gather { table, .. } => vec![*table],
+            Self::LayerNorm { gamma, beta, .. } => [*gamma, *beta].into_iter().flatten().collect(),
+            Self::BatchNorm { mean, variance, gamma, beta, .. } => {
+                [Some(*mean), Some(*variance), *gamma, *beta].into_iter().flatten().collect()
+            }
+            Self::Recurrence(r) => r
+                .directions
+                .iter()
+                .flat_map(|d| [Some(d.weight_ih), Some(d.weight_hh), d.bias_ih, d.bias_hh])
+                .flatten()
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! [`Session`]: what an application holds. A model planned for a device, and the states that it
+//! carries from run to run.
+
+mod device;
+mod io;
+mod ragged;
+mod state;
+
+use std::sync::{Arc, OnceLock};
+
+use futures_intrusive::sync::Mutex;
+
+pub use device::{Device, DeviceReport};
+pub use io::{Inputs, Outputs};
+pub use state::State;
+
+use self::device::Opened;
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuProgram, MemoryNeed, ProgramOptions, Strategy};
+use crate::{
+    cpu::CpuProgram,
+    error::{Error, Result},
+    model::Model,
+    plan::{Bound, BufferId, Carry, Plan, PlanOptions, Precision, Rewrites},
+    reference,
+    tensor::Tensor,
+};
+
+/// How a session runs its model.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Where it runs.
+    pub device: Device,
+    /// How matrices are stored. Every device computes with the rounded values.
+    pub weights: Precision,
+    /// Threads on the CPU; 0 and 1: the caller's own.
+    pub threads: usize,
+    /// Which layers carry their states from run to run.
+    pub carry: Carry,
+    /// Whether inputs with a NaN or an infinity are refused. Else they pass through.
+    pub refuse_non_finite: bool,
+    /// One way to run recurrences on the GPU, whatever the batch; else each chooses its own.
+    #[cfg(feature = "gpu")]
+    pub strategy: Option<Strategy>,
+}
+
+impl SessionOptions {
+    /// The default options on `device`.
+    #[must_use]
+    pub fn on(device: Device) -> Self {
+        Self { device, ..Self::default() }
+    }
+}
+
+/// A model on a device.
+///
+/// A session may be shared by threads. Runs of a model without states are independent of each
+/// other: on the CPU each happens on its caller's thread, on a GPU they queue for the device. Runs
+/// of a model with states happen one after the other, each starting from the states of the one
+/// before; which of two concurrent calls comes first is up to the threads.
+///
+/// ```no_run
+/// use wgpu_rnn::{Device, Model, Session, SessionOptions, Tensor};
+/// let model = Model::load("model.keras")?;
+/// let session = Session::new(&model, SessionOptions::on(Device::Auto))?;
+/// let outputs = session.run(Tensor::new([1, 3, 2], vec![0.1, 0.2, 0.3, 0.4, 0.5, 0.6])?)?;
+/// println!("{:?}", outputs.single()?.to_f32());
+/// # Ok::<(), wgpu_rnn::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Session {
+    model: Model,
+    options: SessionOptions,
+    device: DeviceReport,
+    opened: Opened,
+    program: Program,
+    ragged: OnceLock<Program>,
+    state: Mutex<Option<State>>,
+}
+
+/// A plan, made ready for a device.
+#[derive(Debug)]
+struct Program {
+    plan: Arc<Plan>,
+    engine: Engine,
+    /// Marks the states of this model; only where there are any.
+    fingerprint: u64,
+}
+
+#[derive(Debug)]
+enum Engine {
+    #[cfg(feature = "gpu")]
+    Gpu(GpuProgram),
+    Cpu(CpuProgram),
+    Reference,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            #[cfg(feature = "gpu")]
+            Self::Gpu(_) => "Gpu",
+            Self::Cpu => "Cpu",
+            Self::Reference => "Reference",
+        })
+    }
+}
+
+impl Session {
+    /// Plans `model` for a device and uploads its weights.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] or [`Error::Unknown`] if the device is not there, [`Error::Unsupported`]
+    /// if a layer cannot do what is asked, [`Error::Limit`] and [`Error::OutOfDeviceMemory`] if the
+    /// weights do not fit.
+    pub fn new(model: &Model, options: SessionOptions) -> Result<Self> {
+        pollster::block_on(Self::new_async(model, options))
+    }
+
+    /// [`new`](Self::new) without blocking the thread.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub async fn new_async(model: &Model, options: SessionOptions) -> Result<Self> {
+        let (opened, device) = device::open(&options.device).await?;
+        let program = Program::new(model, &options, &opened, false).await?;
+        Ok(Self {
+            model: model.clone(),
+            options,
+            device,
+            opened,
+            program,
+            ragged: OnceLock::new(),
+            state: Mutex::new(None, true),
+        })
+    }
+
+    /// The same session on a device opened anew, after [`Error::DeviceLost`] or [`Error::Timeout`].
+    /// It starts from the states that this one has.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn rebuilt(&self) -> Result<Self> {
+        pollster::block_on(async {
+            #[cfg(feature = "gpu")]
+            let device = match &self.opened {
+                Opened::Gpu(gpu) => Device::Opened(gpu.reopen().await?),
+                Opened::Cpu | Opened::Reference => self.options.device.clone(),
+            };
+            #[cfg(not(feature = "gpu"))]
+            let device = self.options.device.clone();
+            let options = SessionOptions { device, ..self.options.clone() };
+            let rebuilt = Self::new_async(&self.model, options).await?;
+            *rebuilt.state.lock().await = self.state.lock().await.clone();
+            Ok(rebuilt)
+        })
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The device that was taken, and why.
+    #[must_use]
+    pub fn device(&self) -> &DeviceReport {
+        &self.device
+    }
+
+    /// What is done in a run.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.program.plan
+    }
+
+    /// Runs the model.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`], [`Error::Unknown`], [`Error::TokenOutOfRange`] or [`Error::NonFinite`]
+    /// for inputs that do not fit, [`Error::Limit`] for sizes beyond the device, and the device's own.
+    pub fn run(&self, inputs: impl Into<Inputs>) -> Result<Outputs> {
+        pollster::block_on(self.run_async(inputs))
+    }
+
+    /// [`run`](Self::run) without blocking the thread on a GPU; on the CPU it computes where it is polled.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_async(&self, inputs: impl Into<Inputs>) -> Result<Outputs> {
+        let plan = &self.program.plan;
+        let names: Vec<&str> = plan.inputs.iter().map(|port| port.name.as_str()).collect();
+        let tensors = inputs.into().bind(&names)?;
+        if plan.states.is_empty() {
+            let (outputs, _) = self.program.run(&self.options, &self.model, tensors, None).await?;
+            return Ok(outputs);
+        }
+        let mut state = self.state.lock().await;
+        let (outputs, next) = self.program.run(&self.options, &self.model, tensors, state.as_ref()).await?;
+        *state = Some(next);
+        Ok(outputs)
+    }
+
+    /// The states after the last run; `None` before the first one or without states.
+    #[must_use]
+    pub fn state(&self) -> Option<State> {
+        pollster::block_on(self.state.lock()).clone()
+    }
+
+    /// Makes the next run start from `state`.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if it belongs to another model.
+    pub fn set_state(&self, state: State) -> Result<()> {
+        state.check(self.program.fingerprint, state.batch())?;
+        *pollster::block_on(self.state.lock()) = Some(state);
+        Ok(())
+    }
+
+    /// Makes the next run start from zeros.
+    pub fn reset_state(&self) {
+        *pollster::block_on(self.state.lock()) = None;
+    }
+
+    /// A state from saved tensors and the fingerprint saved with them.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] or [`Error::Unknown`] if they do not belong to this model.
+    pub fn restore_state(&self, tensors: Vec<(String, Tensor)>, fingerprint: u64) -> Result<State> {
+        State::restored(&self.program.plan, self.program.fingerprint, tensors, fingerprint)
+    }
+
+    /// Takes the creation of pipelines out of the first run with inputs of `shapes`, one per input.
+    ///
+    /// # Errors
+    /// [`Error::KnownAnswer`] if a kernel computes wrongly on this device, and as [`run`](Self::run).
+    pub fn warm_up(&self, shapes: &[Vec<usize>]) -> Result<()> {
+        let _bound = self.program.plan.bind(shapes)?;
+        #[cfg(feature = "gpu")]
+        if let Engine::Gpu(program) = &self.program.engine {
+            pollster::block_on(program.warm_up(&_bound))?;
+        }
+        Ok(())
+    }
+
+    /// The memory that a run with inputs of `shapes` needs on the device; `None` for the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if it can never run there.
+    #[cfg(feature = "gpu")]
+    pub fn memory_need(&self, shapes: &[Vec<usize>]) -> Result<Option<MemoryNeed>> {
+        let bound = self.program.plan.bind(shapes)?;
+        match &self.program.engine {
+            Engine::Gpu(program) => program.memory_need(&bound).map(Some),
+            Engine::Cpu(_) | Engine::Reference => Ok(None),
+        }
+    }
+
+    /// How each recurrence runs on the GPU with inputs of `shapes`, and why; empty for the CPU.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), for the shapes.
+    #[cfg(feature = "gpu")]
+    pub fn strategies(&self, shapes: &[Vec<usize>]) -> Result<Vec<(String, Strategy, String)>> {
+        let bound = self.program.plan.bind(shapes)?;
+        match &self.program.engine {
+            Engine::Gpu(program) => program.strategies(&bound),
+            Engine::Cpu(_) | Engine::Reference => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Program {
+    async fn new(model: &Model, options: &SessionOptions, opened: &Opened, ragged: bool) -> Result<Self> {
+        let rewrites = if matches!(opened, Opened::Reference) { Rewrites::NONE } else { Rewrites::ALL };
+        let plan = PlanOptions { rewrites, precision: options.weights, carry: options.carry, ragged };
+        let plan = Arc::new(Plan::new(model, &plan)?);
+        let engine = match opened {
+            #[cfg(feature = "gpu")]
+            Opened::Gpu(gpu) => {
+                let options = ProgramOptions { strategy: options.strategy, ..ProgramOptions::default() };
+                Engine::Gpu(GpuProgram::new(gpu, Arc::clone(&plan), options).await?)
+            }
+            Opened::Cpu => Engine::Cpu(CpuProgram::new(Arc::clone(&plan))?),
+            Opened::Reference => Engine::Reference,
+        };
+        let fingerprint = if plan.states.is_empty() { 0 } else { state::fingerprint(&plan) };
+        Ok(Self { plan, engine, fingerprint })
+    }
+
+    /// One run. `tensors` are in the order of the plan's inputs.
+    async fn run(
+        &self,
+        options: &SessionOptions,
+        model: &Model,
+        tensors: Vec<Tensor>,
+        state: Option<&State>,
+    ) -> Result<(Outputs, State)> {
+        let plan = &self.plan;
+        let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();
+        let bound = plan.bind(&shapes)?;
+        if let (Some(expected), true) = (model.batch_size(), model.is_stateful())
+            && expected != bound.batch()
+        {
+            let expected = format!("the {expected} rows that the stateful model was built for");
+            return Err(Error::mismatch("batch", expected, format!("{} rows", bound.batch())));
+        }
+        io::check_values(plan, &tensors, options.refuse_non_finite)?;
+        if let Some(state) = state {
+            state.check(self.fingerprint, bound.batch())?;
+        }
+        let carried = state.map(|state| state.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>()).unwrap_or_default();
+        let mut sources: Vec<(BufferId, &Tensor)> = plan.inputs.iter().map(|port| port.buffer).zip(&tensors).collect();
+        sources.extend(plan.states.iter().map(|port| port.initial).zip(carried));
+        let mut wanted: Vec<BufferId> = plan.outputs.iter().map(|port| port.buffer).collect();
+        wanted.extend(plan.states.iter().map(|port| port.last));
+        let mut results = self.execute(options, &bound, &sources, &wanted).await?;
+        let finals = results.split_off(plan.outputs.len().min(results.len()));
+        let names = plan.outputs.iter().map(|port| port.name.clone());
+        let state_names = plan.states.iter().map(|port| port.name.clone());
+        let finals = finals.into_iter().map(|tensor| Tensor::new(tensor.shape(), tensor.to_f32().into_owned()));
+        let finals = finals.collect::<Result<Vec<_>>>()?;
+        Ok((
+            Outputs::new(names.zip(results).collect()),
+            State::new(self.fingerprint, state_names.zip(finals).collect()),
+        ))
+    }
+
+    async fn execute(
+        &self,
+        options: &SessionOptions,
+        bound: &Bound,
+        sources: &[(BufferId, &Tensor)],
+        wanted: &[BufferId],
+    ) -> Result<Vec<Tensor>> {
+        let shape = |id: &BufferId| bound.shape(*id).to_vec();
+        let singles = || sources.iter().map(|(id, tensor)| (*id, tensor.to_f32().into_owned())).collect::<Vec<_>>();
+        match &self.engine {
+            Engine::Reference => {
+                let inputs: Vec<_> = sources.iter().map(|(id, tensor)| (*id, tensor.to_f64().into_owned())).collect();
+                let values = reference::run(&self.plan, bound, &inputs, wanted)?;
+                wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
+            }
+            Engine::Cpu(program) => {
+                let values = program.run(bound, &singles(), wanted, options.threads)?;
+                wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
+            }
+            #[cfg(feature = "gpu")]
+            Engine::Gpu(program) => {
+                let values = program.run(bound.clone(), singles(), wanted.to_vec()).await?;
+                wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
+            }
+        }
+    }
+}

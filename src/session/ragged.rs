@@ -1,0 +1,156 @@
+//! Ragged batches: sequences of several lengths in one run, each with the result that it has alone.
+
+use super::{Inputs, Outputs, Program, Session};
+use crate::{
+    dim::Symbol,
+    error::{Error, Result, quoted},
+    plan::{InputPort, Plan},
+    tensor::{Data, Tensor, element_count},
+};
+
+impl Session {
+    /// Runs samples of several lengths together. Each sample has the model's inputs without the
+    /// batch axis, and gets the outputs, without it too, that it would get alone.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming the layer, for models that carry states or mix timesteps without
+    /// regard to masks (Flatten, `GlobalMaxPooling1D`, ...); else as [`run`](Self::run).
+    pub fn run_ragged(&self, samples: Vec<Inputs>) -> Result<Vec<Outputs>> {
+        pollster::block_on(self.run_ragged_async(samples))
+    }
+
+    /// [`run_ragged`](Self::run_ragged) without blocking the thread on a GPU.
+    ///
+    /// # Errors
+    /// As [`run_ragged`](Self::run_ragged).
+    pub async fn run_ragged_async(&self, samples: Vec<Inputs>) -> Result<Vec<Outputs>> {
+        if !self.program.plan.states.is_empty() {
+            return Err(Error::unsupported(
+                format!("model {}", quoted(self.model.name())),
+                "a ragged batch with carried states",
+                "run each sequence in a session of its own",
+            ));
+        }
+        if samples.is_empty() {
+            return Ok(Vec::new());
+        }
+        let program = match self.ragged.get() {
+            Some(program) => program,
+            None => {
+                let program = Program::new(&self.model, &self.options, &self.opened, true).await?;
+                self.ragged.get_or_init(|| program)
+            }
+        };
+        let plan = &program.plan;
+        let ports: Vec<&InputPort> = plan.inputs.iter().filter(|port| port.ragged_mask_of.is_none()).collect();
+        let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+        let samples = samples.into_iter().map(|sample| sample.bind(&names)).collect::<Result<Vec<_>>>()?;
+        let mut tensors = Vec::new();
+        // What each symbol is for each sample.
+        let mut lengths: Vec<(Symbol, Vec<usize>)> = Vec::new();
+        for (index, port) in plan.inputs.iter().enumerate() {
+            let column = ports.iter().position(|known| known.name == port.name);
+            let Some(column) = column else {
+                let of = port.ragged_mask_of.and_then(|of| plan.inputs.get(of));
+                let symbol = of.and_then(|of| open_axis(plan, of));
+                let lengths = lengths.iter().find(|(known, _)| Some(*known) == symbol).map(|(_, lengths)| lengths);
+                let lengths = lengths.ok_or_else(|| Error::internal(format!("input {index} has no lengths")))?;
+                tensors.push(mask(lengths)?);
+                continue;
+            };
+            let rows: Vec<&Tensor> = samples.iter().filter_map(|sample| sample.get(column)).collect();
+            let symbol = open_axis(plan, port);
+            let (tensor, own) = stacked(&port.name, &rows, symbol.is_some())?;
+            if let Some(symbol) = symbol {
+                lengths.push((symbol, own));
+            }
+            tensors.push(tensor);
+        }
+        let count = samples.len();
+        let (outputs, _) = program.run(&self.options, &self.model, tensors, None).await?;
+        let outputs = outputs.into_vec();
+        (0..count)
+            .map(|row| {
+                let each = plan.outputs.iter().zip(&outputs).map(|(port, (name, tensor))| {
+                    let dim = plan.buffers.get(port.buffer.index()).and_then(|buffer| buffer.shape.get(1));
+                    let symbol = dim.and_then(crate::dim::Dim::as_symbol);
+                    let own = lengths.iter().find(|(known, _)| Some(*known) == symbol);
+                    let length = own.and_then(|(_, lengths)| lengths.get(row).copied());
+                    Ok((name.clone(), sample_of(tensor, row, length)?))
+                });
+                Ok(Outputs::new(each.collect::<Result<_>>()?))
+            })
+            .collect()
+    }
+}
+
+/// The symbol of the second axis of an input, if the run decides it.
+fn open_axis(plan: &Plan, port: &InputPort) -> Option<Symbol> {
+    plan.buffers.get(port.buffer.index())?.shape.get(1)?.as_symbol()
+}
+
+/// `[batch, seq_len]`: 1 up to each length, then 0.
+fn mask(lengths: &[usize]) -> Result<Tensor> {
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    let row = |&length: &usize| (0..longest).map(move |t| if t < length { 1.0f32 } else { 0.0 });
+    Tensor::new([lengths.len(), longest], lengths.iter().flat_map(row).collect::<Vec<f32>>())
+}
+
+/// Samples as one batch, padded with zeros behind their ends, and their lengths.
+fn stacked(name: &str, rows: &[&Tensor], ragged: bool) -> Result<(Tensor, Vec<usize>)> {
+    let Some(first) = rows.first() else { return Err(Error::internal("a batch without rows")) };
+    let tail = |tensor: &Tensor| tensor.shape().get(usize::from(ragged)..).map(<[usize]>::to_vec);
+    let lengths: Vec<usize> = rows.iter().map(|row| row.shape().first().copied().unwrap_or(1)).collect();
+    for (index, row) in rows.iter().enumerate() {
+        if tail(row) != tail(first) || row.shape().len() != first.shape().len() {
+            return Err(Error::mismatch(
+                format!("sample {index}, input {}", quoted(name)),
+                format!("the shape {:?} of sample 0{}", first.shape(), if ragged { " but for its length" } else { "" }),
+                format!("{:?}", row.shape()),
+            ));
+        }
+    }
+    let mut shape = vec![rows.len()];
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    if ragged {
+        shape.push(longest);
+    }
+    shape.extend(tail(first).unwrap_or_default());
+    let full = element_count(&shape).map_or(0, |n| n / rows.len().max(1));
+    let integers = rows.iter().all(|row| matches!(row.data(), Data::I64(_)));
+    let data = if integers {
+        let mut all: Vec<i64> = Vec::new();
+        for (index, row) in rows.iter().enumerate() {
+            if let Data::I64(values) = row.data() {
+                all.extend(values);
+            }
+            all.resize(full * (index + 1), 0);
+        }
+        Data::from(all)
+    } else {
+        let mut all: Vec<f32> = Vec::new();
+        for (index, row) in rows.iter().enumerate() {
+            all.extend(row.to_f32().iter());
+            all.resize(full * (index + 1), 0.0);
+        }
+        Data::from(all)
+    };
+    Ok((Tensor::new(shape, data)?, lengths))
+}
+
+/// Row `row` of a batch, without what lies beyond `length` along the next axis.
+fn sample_of(tensor: &Tensor, row: usize, length: Option<usize>) -> Result<Tensor> {
+    let mut shape: Vec<usize> = tensor.shape().iter().skip(1).copied().collect();
+    let size = element_count(&shape).unwrap_or(0);
+    if let (Some(length), Some(axis)) = (length, shape.first_mut()) {
+        *axis = length;
+    }
+    let start = size * row;
+    let range = start..start + element_count(&shape).unwrap_or(0);
+    let broken = || Error::internal("an output without all of its rows");
+    match tensor.data() {
+        Data::F32(values) => Tensor::new(shape, values.get(range).ok_or_else(broken)?.to_vec()),
+        Data::F64(values) => Tensor::new(shape, values.get(range).ok_or_else(broken)?.to_vec()),
+        Data::I64(values) => Tensor::new(shape, values.get(range).ok_or_else(broken)?.to_vec()),
+    }
+}

@@ -1,0 +1,111 @@
+//! [`State`]: what a stateful model carries from run to run, on the host.
+
+use crate::{
+    error::{Error, Result, listed, quoted},
+    plan::Plan,
+    tensor::Tensor,
+};
+
+/// What a stateful model carries from run to run: one tensor `[batch, hidden_size]` per layer,
+/// direction and state. It belongs to the model that made it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    fingerprint: u64,
+    tensors: Vec<(String, Tensor)>,
+}
+
+impl State {
+    pub(super) fn new(fingerprint: u64, tensors: Vec<(String, Tensor)>) -> Self {
+        Self { fingerprint, tensors }
+    }
+
+    /// A state from tensors that were saved, checked against the model of `plan`.
+    pub(super) fn restored(
+        plan: &Plan,
+        expected: u64,
+        tensors: Vec<(String, Tensor)>,
+        fingerprint: u64,
+    ) -> Result<Self> {
+        check_fingerprint(expected, fingerprint)?;
+        let known: Vec<&str> = plan.states.iter().map(|port| port.name.as_str()).collect();
+        if let Some((name, _)) = tensors.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            return Err(Error::Unknown { kind: "state", name: quoted(name), known: listed(&known) });
+        }
+        let mut ordered = Vec::new();
+        for port in &plan.states {
+            let Some((name, tensor)) = tensors.iter().find(|(name, _)| *name == port.name) else {
+                return Err(Error::mismatch("states", listed(&known), format!("none for {}", quoted(&port.name))));
+            };
+            let units = plan.buffers.get(port.initial.index()).and_then(|b| b.shape.get(1)).and_then(|dim| dim.fixed());
+            let batch = ordered.first().map(|(_, first): &(String, Tensor)| first.shape().first().copied());
+            let (rows, columns) = (tensor.shape().first().copied(), tensor.shape().get(1).copied());
+            if tensor.shape().len() != 2 || columns != units || batch.is_some_and(|batch| batch != rows) {
+                let batch = batch.flatten().map_or("batch".to_owned(), |batch| batch.to_string());
+                return Err(Error::mismatch(
+                    format!("state {}", quoted(name)),
+                    format!("shape [{batch}, {}]", units.unwrap_or(0)),
+                    format!("{:?}", tensor.shape()),
+                ));
+            }
+            let values = tensor.to_f32().into_owned();
+            ordered.push((name.clone(), Tensor::new(tensor.shape(), values)?));
+        }
+        Ok(Self { fingerprint, tensors: ordered })
+    }
+
+    /// Marks the model that the state belongs to.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// Names and tensors: `lstm/hidden_state`, `lstm/cell_state`, `bidirectional/forward/hidden_state`.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Rows that the state is for.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.tensors.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(0)
+    }
+
+    pub(super) fn check(&self, expected: u64, batch: usize) -> Result<()> {
+        check_fingerprint(expected, self.fingerprint)?;
+        if self.batch() != batch {
+            return Err(Error::mismatch(
+                "state",
+                format!("the {batch} rows of the inputs (or reset the state)"),
+                format!("{} rows", self.batch()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn check_fingerprint(expected: u64, found: u64) -> Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Error::mismatch("state", "one of this model and its weights", "one of another model"))
+}
+
+/// FNV-1a over the names and shapes of states and weights and the weights' values.
+pub(super) fn fingerprint(plan: &Plan) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut eat = |bytes: &[u8]| {
+        for &byte in bytes {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for port in &plan.states {
+        eat(port.name.as_bytes());
+    }
+    for weight in &plan.weights {
+        eat(weight.name.as_bytes());
+        for value in weight.tensor.to_f32().iter() {
+            eat(&value.to_bits().to_le_bytes());
+        }
+    }
+    hash
+}
