@@ -438,3 +438,11 @@ fn a_row_of_nan_stays_alone() {
         }
     }
 }
+
+#[test]
+fn more_than_65535_rows() {
+    let mut gpu = gpu();
+    let layer = Layer::new(Cell::Rnn, 2, 1, 4 * 65_537, 1, BOTH);
+    let many = layer.run(&mut gpu, How::whole(&layer, Strategy::Persistent));
+    assert_outcome("many rows", &many, &layer.reference());
+}
