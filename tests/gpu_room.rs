@@ -1,6 +1,8 @@
 //! The GPU executor from outside: right results on shared, rebuilt, limited and absent devices.
 //! Every test needs an adapter; without one they fail, unless `WGPU_RNN_SKIP_GPU=1` says otherwise.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::field_reassign_with_default, clippy::cast_precision_loss)]
+
 use std::{
     process::Command,
     sync::{Arc, OnceLock},

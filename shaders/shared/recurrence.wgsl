@@ -20,7 +20,7 @@ struct Params {
 }
 
 const REVERSE = 1u;         // bit of direction 0, next bit direction 1
-const IN_TIME_ORDER = 4u;   // likewise
+const FLIPPED = 4u;         // likewise
 const HAS_MASK = 16u;
 const HAS_BIAS = 32u;
 const HAS_SEQUENCE = 64u;
@@ -219,7 +219,7 @@ fn store_sequence(direction: u32, row: u32, step: u32, unit: u32, value: vec4<f3
     if (!has(HAS_SEQUENCE)) {
         return;
     }
-    let place = select(step, time_of(direction, step), has(IN_TIME_ORDER << direction));
+    let place = select(step, params.seq_len - 1u - step, has(FLIPPED << direction));
     let width = params.directions * params.hidden;
     let stride = params.seq_len * width;
     let at = ((params.first_row + row) * params.seq_len + place) * width + direction * params.hidden + unit;

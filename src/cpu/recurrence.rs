@@ -195,7 +195,7 @@ impl<'a> Tile<'a> {
                 let first_row = self.first_row;
                 let live = |row: usize| mask.is_none_or(|mask| mask[(first_row + row) * seq_len + t] != 0.0);
                 self.timestep(s - start, &live);
-                self.put_sequence(place, if place.direction.in_time_order { t } else { s }, outputs);
+                self.put_sequence(place, if place.direction.flipped { seq_len - 1 - s } else { s }, outputs);
             }
         }
         let hidden = self.r.hidden_size;

@@ -38,6 +38,13 @@ pub enum KerasBackend {
 impl Model {
     /// Reads a model from a Keras 3 `.keras` file (or a directory with the same members).
     ///
+    /// ```no_run
+    /// # use wgpu_rnn::Model;
+    /// let model = Model::load("model.keras")?;
+    /// print!("{}", model.summary());
+    /// # Ok::<(), wgpu_rnn::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Malformed`] if it is damaged,
     /// [`Error::Unsupported`] naming the layer, option or kind of file that is not supported,

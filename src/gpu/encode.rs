@@ -141,7 +141,7 @@ impl<'a> Run<'a> {
         let directions = r.directions.iter().zip(&matrices).map(|(d, weight_ih)| {
             Ok(DirectionJob {
                 reverse: d.reverse,
-                in_time_order: d.in_time_order,
+                flipped: d.flipped,
                 weight_ih,
                 bias_ih: self.plain(d.bias_ih)?,
                 initial: states(&d.initial)?,

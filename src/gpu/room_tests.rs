@@ -108,7 +108,8 @@ fn many_threads_share_a_device() {
 #[test]
 fn every_fault_is_an_error_and_a_new_device_works() {
     let Some(mut gpu) = open() else { return };
-    let cases: [(FaultPoint, Fault, fn(&Error) -> bool); 8] = [
+    type Case = (FaultPoint, Fault, fn(&Error) -> bool);
+    let cases: [Case; 8] = [
         (FaultPoint::CreateBuffer, Fault::OutOfMemory, |e| matches!(e, Error::OutOfDeviceMemory { bytes: 16, .. })),
         (FaultPoint::CreateBuffer, Fault::Panic, |e| matches!(e, Error::DeviceLost { .. })),
         (FaultPoint::Submit, Fault::Lost, |e| matches!(e, Error::DeviceLost { .. })),
@@ -246,8 +247,7 @@ fn default_limits_are_granted_exactly() {
     if shared().is_none() {
         return;
     }
-    let mut options = GpuOptions::default();
-    options.limits = super::DeviceLimits::Default;
+    let options = GpuOptions { limits: super::DeviceLimits::Default, ..GpuOptions::default() };
     let gpu = pollster::block_on(Gpu::open(options)).expect("opens");
     let (granted, default) = (gpu.limits(), wgpu::Limits::default());
     assert_eq!(granted.max_storage_buffer_binding_size, default.max_storage_buffer_binding_size);

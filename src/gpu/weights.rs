@@ -248,3 +248,137 @@ fn pack<'p>(plan: &'p Plan, layout: &Layout, limit: u64) -> Result<(&'p str, Pre
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        activation::Activation,
+        cell::{Cell, CellParams},
+        gpu::{Gpu, GpuOptions, GpuProgram, ProgramOptions},
+        model::{Dense, Embedding, HeadActivation, LayerKind, Model, Recurrent},
+        plan::{DeadTimesteps, PlanOptions},
+        reference,
+    };
+
+    fn tensor(shape: &[usize]) -> Arc<Tensor> {
+        let values: Vec<f32> =
+            (0..shape.iter().product::<usize>()).map(|i| ((i * 7) % 17) as f32 * 0.0625 - 0.5).collect();
+        Arc::new(Tensor::new(shape, values).unwrap())
+    }
+
+    fn model() -> Model {
+        let hidden = 6;
+        let mut model = Model::builder("windows");
+        let ids = model.input("ids", &[None]).unwrap();
+        let embedding = Embedding { table: tensor(&[40, 4]), mask_zero: false };
+        let x = model.add("embedding", LayerKind::Embedding(embedding), &[ids]).unwrap();
+        let recurrent = Recurrent {
+            cell: Cell::Lstm,
+            params: CellParams::default(),
+            weight_ih: tensor(&[4 * hidden, 4]),
+            weight_hh: tensor(&[4 * hidden, hidden]),
+            bias_ih: Some(tensor(&[4 * hidden])),
+            bias_hh: Some(tensor(&[4 * hidden])),
+            return_sequences: true,
+            return_state: false,
+            go_backwards: false,
+            stateful: false,
+            dead: DeadTimesteps::RepeatOutput,
+            passes_mask: false,
+        };
+        let h = model.add("lstm", LayerKind::Recurrent(recurrent), &[x]).unwrap();
+        let activation = HeadActivation::Pointwise(Activation::Tanh);
+        let dense = Dense { weight: tensor(&[9, hidden]), bias: Some(tensor(&[9])), activation };
+        let y = model.add("dense", LayerKind::Dense(dense), &[h]).unwrap();
+        model.output("y", y).unwrap();
+        model.build().unwrap()
+    }
+
+    fn open() -> Option<Gpu> {
+        match pollster::block_on(Gpu::open(GpuOptions::default())) {
+            Ok(gpu) => Some(gpu),
+            Err(error) => {
+                assert!(std::env::var_os("WGPU_RNN_SKIP_GPU").is_some(), "{error}");
+                eprintln!("SKIPPED: {error}");
+                None
+            }
+        }
+    }
+
+    fn check(gpu: &Gpu, plan: &Arc<Plan>, known_answer_tests: bool) {
+        let options = ProgramOptions { known_answer_tests, ..ProgramOptions::default() };
+        let program = pollster::block_on(GpuProgram::new(gpu, Arc::clone(plan), options)).unwrap();
+        let bound = plan.bind(&[vec![3, 2]]).unwrap();
+        let (input, output) = (plan.inputs[0].buffer, plan.outputs[0].buffer);
+        let ids = vec![0.0f32, 39.0, 17.0, 3.0, 31.0, 8.0];
+        let wide = ids.iter().map(|&id| f64::from(id)).collect();
+        let expected = reference::run(plan, &bound, &[(input, wide)], &[output]).unwrap();
+        let found = pollster::block_on(program.run(bound, vec![(input, ids)], vec![output])).unwrap();
+        for (found, expected) in found[0].iter().zip(&expected[0]) {
+            assert!((f64::from(*found) - expected).abs() <= 1e-5, "{found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn weights_beyond_a_binding_lie_in_windows() {
+        let Some(gpu) = open() else { return };
+        for precision in [Precision::F32, Precision::F16] {
+            let options = PlanOptions { precision, ..PlanOptions::default() };
+            let plan = Arc::new(Plan::new(&model(), &options).unwrap());
+            check(&gpu, &plan, true);
+            let small = pollster::block_on(gpu.reopen()).unwrap();
+            let for_owner = Arc::clone(&plan);
+            let windows = small.call(move |owner| {
+                owner.limits.max_storage_buffer_binding_size = 256;
+                let weights = Weights::upload(owner, &for_owner)?;
+                let counts = weights.stored.iter().map(|(layout, stored)| (layout.clone(), stored.windows.len()));
+                Ok(counts.collect::<Vec<_>>())
+            });
+            let windows = pollster::block_on(windows).unwrap();
+            for (layout, count) in &windows {
+                let plain = matches!(layout, Layout::Plain(_) | Layout::RecurrentBias(_));
+                assert!(plain == (*count == 1) || precision == Precision::F16, "{layout:?}: {count}");
+            }
+            assert!(windows.iter().any(|(_, count)| *count > 1));
+            // The examples of the known-answer tests do not fit such small bindings.
+            check(&small, &plan, false);
+        }
+    }
+
+    #[test]
+    fn a_weight_of_which_no_row_fits_is_refused_by_name() {
+        let Some(gpu) = open() else { return };
+        let plan = Plan::new(&model(), &PlanOptions::default()).unwrap();
+        let upload = gpu.call(move |owner| {
+            owner.limits.max_storage_buffer_binding_size = 15;
+            Weights::upload(owner, &plan).map(|_| ())
+        });
+        let error = pollster::block_on(upload).unwrap_err();
+        assert!(matches!(&error, Error::Limit { what, .. } if what.contains("embedding")), "{error}");
+    }
+
+    #[test]
+    fn plans_of_one_model_share_weights_while_one_lives() {
+        let Some(gpu) = open() else { return };
+        let model = model();
+        let program = || {
+            let plan = Arc::new(Plan::new(&model, &PlanOptions::default()).unwrap());
+            pollster::block_on(GpuProgram::new(&gpu, plan, ProgramOptions::default())).unwrap()
+        };
+        let stored = || {
+            let count = gpu.call(|owner| Ok(owner.weights.values().filter(|w| w.strong_count() > 0).count()));
+            pollster::block_on(count).unwrap()
+        };
+        let first = program();
+        let count = stored();
+        assert!(count > 4);
+        let second = program();
+        assert_eq!(stored(), count);
+        drop(first);
+        assert_eq!(stored(), count);
+        drop(second);
+        assert_eq!(stored(), 0);
+    }
+}

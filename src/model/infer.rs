@@ -127,12 +127,8 @@ fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
 fn check_bidirectional(subject: &str, b: &Bidirectional) -> Result<()> {
     check_recurrent(&format!("{subject}: forward"), &b.forward)?;
     check_recurrent(&format!("{subject}: backward"), &b.backward)?;
-    if b.forward.go_backwards || !b.backward.go_backwards {
-        return Err(Error::unsupported(
-            subject,
-            "a forward layer with go_backwards, or a backward layer without",
-            "swap the two layers",
-        ));
+    if b.forward.go_backwards == b.backward.go_backwards {
+        return Err(Error::mismatch(subject, "one of the two layers with go_backwards", "both alike"));
     }
     let options = |r: &Recurrent| (r.return_sequences, r.return_state, r.stateful, r.input_size());
     let (forward, backward) = (options(&b.forward), options(&b.backward));

@@ -145,9 +145,9 @@ impl Recurrent {
 /// Two recurrent layers, one per direction, and how their outputs are joined.
 #[derive(Clone, Debug)]
 pub struct Bidirectional {
-    /// Processes timesteps from the first to the last.
+    /// The first; one of the two has `go_backwards`, as a rule not this one.
     pub forward: Recurrent,
-    /// Processes timesteps from the last to the first; its outputs are put in order of time.
+    /// The second; its outputs are turned round in time.
     pub backward: Recurrent,
     /// How outputs are joined.
     pub merge: MergeMode,

@@ -54,7 +54,7 @@ impl Model {
     pub fn summary(&self) -> String {
         let rows = rows(self);
         let mut text = String::new();
-        for line in wrap(&format!("Model: \"{}\"", self.name), PAGE, true) {
+        for line in wrap(&visible(&format!("Model: \"{}\"", self.name)), PAGE, true) {
             text += &line;
             text.push('\n');
         }
@@ -138,6 +138,12 @@ fn is_chain(rows: &[Row]) -> bool {
     rows.iter().all(|row| row.inputs.len() <= 1) && followed.len() + 1 == rows.len()
 }
 
+/// `text` with control characters, which a terminal would obey, as escapes.
+fn visible(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(escape).collect()
+}
+
 fn shapes_text(shapes: &[Vec<Option<usize>>]) -> String {
     let dim = |dim: &Option<usize>| dim.map_or_else(|| "None".to_owned(), |dim| dim.to_string());
     let shape = |shape: &Vec<Option<usize>>| format!("({})", shape.iter().map(dim).collect::<Vec<_>>().join(", "));
@@ -167,8 +173,9 @@ fn table(text: &mut String, widths: &[usize], rows: &[Row]) {
         if index > 0 {
             *text += &rule('├', '─', '┼', '┤');
         }
-        let name = format!("{} ({})", row.name, row.class_name);
-        let cells = [name, shapes_text(&row.shapes), grouped(row.parameters), edges_text(&row.inputs)];
+        let name = visible(&format!("{} ({})", row.name, row.class_name));
+        let connected = visible(&edges_text(&row.inputs));
+        let cells = [name, shapes_text(&row.shapes), grouped(row.parameters), connected];
         line(text, widths, '│', &cells);
     }
     *text += &rule('└', '─', '┴', '┘');

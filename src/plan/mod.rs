@@ -369,9 +369,9 @@ pub struct Recurrence {
 pub struct Direction {
     /// Whether timesteps are processed from the last to the first.
     pub reverse: bool,
-    /// Where the output of the timestep processed `s`-th goes in `sequence`: to position `s`
-    /// (Keras' `go_backwards`) or, if this is set, to the timestep's own position.
-    pub in_time_order: bool,
+    /// Where the output of the timestep that is processed `s`-th goes in `sequence`: to position `s`
+    /// or, if this is set, to `seq_len - 1 - s`, as the second layer of a bidirectional one has it.
+    pub flipped: bool,
     /// `[gates * hidden_size, input_size]`
     pub weight_ih: WeightId,
     /// `[gates * hidden_size, hidden_size]`

@@ -49,7 +49,7 @@ impl Run<'_> {
                     } else if r.dead == DeadTimesteps::Zero {
                         output.fill(0.0);
                     }
-                    let position = if direction.in_time_order { t } else { s };
+                    let position = if direction.flipped { seq_len - 1 - s } else { s };
                     for (unit, &value) in output.iter().enumerate() {
                         sequence[(b * seq_len + position) * width + d * hidden_size + unit] = value;
                     }

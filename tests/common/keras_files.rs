@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use wgpu_rnn::{Error, Model, formats::LoadOptions};
+use wgpu_rnn::{Error, Model, Tensor, formats::LoadOptions};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 pub const MEMBERS: [&str; 3] = ["metadata.json", "config.json", "model.weights.h5"];
@@ -122,5 +122,16 @@ pub fn refusal(bytes: &[u8], options: &LoadOptions) -> Error {
     match Model::from_bytes_with(bytes, options) {
         Err(error) => error,
         Ok(model) => panic!("model {} was loaded", model.name()),
+    }
+}
+
+/// An array of a case's `.npz` file.
+pub fn tensor(case: &str, member: &str) -> Tensor {
+    let mut archive = npyz::npz::NpzArchive::open(folder().join(format!("{case}.npz"))).unwrap();
+    let array = archive.by_name(member).unwrap().unwrap_or_else(|| panic!("{case}: no {member}"));
+    let shape: Vec<usize> = array.shape().iter().map(|&dim| dim as usize).collect();
+    match array.dtype().descr().trim_matches('\'') {
+        "<i4" => Tensor::new(shape, array.into_vec::<i32>().unwrap()).unwrap(),
+        _ => Tensor::new(shape, array.into_vec::<f32>().unwrap()).unwrap(),
     }
 }

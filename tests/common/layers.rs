@@ -27,7 +27,7 @@ pub struct Layer {
     pub seq_len: usize,
     pub input_size: usize,
     pub hidden_size: usize,
-    /// `reverse`, `in_time_order`
+    /// `reverse`, `flipped`
     pub directions: Vec<(bool, bool)>,
     pub bias: (bool, bool),
     pub mask: Mask,
@@ -141,7 +141,7 @@ impl Layer {
         });
         let mut directions = Vec::new();
         let mut finals = Vec::new();
-        for (&(reverse, in_time_order), initial) in self.directions.iter().zip(initial) {
+        for (&(reverse, flipped), initial) in self.directions.iter().zip(initial) {
             let weight_ih = b.random_weight(rng, &[gates * hidden, self.input_size], scale);
             let weight_hh = b.random_weight(rng, &[gates * hidden, hidden], scale);
             let biases: Vec<_> = (0..2).map(|_| b.random_weight(rng, &[gates * hidden], scale)).collect();
@@ -151,7 +151,7 @@ impl Layer {
             finals.extend(last.iter().copied().flatten());
             directions.push(Direction {
                 reverse,
-                in_time_order,
+                flipped,
                 weight_ih,
                 weight_hh,
                 bias_ih: self.bias.0.then_some(biases[0]),

@@ -1,6 +1,8 @@
 //! What several test binaries share.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each binary uses a part of it
 
+#[cfg(feature = "keras")]
+pub mod keras_files;
 pub mod layers;
 pub mod nets;
 pub mod plans;

@@ -34,7 +34,7 @@ fn unit(cell: Cell, gates: [&[f32]; 4], x: &[f32], mask: Option<&[f32]>, dead: D
         dead,
         directions: vec![Direction {
             reverse: false,
-            in_time_order: true,
+            flipped: false,
             weight_ih,
             weight_hh,
             bias_ih,

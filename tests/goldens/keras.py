@@ -698,15 +698,17 @@ def embedding_dense():
 def time_distributed():
     x = keras.Input((5, 3), name="x")
     y = lstm(4, return_sequences=True)(x)
+    return functional(x, layers.TimeDistributed(layers.Dense(3, activation="relu"), name="dense")(y)), [normal(2, 5, 3)]
+
+
+@case("time_distributed sequential")
+def time_distributed_model():
+    x = keras.Input((5, 4), name="x")
     inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2)])
-    outputs = [
-        layers.TimeDistributed(layers.Dense(3, activation="relu"), name="dense")(y),
-        layers.TimeDistributed(inner, name="model")(y),
-    ]
-    return functional(x, outputs), [normal(2, 5, 3)]
+    return functional(x, layers.TimeDistributed(inner, name="model")(x)), [normal(2, 5, 4)]
 
 
-@case("flatten reshape repeat_vector permute")
+@case("flatten reshape repeat_vector")
 def reshaping():
     x, v = keras.Input((4, 6), name="x"), keras.Input((6,), name="v")
     outputs = [
@@ -718,9 +720,14 @@ def reshaping():
         layers.Reshape((2, 3, 4), name="reshape_rank_4")(x),
         layers.Reshape((-1,), name="reshape_flat")(x),
         layers.RepeatVector(3, name="repeat")(v),
-        layers.Permute((2, 1), name="permute")(x),
     ]
     return functional([x, v], outputs), [normal(2, 4, 6), normal(2, 6)]
+
+
+@case("permute")
+def permute():
+    x = keras.Input((4, 6), name="x")
+    return functional(x, layers.Permute((2, 1), name="permute")(x)), [normal(2, 4, 6)]
 
 
 @case("repeat_vector encoder_decoder lstm time_distributed sequential")
@@ -754,7 +761,7 @@ for _cell in (lstm, gru):
          f"encoder_decoder_{_cell.__name__}")(functools.partial(encoder_decoder, _cell))
 
 
-@case("concatenate add multiply subtract average maximum minimum broadcast")
+@case("concatenate add multiply subtract average broadcast")
 def merges():
     x, y = keras.Input((4, 3), name="x"), keras.Input((4, 3), name="y")
     z, one = keras.Input((4, 3), name="z"), keras.Input((1, 3), name="one")
@@ -771,13 +778,18 @@ def merges():
         layers.Subtract(name="subtract_broadcast")([one, y]),
         layers.Average(name="average")([x, y, z]),
         layers.Average(name="average_broadcast")([x, one]),
-        layers.Maximum(name="maximum")([x, y]),
-        layers.Minimum(name="minimum")([x, y]),
         layers.Add(name="add_itself")([x, x]),
     ]
     inputs = [normal(2, 4, 3) for _ in range(3)]
     inputs += [normal(2, 1, 3), normal(2, 4, 2), normal(2, 2, 3)]
     return functional([x, y, z, one, wide, long], outputs), inputs
+
+
+@case("maximum minimum")
+def extremes():
+    x, y = keras.Input((4, 3), name="x"), keras.Input((4, 3), name="y")
+    outputs = [layers.Maximum(name="maximum")([x, y]), layers.Minimum(name="minimum")([x, y])]
+    return functional([x, y], outputs), [normal(2, 4, 3), normal(2, 4, 3)]
 
 
 @case("pooling keepdims lstm")

@@ -53,7 +53,7 @@ fn unreadable(at: &str, cause: io::Error) -> Error {
 /// The error for `WEIGHTS` not being there.
 fn no_weights(has: impl Fn(&str) -> bool) -> Error {
     match OTHER_WEIGHTS.into_iter().find(|name| has(name)) {
-        Some(other) => unsupported(format!("weights in the form of {other}"), RESAVE),
+        Some(other) => unsupported(format!("{other} in the place of {WEIGHTS}"), RESAVE),
         None => malformed("the file", format!("a member {WEIGHTS}"), "none"),
     }
 }

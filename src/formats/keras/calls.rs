@@ -52,7 +52,7 @@ impl<'a> Reference<'a> {
             }
             _ => None,
         }
-        .ok_or_else(|| malformed(CONFIG, format!("[layer, call, output] at {place}"), value.to_string()))
+        .ok_or_else(|| malformed(CONFIG, format!("[layer, call, output] at {place}"), shown(Some(value))))
     }
 }
 

@@ -32,6 +32,10 @@ pub(super) fn shown(value: Option<&Value>) -> String {
     match value {
         None => "nothing".to_owned(),
         Some(Value::String(text)) => quoted(text),
+        Some(Value::Array(list)) if list.len() <= 4 && !list.iter().any(|v| v.is_array() || v.is_object()) => {
+            let parts: Vec<String> = list.iter().map(|value| shown(Some(value))).collect();
+            format!("[{}]", parts.join(", "))
+        }
         Some(Value::Array(_)) => "a list".to_owned(),
         Some(Value::Object(map)) => match map.get("class_name").and_then(Value::as_str) {
             Some(class) => format!("an object of class {}", quoted(class)),

@@ -45,7 +45,7 @@ pub(super) struct Values {
 }
 
 fn place(path: &str) -> String {
-    format!("{WEIGHTS} {}", quoted(path))
+    format!("{WEIGHTS} {}", quoted(if path.is_empty() { "/" } else { path }))
 }
 
 fn broken(path: &str) -> impl Fn(Hdf5Error) -> Error + '_ {
@@ -65,7 +65,7 @@ impl Datasets {
         let file = Hdf5File::from_vec_with_options(data, options)
             .map_err(|cause| malformed(WEIGHTS, "an HDF5 file", cause.to_string()))?;
         let mut walk = Walk { entries: BTreeMap::new(), addresses: BTreeSet::new(), total: 0, limits, length };
-        let root = file.root_group().map_err(broken("/"))?;
+        let root = file.root_group().map_err(broken(""))?;
         walk.group(&root, "", limits.hdf5_depth)?;
         let entries = walk.entries;
         Ok(Self { file, entries, limits: limits.clone(), length })
@@ -138,9 +138,9 @@ impl Walk<'_> {
     }
 
     fn group(&mut self, group: &Group, path: &str, depth: usize) -> Result<()> {
-        self.visit(if path.is_empty() { "/" } else { path }, group.address())?;
+        self.visit(path, group.address())?;
         let Some(depth) = depth.checked_sub(1) else {
-            let need = "more".to_owned();
+            let need = format!("more than {} levels", self.limits.hdf5_depth);
             return Err(exceeded(format!("the nesting of {WEIGHTS}"), need, self.limits.hdf5_depth, "hdf5_depth"));
         };
         let (groups, datasets) = group.member_names().map_err(broken(path))?;
@@ -204,7 +204,7 @@ fn kind(dataset: &Dataset, path: &str) -> Result<Kind> {
             let dtype = dataset.attribute("dtype").and_then(|attribute| attribute.read_string());
             match dtype {
                 Ok(dtype) if dtype == "bfloat16" => Ok(Kind::Bf16),
-                _ => Err(refused("opaque, 2 bytes".to_owned())),
+                _ => Err(refused("opaque of 2 bytes".to_owned())),
             }
         }
         Datatype::FixedPoint { size, signed, .. } => {

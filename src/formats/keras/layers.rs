@@ -272,7 +272,7 @@ fn batch_normalization(s: &Source<'_>) -> Result<LayerKind> {
 fn layer_normalization(s: &Source<'_>) -> Result<LayerKind> {
     let axes = s.options.integers("axis")?;
     if axes.iter().any(|&axis| axis < 0) && axes.iter().any(|&axis| axis >= 0) {
-        let what = format!("the axes {axes:?}, counted from both ends,");
+        let what = format!("a list of axes that are counted from both ends ({axes:?})");
         return Err(Error::unsupported(&s.options.subject, what, "count them from one end"));
     }
     let epsilon = s.options.number("epsilon", 1e-3)?;

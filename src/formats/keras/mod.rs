@@ -24,7 +24,7 @@ use serde_json::{Map, Value as Json};
 
 use self::{
     archive::{CONFIG, METADATA, Members, malformed},
-    config::{Options, object, text},
+    config::{Options, object, shown, text},
     layers::{Described, Origin},
     weights::Weights,
 };
@@ -89,7 +89,11 @@ fn model(members: Members, options: &LoadOptions) -> Result<Model> {
 
 /// The version of Keras that wrote the file.
 fn version(metadata: &Json) -> Result<(u64, u64)> {
-    let version = text(metadata.get("keras_version"), "keras_version")?;
+    let version = metadata.get("keras_version");
+    let expected = "a keras_version such as '3.15.1'";
+    let Some(version) = version.and_then(Json::as_str) else {
+        return Err(malformed(METADATA, expected, shown(version)));
+    };
     let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
     match (parts.next().flatten(), parts.next().flatten()) {
         (Some(3), Some(minor)) => Ok((3, minor)),
@@ -98,7 +102,7 @@ fn version(metadata: &Json) -> Result<(u64, u64)> {
             format!("the version {} of Keras", quoted(version)),
             "load it with Keras 3 and save it with model.save('model.keras')",
         )),
-        _ => Err(malformed(METADATA, "a keras_version of numbers", quoted(version))),
+        _ => Err(malformed(METADATA, expected, quoted(version))),
     }
 }
 

@@ -68,7 +68,7 @@ const PARALLEL: usize = 64;
 
 // Bits of the parameter `flags`.
 const REVERSE: u32 = 1;
-const IN_TIME_ORDER: u32 = 4;
+const FLIPPED: u32 = 4;
 const HAS_MASK: u32 = 16;
 const HAS_BIAS: u32 = 32;
 const HAS_SEQUENCE: u32 = 64;
@@ -79,7 +79,7 @@ const DEAD_ZERO: u32 = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct DirectionJob<'a> {
     pub(crate) reverse: bool,
-    pub(crate) in_time_order: bool,
+    pub(crate) flipped: bool,
     /// Of [`crate::gpu::pack::pack_linear`], `[gates * hidden, input_size]`.
     pub(crate) weight_ih: &'a Matrix<'a>,
     /// `[gates * hidden]`
@@ -314,7 +314,7 @@ impl Tile<'_, '_> {
             + HAS_SEQUENCE * u32::from(job.sequence.is_some());
         for (d, direction) in job.directions.iter().enumerate() {
             flags |= (REVERSE << d) * u32::from(direction.reverse);
-            flags |= (IN_TIME_ORDER << d) * u32::from(direction.in_time_order);
+            flags |= (FLIPPED << d) * u32::from(direction.flipped);
         }
         flags
             | match job.dead {

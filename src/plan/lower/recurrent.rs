@@ -14,7 +14,7 @@ struct Pass<'a> {
     /// `layer`, or `layer/forward`.
     name: String,
     states: &'a [Lowered],
-    in_time_order: bool,
+    flipped: bool,
 }
 
 /// What passes leave behind.
@@ -32,7 +32,7 @@ impl Lowering<'_> {
         }
         let input = call.input()?.clone();
         let mask = self.recurrent_mask(call, r)?;
-        let pass = Pass { layer: r, name: call.name.clone(), states: &call.states, in_time_order: false };
+        let pass = Pass { layer: r, name: call.name.clone(), states: &call.states, flipped: false };
         let passed = self.passes(call, &input, mask, &[pass])?;
         let output = self.sequence_value(&input, passed.output, r);
         let mut outputs = vec![output];
@@ -43,18 +43,17 @@ impl Lowering<'_> {
     }
 
     pub(super) fn bidirectional(&mut self, call: &Call<'_>, b: &Bidirectional) -> Result<Vec<Lowered>> {
+        if b.forward.go_backwards && b.forward.return_sequences {
+            call.refuse_ragged("go_backwards returns timesteps in reverse")?;
+        }
         let input = call.input()?.clone();
         let mask = self.recurrent_mask(call, &b.forward)?;
         let count = b.forward.cell.spec().states.len();
         let (forward_states, backward_states) = call.states.split_at_checked(count).unwrap_or((&[], &[]));
-        let pass = |layer, side: &str, states| Pass {
-            layer,
-            name: format!("{}/{side}", call.name),
-            states,
-            in_time_order: true,
-        };
-        let forward = pass(&b.forward, "forward", forward_states);
-        let backward = pass(&b.backward, "backward", backward_states);
+        let pass =
+            |layer, side: &str, states, flipped| Pass { layer, name: format!("{}/{side}", call.name), states, flipped };
+        let forward = pass(&b.forward, "forward", forward_states, false);
+        let backward = pass(&b.backward, "backward", backward_states, true);
         let alike = b.forward.cell == b.backward.cell
             && b.forward.params == b.backward.params
             && b.forward.hidden_size() == b.backward.hidden_size()
@@ -156,7 +155,7 @@ impl Lowering<'_> {
         }
         Ok(Direction {
             reverse: layer.go_backwards,
-            in_time_order: pass.in_time_order,
+            flipped: pass.flipped,
             weight_ih: self.weight(&pass.name, "weight_ih", &layer.weight_ih),
             weight_hh: self.weight(&pass.name, "weight_hh", &layer.weight_hh),
             bias_ih: self.optional_weight(&pass.name, "bias_ih", layer.bias_ih.as_ref()),

@@ -123,7 +123,7 @@ impl Layer {
         };
         let dot = |w: &[f32], x: &[f64]| w.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
         for b in 0..self.batch {
-            for (d, &(reverse, in_time_order)) in self.directions.iter().enumerate() {
+            for (d, &(reverse, flipped)) in self.directions.iter().enumerate() {
                 let mut state: Vec<Vec<f64>> = (0..states)
                     .map(|s| {
                         (0..hidden)
@@ -176,7 +176,7 @@ impl Layer {
                     } else if self.dead == DeadTimesteps::Zero {
                         output.fill(0.0);
                     }
-                    let place = if in_time_order { time } else { step };
+                    let place = if flipped { self.seq_len - 1 - step } else { step };
                     outcome.sequence[(b * self.seq_len + place) * width + d * hidden..][..hidden]
                         .copy_from_slice(&output);
                 }
@@ -240,7 +240,7 @@ impl Layer {
             directions: (0..directions)
                 .map(|d| DirectionJob {
                     reverse: self.directions[d].0,
-                    in_time_order: self.directions[d].1,
+                    flipped: self.directions[d].1,
                     weight_ih: &matrices[d],
                     bias_ih: Some(bias_ih[d].view()),
                     initial: initial[d].iter().map(|s| s.as_ref().map(|s| s.view())).collect(),
