@@ -78,7 +78,7 @@ fn kill<T: Copy>(values: &mut [T], shape: &[usize], dead: Option<T>, random: &mu
             let is_dead = match row % 5 {
                 0 => timestep < cut,
                 1 => timestep >= cut,
-                2 => (cut..end).contains(&timestep) || random.index(4) == 0,
+                2 => (cut..end).contains(&timestep) || (timestep > 0 && random.index(4) == 0),
                 3 => false,
                 _ => true,
             };

@@ -62,11 +62,11 @@ fn hostile_arrays_are_refused() {
         ),
         (
             npy_with("{'descr': '<f4', 'fortran_order': False, 'shape': (((((((((((((((((", &zeros),
-            "header: expected a dimension, found `((((((((((((((((`",
+            "header: expected a dimension, found `((((((((((((((((\\n`",
         ),
         (
             npy_with("{'descr': '<f4', 'fortran_order': False, 'shape': __import__('os')}", &zeros),
-            "header: expected `(`, found `__import__('os')}`",
+            "header: expected `(`, found `__import__('os')}\\n`",
         ),
     ] {
         assert_eq!(refusal(&folder, &bytes), expected);

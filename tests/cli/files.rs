@@ -49,8 +49,9 @@ pub(crate) fn read_npy(path: &str) -> (Vec<u64>, Vec<f32>) {
 
 /// The names in an `.npz` file, in its order.
 pub(crate) fn npz_names(path: &str) -> Vec<String> {
-    let archive = NpzArchive::open(path).unwrap();
-    archive.array_names().map(str::to_owned).collect()
+    let mut archive = NpzArchive::open(path).unwrap();
+    let zip = archive.zip_archive();
+    (0..zip.len()).map(|index| zip.by_index(index).unwrap().name().strip_suffix(".npy").unwrap().to_owned()).collect()
 }
 
 /// One array of an `.npz` file. Integers are converted.

@@ -216,7 +216,10 @@ fn what_does_not_fit_is_refused() {
     let named = format!("input_layer={good}");
     assert_eq!(run(&[&named, &named], &output).error(3), "input 'input_layer': expected one tensor, found two");
     let wrong = folder.write("w.npy", &npy(&[2, 5, 3], &[0.5; 30]));
-    assert_eq!(run(&[&wrong], &output).error(3), "input 'input_layer': expected shape [batch, 5, 4], found [2, 5, 3]");
+    assert_eq!(
+        run(&[&wrong], &output).error(3),
+        "input 'input_layer': expected shape (None, 5, 4) (axis 2), found [2, 5, 3]"
+    );
     let stranger = folder.path("s.npz");
     write_npz(&stranger, &[("arr_0", &[2, 5, 4], vec![0.5; 40])]);
     let expected = format!("{stranger}: members: expected names of inputs ('input_layer'), found 'arr_0'");

@@ -39,7 +39,8 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         ),
         (
             vec!["verify", "m", "--device", "tpu"],
-            "invalid value 'tpu' for '--device <DEVICE>' [possible values: auto, gpu, cpu, reference]; see --help",
+            "invalid value 'tpu' for '--device <DEVICE>' [possible values: auto, gpu, cpu, reference]; a \
+             similar value exists: 'cpu'; see --help",
         ),
         (vec!["verify", "m", "--device", "cpu", "--adapter", "x"], "--adapter needs --device gpu"),
         (vec!["verify", "m", "-i", "x.npy", "--seed", "1"], "--seed is for random inputs, without --input"),

@@ -72,10 +72,10 @@ pub(crate) struct VerifyArgs {
     #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
     pub(crate) seed: u64,
     /// Allowed difference [default: 1e-5]
-    #[arg(long, value_parser = tolerance, env = "WGPU_RNN_ATOL")]
+    #[arg(long, allow_negative_numbers = true, value_parser = tolerance, env = "WGPU_RNN_ATOL")]
     pub(crate) atol: Option<f64>,
     /// Allowed difference per unit of the reference's magnitude, where that is more [default: 1e-5]
-    #[arg(long, value_parser = tolerance, env = "WGPU_RNN_RTOL")]
+    #[arg(long, allow_negative_numbers = true, value_parser = tolerance, env = "WGPU_RNN_RTOL")]
     pub(crate) rtol: Option<f64>,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
@@ -238,7 +238,7 @@ fn not_parsed(error: clap::Error) -> NotParsed {
     let text = error.render().to_string();
     let text = text.split("\n\nUsage:").next().unwrap_or_default();
     let text = text.split("\n\nFor more information").next().unwrap_or_default();
-    let text = one_line(text.strip_prefix("error: ").unwrap_or(text));
+    let text = one_line(&text.strip_prefix("error: ").unwrap_or(text).replace("\n\n  tip: ", "; "));
     NotParsed::Failure(Failure::usage(format!("{text}; see --help")))
 }
 
