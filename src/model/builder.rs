@@ -247,9 +247,4 @@ impl Builder {
         }
         Ok(self.model)
     }
-
-    /// The shape of `value`, batch first.
-    pub(crate) fn shape(&self, value: Value) -> Result<&[Dim]> {
-        self.model.shape(value)
-    }
 }

@@ -88,6 +88,12 @@ impl From<Vec<Tensor>> for Inputs {
     }
 }
 
+impl<N: Into<String>> From<Vec<(N, Tensor)>> for Inputs {
+    fn from(tensors: Vec<(N, Tensor)>) -> Self {
+        tensors.into_iter().collect()
+    }
+}
+
 impl<N: Into<String>> FromIterator<(N, Tensor)> for Inputs {
     fn from_iter<I: IntoIterator<Item = (N, Tensor)>>(tensors: I) -> Self {
         tensors.into_iter().fold(Self::new(), |inputs, (name, tensor)| inputs.with(name, tensor))

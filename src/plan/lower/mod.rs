@@ -138,6 +138,7 @@ impl Lowering<'_> {
             inputs,
             states,
             mask,
+            mask_is_given: matches!(node.mask, CallMask::Given(_)),
             shapes: &node.output_shapes,
         };
         let outputs = self.layer(&call, &layer.kind)?;
@@ -214,6 +215,7 @@ struct Call<'a> {
     states: Vec<Lowered>,
     /// Keras' mask as a recurrent or pooling layer sees it.
     mask: Option<BufferId>,
+    mask_is_given: bool,
     shapes: &'a [Vec<Dim>],
 }
 

@@ -34,7 +34,7 @@ impl Lowering<'_> {
         let mask = self.recurrent_mask(call, r)?;
         let pass = Pass { layer: r, name: call.name.clone(), states: &call.states, flipped: false };
         let passed = self.passes(call, &input, mask, &[pass])?;
-        let output = self.sequence_value(&input, passed.output, r);
+        let output = self.sequence_value(call, passed.output, r)?;
         let mut outputs = vec![output];
         if r.return_state {
             outputs.extend(passed.finals.iter().flatten().flatten().map(|&state| plain(state)));
@@ -68,8 +68,10 @@ impl Lowering<'_> {
             let buffers = self.separate_directions(call, b, one.output, other.output)?;
             (buffers, [one.finals, other.finals].concat())
         };
-        let mut outputs: Vec<Lowered> =
-            buffers.into_iter().map(|buffer| self.sequence_value(&input, buffer, &b.forward)).collect();
+        let mut outputs = buffers
+            .into_iter()
+            .map(|buffer| self.sequence_value(call, buffer, &b.forward))
+            .collect::<Result<Vec<_>>>()?;
         if b.forward.return_state {
             outputs.extend(finals.iter().flatten().flatten().map(|&state| plain(state)));
         }
@@ -77,13 +79,14 @@ impl Lowering<'_> {
     }
 
     /// The output of a layer with the masks that it hands on.
-    fn sequence_value(&self, input: &Lowered, buffer: BufferId, r: &Recurrent) -> Lowered {
-        if r.return_sequences {
-            let mask = input.mask.filter(|_| r.passes_mask);
-            Lowered { buffer, mask, ragged: input.ragged, origins: Vec::new() }
-        } else {
-            plain(buffer)
+    fn sequence_value(&self, call: &Call<'_>, buffer: BufferId, r: &Recurrent) -> Result<Lowered> {
+        if !r.return_sequences {
+            return Ok(plain(buffer));
         }
+        let input = call.input()?;
+        // A mask that is given takes the place of the input's; one that is not seen is handed on.
+        let mask = if call.mask_is_given { call.mask } else { input.mask };
+        Ok(Lowered { buffer, mask: mask.filter(|_| r.passes_mask), ragged: input.ragged, origins: Vec::new() })
     }
 
     fn recurrent_mask(&mut self, call: &Call<'_>, r: &Recurrent) -> Result<Option<BufferId>> {
