@@ -1,4 +1,5 @@
 //! What Keras computed, on the reference, the CPU and the GPU.
+#![allow(clippy::unwrap_used, clippy::panic)]
 #![cfg(feature = "keras")]
 
 mod common;

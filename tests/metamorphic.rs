@@ -1,5 +1,6 @@
 //! What must be equal to the last bit: any cut of the sequence, any companions in the batch, ragged
 //! against padded, a state saved and restored, one direction after the other, run after run.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

@@ -93,8 +93,8 @@ mod tests {
     fn ranges_cover_the_batch_evenly() {
         assert_eq!(ranges(7, 3).collect::<Vec<_>>(), [0..3, 3..5, 5..7]);
         assert_eq!(ranges(2, 9).collect::<Vec<_>>(), [0..1, 1..2]);
-        assert_eq!(ranges(5, 0).collect::<Vec<_>>(), [0..5]);
-        assert_eq!(ranges(0, 4).collect::<Vec<_>>(), [0..0]);
+        assert!(ranges(5, 0).eq(std::iter::once(0..5)));
+        assert!(ranges(0, 4).eq(std::iter::once(0..0)));
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(parts.iter().map(|part| part.bound.batch()).collect::<Vec<_>>(), [2, 1]);
         let outputs =
             parts.into_iter().map(|part| part.inputs.into_iter().map(|(_, values)| values).collect()).collect();
-        assert_eq!(join(&whole, &[rows], outputs).unwrap_or_default(), [values.clone()]);
+        assert_eq!(join(&whole, &[rows], outputs).unwrap_or_default(), std::slice::from_ref(&values));
         assert!(split_by(fixed).is_err());
         assert!(join(&whole, &[fixed], vec![vec![values.clone()], vec![values.clone()]]).is_err());
     }

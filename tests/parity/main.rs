@@ -1,6 +1,7 @@
 //! The CPU and the GPU against the reference, over random shapes and options of every cell.
 //!
 //! At least 400 cases per cell under a budget of work; `WGPU_RNN_FULL=1` lifts the budget.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]
 mod common;
