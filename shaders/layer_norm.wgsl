@@ -10,23 +10,23 @@ const HAS_BETA = 2u;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    let line = workgroup_index(id, count);
-    if (line >= params.lines) {
-        return;
-    }
+    let line = line_of(id, count, index);
     let start = line_start(line);
     var sum = 0.0;
-    for (var k = index; k < params.len; k += WORKGROUP) {
+    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
         sum += input[start + k * params.inner];
     }
     let mean = line_sum(sum, index) / f32(params.len);
     var squares = 0.0;
-    for (var k = index; k < params.len; k += WORKGROUP) {
+    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
         let centred = input[start + k * params.inner] - mean;
         squares = fma(centred, centred, squares);
     }
     let deviation = sqrt(line_sum(squares, index) / f32(params.len) + params.epsilon);
-    for (var k = index; k < params.len; k += WORKGROUP) {
+    if (line >= params.lines) {
+        return;
+    }
+    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
         let at = start + k * params.inner;
         var y = (input[at] - mean) / deviation;
         if ((params.flags & HAS_GAMMA) != 0u) {

@@ -1,6 +1,6 @@
 // A slice of timesteps in one dispatch, one workgroup per four rows and direction. The hidden state
 // stays in workgroup memory, the other states in registers; `state` is read at the slice's start and
-// written at its end, so that slices chain exactly. UNITS >= hidden_size.
+// written at its end, so that slices chain exactly. UNITS is hidden_size, rounded up to a power of two.
 
 var<workgroup> hidden_tile: array<vec4<f32>, 256>; // [hidden] of four rows
 
@@ -14,7 +14,7 @@ fn multiply(direction: u32, gates: u32, slice: u32, unit: u32) {
     }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(UNITS * SLICES)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let workgroup = workgroup_index(id, count);
     if (workgroup >= params.workgroups) {

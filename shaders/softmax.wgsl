@@ -5,39 +5,39 @@ const LOG = 1u;
 @group(0) @binding(1) var<storage, read> input: array<f32>; // [outer, len, inner]
 @group(0) @binding(2) var<storage, read_write> output: array<f32>; // [outer, len, inner]
 
-// The largest of every invocation's value. A NaN may get lost here: the sum brings it back.
+// The largest value of a line's invocations. A NaN may get lost here: the sum brings it back.
 fn line_max(value: f32, index: u32) -> f32 {
     workgroupBarrier();
     line_tile[index] = value;
-    for (var half = WORKGROUP / 2u; half > 0u; half = half / 2u) {
+    for (var half = WIDTH / 2u; half > 0u; half = half / 2u) {
         workgroupBarrier();
-        if (index < half) {
+        if (index % WIDTH < half) {
             line_tile[index] = max(line_tile[index], line_tile[index + half]);
         }
     }
     workgroupBarrier();
-    return line_tile[0];
+    return line_tile[index - index % WIDTH];
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-    let line = workgroup_index(id, count);
-    if (line >= params.lines) {
-        return;
-    }
+    let line = line_of(id, count, index);
     let start = line_start(line);
     var largest = input[start];
-    for (var k = index; k < params.len; k += WORKGROUP) {
+    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
         largest = max(largest, input[start + k * params.inner]);
     }
     largest = line_max(largest, index);
     var sum = 0.0;
-    for (var k = index; k < params.len; k += WORKGROUP) {
+    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
         let x = input[start + k * params.inner];
         sum += select(exp(x - largest), x, is_nan(vec4<f32>(x)).x);
     }
     sum = line_sum(sum, index);
-    for (var k = index; k < params.len; k += WORKGROUP) {
+    if (line >= params.lines) {
+        return;
+    }
+    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
         let at = start + k * params.inner;
         let x = input[at] - largest;
         if ((params.flags & LOG) != 0u) {

@@ -95,8 +95,7 @@ fn gelu_tanh(x: vec4<f32>) -> vec4<f32> {
 fn squareplus(x: vec4<f32>, b: f32) -> vec4<f32> {
     let a = abs(x);
     let root = select(a, sqrt(fma(x, x, splat(b))), a < splat(1e18));
-    let negative = select(0.5 * b / (root + a), nan_like(x), a > splat(UNBOUNDED));
-    return select(0.5 * (x + root), negative, x < splat(0.0));
+    return select(0.5 * (x + root), 0.5 * b / (root + a), x < splat(0.0));
 }
 
 // inf / inf is NaN, as in Keras; the divisor leaves the exact range of division before that.

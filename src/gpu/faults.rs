@@ -2,6 +2,7 @@
 //! `fault-injection` (and outside unit tests) nothing can be planted and the checks fold away.
 
 /// Where a fault can be planted.
+#[cfg_attr(not(any(test, feature = "fault-injection")), allow(unreachable_pub))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultPoint {
@@ -16,6 +17,7 @@ pub enum FaultPoint {
 }
 
 /// What goes wrong.
+#[cfg_attr(not(any(test, feature = "fault-injection")), allow(unreachable_pub, dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {

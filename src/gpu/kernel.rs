@@ -177,6 +177,8 @@ pub struct KernelSource {
     pub source: String,
     /// Binding number, name and whether it is written.
     pub bindings: Vec<(u32, &'static str, bool)>,
+    /// The bindings' shapes, in their order.
+    pub shapes: Vec<&'static str>,
     /// Size of the parameters in bytes.
     pub params_bytes: u32,
     /// Workgroup memory, in bytes.
@@ -207,6 +209,7 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
                         .zip(kernel.bindings)
                         .map(|(i, b)| (i, b.name, b.access == Access::ReadWrite))
                         .collect(),
+                    shapes: kernel.bindings.iter().map(|b| b.shape).collect(),
                     params_bytes: u32::try_from(kernel.params_words * 4).unwrap_or(u32::MAX),
                     workgroup_bytes: kernel.workgroup_bytes,
                     invocations: kernel.invocations,

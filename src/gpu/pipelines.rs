@@ -197,6 +197,11 @@ impl Pipelines {
             };
             buffers.push(self.checked(kernel, binding.name, view)?);
         }
+        for (i, binding) in kernel.bindings.iter().enumerate().filter(|(_, b)| b.access == Access::ReadWrite) {
+            if buffers.iter().enumerate().any(|(j, other)| i != j && other.0 == buffers[i].0) {
+                return Err(Error::internal(format!("'{}' of kernel {} is bound twice", binding.name, kernel.name)));
+            }
+        }
         let group_key = (kernel.name, buffers);
         if let Some(group) = self.groups.get(&group_key) {
             return Ok(Bound { pipeline, group: group.clone() });
@@ -238,5 +243,49 @@ impl Pipelines {
             )));
         }
         Ok((view.buffer.clone(), start, padded.min(room)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        activation::Activation,
+        error::ErrorKind,
+        gpu::{
+            kernels::{elementwise::encode_map, linear::LINEAR},
+            testing::gpu,
+        },
+    };
+
+    #[test]
+    fn what_a_device_would_do_wrong_is_refused() {
+        let mut gpu = gpu();
+        let granted = gpu.pipelines.limits.clone();
+        let (a, b) = (gpu.upload(&[1.0; 128]), gpu.empty(128));
+        let map = |gpu: &mut crate::gpu::testing::Gpu, input, output| {
+            let mut result = Ok(());
+            gpu.run(|recorder| {
+                result = encode_map(recorder, input, Activation::Linear, output);
+                Ok(())
+            });
+            result.map_err(|error: Error| error.kind())
+        };
+        assert_eq!(map(&mut gpu, a.view(), b.view()), Ok(()));
+        assert_eq!(map(&mut gpu, a.view(), a.view()), Err(ErrorKind::Internal));
+        assert_eq!(map(&mut gpu, View { start: 1, len: 4, ..a.view() }, b.view()), Err(ErrorKind::Internal));
+        assert_eq!(map(&mut gpu, View { len: 4096, ..a.view() }, b.view()), Err(ErrorKind::Internal));
+        gpu.pipelines.limits.max_storage_buffer_binding_size = 256;
+        assert_eq!(map(&mut gpu, a.view(), b.view()), Err(ErrorKind::Limit));
+        gpu.pipelines.limits = granted.clone();
+        // Workgroup memory, which wgpu itself does not check; a fresh device has no pipeline yet.
+        let (device, queue) = (gpu.pipelines.device.clone(), gpu.pipelines.queue.clone());
+        let mut small = Pipelines::new(&device, &queue);
+        small.limits.max_compute_workgroup_storage_size = 4096;
+        assert_eq!(small.get(&PipelineKey::new(&LINEAR)).unwrap_err().kind(), ErrorKind::Limit);
+        small.limits = granted;
+        assert!(small.get(&PipelineKey::new(&LINEAR)).is_ok());
+        assert!(matches!(small.get(&PipelineKey::new(&LINEAR).constant("unknown", 1u32)), Err(Error::Gpu { .. })));
     }
 }

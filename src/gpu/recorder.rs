@@ -57,9 +57,9 @@ pub(crate) trait Submitter {
 pub(crate) struct Recorder<'a> {
     pub(crate) pipelines: &'a mut Pipelines,
     submitter: &'a mut dyn Submitter,
-    encoder: Option<wgpu::CommandEncoder>,
-    /// Ends before `encoder` is used otherwise.
+    /// Ends before `encoder` is used otherwise, or dropped.
     pass: Option<wgpu::ComputePass<'static>>,
+    encoder: Option<wgpu::CommandEncoder>,
     params: Vec<u8>,
     cost: f64,
 }
@@ -192,7 +192,38 @@ pub(crate) fn word(value: usize) -> Result<u32> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::folded;
+    use super::*;
+    use crate::gpu::{kernels::elementwise::encode_copy_rows, testing::gpu};
+
+    #[test]
+    fn parameters_are_reused_from_submission_to_submission() {
+        let mut gpu = gpu();
+        let values: Vec<f32> = (0..5000u16).map(f32::from).collect();
+        let (input, output) = (gpu.upload(&values), gpu.empty(5000));
+        let submissions = gpu.run(|recorder| {
+            // Backwards, one element a dispatch.
+            (0..5000)
+                .try_for_each(|i| encode_copy_rows(recorder, 1, 1, (input.view(), i, 1), (output.view(), 4999 - i, 1)))
+        });
+        assert_eq!(submissions, 5000usize.div_ceil(SLOTS));
+        assert!(gpu.read(&output).iter().rev().eq(&values));
+        // A budget of one dispatch makes a submission of each.
+        let submissions = gpu.run_within(1.0, |recorder| {
+            (0..7).try_for_each(|i| encode_copy_rows(recorder, 1, 1, (input.view(), i, 1), (output.view(), i, 1)))
+        });
+        assert_eq!(submissions, 7);
+    }
+
+    #[test]
+    fn what_is_not_flushed_is_dropped_quietly() {
+        let mut gpu = gpu();
+        let (input, output) = (gpu.upload(&[1.0]), gpu.upload(&[2.0]));
+        gpu.record_and_drop(|recorder| {
+            recorder.clear(output.view().buffer, 0, 1);
+            encode_copy_rows(recorder, 1, 1, (input.view(), 0, 1), (output.view(), 0, 1))
+        });
+        assert_eq!(gpu.read(&output), [2.0]);
+    }
 
     #[test]
     fn workgroups_fold_within_limits() {

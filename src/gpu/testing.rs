@@ -114,12 +114,21 @@ impl Gpu {
 
     /// Records with `budget` and submits; the number of submissions.
     pub(crate) fn run_within(&mut self, budget: f64, record: impl FnOnce(&mut Recorder<'_>) -> Result<()>) -> usize {
+        self.record(budget, |recorder| record(recorder).and_then(|()| recorder.flush()))
+    }
+
+    /// Records and drops the recording.
+    pub(crate) fn record_and_drop(&mut self, record: impl FnOnce(&mut Recorder<'_>) -> Result<()>) {
+        assert_eq!(self.record(1e12, record), 0);
+    }
+
+    fn record(&mut self, budget: f64, record: impl FnOnce(&mut Recorder<'_>) -> Result<()>) -> usize {
         let queue = self.pipelines.queue.clone();
         let scope = self.pipelines.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let mut submissions = Submissions { queue: &queue, budget, count: 0 };
         let mut recorder = Recorder::new(&mut self.pipelines, &mut submissions);
         record(&mut recorder).unwrap();
-        recorder.flush().unwrap();
+        drop(recorder);
         self.pipelines.forget_buffers();
         assert_eq!(pollster::block_on(scope.pop()).map(|error| error.to_string()), None);
         submissions.count

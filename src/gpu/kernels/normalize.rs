@@ -85,9 +85,9 @@ pub(crate) fn encode_softmax(
     if output.len == 0 {
         return Ok(());
     }
-    let bound = recorder.bind(&PipelineKey::new(&SOFTMAX), &[Some(input.0), Some(output)])?;
+    let bound = recorder.bind(&line_key(&SOFTMAX, sizes[1])?, &[Some(input.0), Some(output)])?;
     let params = line_params(sizes, LOG * u32::from(log), 0.0)?;
-    recorder.dispatch(&bound, &params, (sizes[0] * sizes[2]) as u64, output.len as f64 * COST)
+    recorder.dispatch(&bound, &params, line_workgroups(sizes), output.len as f64 * COST)
 }
 
 /// [`crate::plan::Op::LayerNorm`].
@@ -103,9 +103,22 @@ pub(crate) fn encode_layer_norm(
         return Ok(());
     }
     let views = [Some(input.0), scale.gamma, scale.beta, Some(output)];
-    let bound = recorder.bind(&PipelineKey::new(&LAYER_NORM), &views)?;
+    let bound = recorder.bind(&line_key(&LAYER_NORM, sizes[1])?, &views)?;
     let params = line_params(sizes, scale.flags(), scale.epsilon)?;
-    recorder.dispatch(&bound, &params, (sizes[0] * sizes[2]) as u64, output.len as f64 * COST)
+    recorder.dispatch(&bound, &params, line_workgroups(sizes), output.len as f64 * COST)
+}
+
+/// Invocations of a line of `len` elements: eight elements each, or the whole of a short line.
+fn width(len: usize) -> usize {
+    if len <= 16 { 1 } else { (len / 8).next_power_of_two().min(256) }
+}
+
+fn line_key(kernel: &'static Kernel, len: usize) -> Result<PipelineKey> {
+    Ok(PipelineKey::new(kernel).constant("WIDTH", word(width(len))?))
+}
+
+fn line_workgroups([outer, len, inner]: [usize; 3]) -> u64 {
+    workgroups(outer * inner * width(len))
 }
 
 fn line_params([outer, len, inner]: [usize; 3], flags: u32, epsilon: f32) -> Result<[u32; 5]> {
@@ -154,7 +167,15 @@ mod tests {
     fn softmax_is_stable_along_any_axis() {
         let mut gpu = gpu();
         let mut random = Random::new(11);
-        for (shape, axis) in [([3, 5, 2], 1), ([2, 3, 700], 2), ([257, 2, 3], 0), ([1, 1, 1], 2)] {
+        for (shape, axis) in [
+            ([3, 5, 2], 1),
+            ([2, 3, 700], 2),
+            ([5, 7, 9], 0),
+            ([3, 40, 7], 1),
+            ([1, 1, 5000], 2),
+            ([257, 2, 3], 0),
+            ([1, 1, 1], 2),
+        ] {
             let len = shape.iter().product();
             let mut x = random.values(len, 60.0);
             if len > 20 {
@@ -183,9 +204,13 @@ mod tests {
     fn layer_norm_over_any_group_of_axes() {
         let mut gpu = gpu();
         let mut random = Random::new(13);
-        for (shape, first, axes) in
-            [(vec![5, 7, 300], 2, 1), (vec![2, 3, 4, 5], 1, 2), (vec![4, 1], 1, 1), (vec![3, 4, 2], 1, 2)]
-        {
+        for (shape, first, axes) in [
+            (vec![5, 7, 300], 2, 1),
+            (vec![2, 3, 4, 5], 1, 2),
+            (vec![4, 1], 1, 1),
+            (vec![3, 4, 2], 1, 2),
+            (vec![3, 50, 3], 1, 1),
+        ] {
             let [outer, len, inner] = around(&shape, first, axes);
             let x = random.values(outer * len * inner, 3.0);
             let (gamma, beta) = (random.values(len, 1.0), random.values(len, 1.0));

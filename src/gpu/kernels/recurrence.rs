@@ -57,12 +57,14 @@ pub(crate) static PERSISTENT: Kernel = Kernel {
 
 /// The largest hidden size of [`PERSISTENT`]: one unit per invocation.
 pub(crate) const PERSISTENT_MAX_HIDDEN: usize = 256;
+/// Invocations of a workgroup, at most.
+const INVOCATIONS: usize = 256;
 /// Rows of a workgroup, in both kernels.
 const ROWS: usize = 4;
 /// Units of a workgroup of [`STEP`], and invocations per unit.
 const STEP_UNITS: usize = 8;
-/// Fewer units per workgroup than this would only leave invocations idle.
-const PERSISTENT_MIN_UNITS: usize = 8;
+/// Weights come in groups of four hidden units.
+const GROUP: usize = 4;
 /// Workgroups that a device runs at once at least: fewer take as long.
 const PARALLEL: usize = 64;
 
@@ -127,7 +129,7 @@ fn slots(cell: Cell) -> usize {
 
 /// Units of a workgroup of [`PERSISTENT`].
 pub(crate) fn persistent_units(hidden: usize) -> usize {
-    hidden.next_power_of_two().max(PERSISTENT_MIN_UNITS)
+    hidden.next_power_of_two().max(GROUP)
 }
 
 /// Elements of the state scratch for `rows` rows.
@@ -207,7 +209,12 @@ fn bind(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<Vec<(Bou
     if units > PERSISTENT_MAX_HIDDEN || (job.strategy == Strategy::Persistent && job.weight_hh.windows.len() != 1) {
         return Err(Error::internal(format!("persistent recurrence of hidden size {}", job.hidden)));
     }
-    let key = key.constant("UNITS", word(units)?).constant("SLICES", word(PERSISTENT_MAX_HIDDEN / units)?);
+    let slices = match job.strategy {
+        Strategy::Step => INVOCATIONS / units,
+        // More slices than groups would have nothing to add.
+        Strategy::Persistent => (INVOCATIONS / units).min(job.hidden.div_ceil(GROUP).next_power_of_two()),
+    };
+    let key = key.constant("UNITS", word(units)?).constant("SLICES", word(slices)?);
     let mut bound = Vec::new();
     for window in &job.weight_hh.windows {
         let views = [Some(window.view), job.bias_hh, Some(job.gates_x), job.mask, Some(job.state), job.sequence];
