@@ -156,7 +156,7 @@ pub fn compare_tensors(reference: &Tensor, actual: &Tensor, tolerance: Tolerance
 }
 
 /// Zero for two NaNs or the same infinity, infinite if only one side is finite.
-fn difference(reference: f64, actual: f32) -> f64 {
+pub(crate) fn difference(reference: f64, actual: f32) -> f64 {
     let actual = f64::from(actual);
     if reference == actual || (reference.is_nan() && actual.is_nan()) {
         0.0

@@ -15,7 +15,7 @@ use crate::{
 /// # use wgpu_rnn::{Tensor, model::{Dense, HeadActivation, LayerKind, Model}, Activation};
 /// let mut model = Model::builder("head");
 /// let x = model.input("x", &[Some(2)])?;
-/// let weight = Tensor::new([1, 2], vec![0.5, -0.5])?.into();
+/// let weight = Tensor::new([1, 2], vec![0.5f32, -0.5])?.into();
 /// let dense = Dense { weight, bias: None, activation: HeadActivation::Pointwise(Activation::Sigmoid) };
 /// let y = model.add("dense", LayerKind::Dense(dense), &[x])?;
 /// model.output("y", y)?;

@@ -6,7 +6,7 @@ mod random;
 pub use random::random_inputs;
 
 use crate::{
-    compare::{Report, Tolerance, compare_tensors},
+    compare::{Report, Tolerance, compare_tensors, difference},
     error::Result,
     plan::Precision,
     session::{Device, Inputs, Outputs, Session, SessionOptions, State},
@@ -121,14 +121,7 @@ impl Verification {
 fn largest_of(name: &str, expected: &Tensor, actual: &Tensor) -> Option<Largest> {
     let mut found: Option<(usize, f64, f32, f64)> = None;
     for (at, (&reference, &actual)) in expected.to_f64().iter().zip(actual.to_f32().iter()).enumerate() {
-        let wide = f64::from(actual);
-        let error = if reference == wide || (reference.is_nan() && wide.is_nan()) {
-            0.0
-        } else if reference.is_finite() && wide.is_finite() {
-            (reference - wide).abs()
-        } else {
-            f64::INFINITY
-        };
+        let error = difference(reference, actual);
         if found.is_none_or(|(_, _, _, largest)| error > largest) {
             found = Some((at, reference, actual, error));
         }
@@ -145,13 +138,18 @@ fn largest_of(name: &str, expected: &Tensor, actual: &Tensor) -> Option<Largest>
 /// [`passed`](Verification::passed) as `false`.
 ///
 /// ```no_run
-/// use wgpu_rnn::{Model, Session, SessionOptions, compare::Tolerance, verify::{random_inputs, verify}};
+/// # #[cfg(feature = "keras")]
+/// # fn main() -> wgpu_rnn::Result<()> {
+/// use wgpu_rnn::{Inputs, Model, Session, SessionOptions, compare::Tolerance, verify::{random_inputs, verify}};
 /// let model = Model::load("model.keras")?;
 /// let session = Session::new(&model, SessionOptions::default())?;
-/// let inputs = random_inputs(&model, 3, 32, 0)?;
+/// let inputs = Inputs::from_iter(random_inputs(&model, 3, 32, 0)?);
 /// let verification = verify(&session, inputs, Tolerance::FREE_RUNNING)?;
 /// assert!(verification.passed(), "{:?}", verification.largest);
-/// # Ok::<(), wgpu_rnn::Error>(())
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "keras"))]
+/// # fn main() {}
 /// ```
 pub fn verify(session: &Session, inputs: impl Into<Inputs>, tolerance: Tolerance) -> Result<Verification> {
     let inputs = inputs.into();

@@ -106,8 +106,8 @@ fn command(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    // Drivers complain where there is none.
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    // As in a container. Drivers must not complain.
+    command.env_remove("XDG_RUNTIME_DIR");
     command
 }
 

@@ -45,6 +45,10 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
         (vec!["verify", "m", "--device", "cpu", "--adapter", "x"], "--adapter needs --device gpu"),
         (vec!["verify", "m", "-i", "x.npy", "--seed", "1"], "--seed is for random inputs, without --input"),
         (vec!["bench", "m", "-i", "x.npy", "--batch", "1"], "--batch is for random inputs, without --input"),
+        (
+            vec!["run", "m", "-i", "x.npy", "-o", "y.npz", "--state-out", "y.npz"],
+            "--output and --state-out are the same file",
+        ),
         (vec!["demo", "1 2 3"], "there are no letters to tell a language by"),
     ] {
         let done = wgpu_rnn(&arguments);

@@ -8,6 +8,7 @@ mod bench;
 mod binding;
 mod demo;
 mod devices;
+mod environment;
 mod failure;
 mod files;
 mod language;
@@ -30,6 +31,7 @@ use args::{Cli, Command, NotParsed};
 use failure::{Failure, Outcome};
 
 fn main() -> ExitCode {
+    environment::quiet_drivers();
     quiet_panics();
     let done = guarded(|| match args::parse(std::env::args_os()) {
         Ok(cli) => dispatch(cli).map(|()| ExitCode::SUCCESS),
