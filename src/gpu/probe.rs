@@ -236,7 +236,7 @@ fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, precision]: 
     let (batch, seq_len, features) = (5, 4, 3);
     let (cell, count) = (r.cell, r.directions.len());
     let (gates, states) = (cell.spec().gates.len() * hidden, cell.spec().states.len());
-    let flags: Vec<_> = r.directions.iter().map(|d| (d.reverse, d.in_time_order)).collect();
+    let flags: Vec<_> = r.directions.iter().map(|d| (d.reverse, d.flipped)).collect();
     let functions = (r.params, r.dead, flags);
     let mut example = Example::new(format!(
         "recurrence of cell {}, {strategy:?} with {hidden} units, {precision:?}, {functions:?}",
@@ -254,8 +254,8 @@ fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, precision]: 
         let (bias_ih, bias_hh) = (Some(example.bias(gates)), Some(example.bias(gates)));
         let initial = (0..states).map(|_| Some(example.input(&[batch, hidden], 0.5))).collect();
         let finals = (0..states).map(|_| Some(example.buffer(&[batch, hidden]))).collect();
-        let (reverse, in_time_order) = (direction.reverse, direction.in_time_order);
-        directions.push(Direction { reverse, in_time_order, weight_ih, weight_hh, bias_ih, bias_hh, initial, finals });
+        let (reverse, flipped) = (direction.reverse, direction.flipped);
+        directions.push(Direction { reverse, flipped, weight_ih, weight_hh, bias_ih, bias_hh, initial, finals });
     }
     let sequence = Some(example.buffer(&[batch, seq_len, count * hidden]));
     let last = Some(example.buffer(&[batch, count * hidden]));
