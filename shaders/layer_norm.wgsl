@@ -13,12 +13,12 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let line = line_of(id, count, index);
     let start = line_start(line);
     var sum = 0.0;
-    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
+    for (var k = index % params.width; k < params.len; k += params.width) {
         sum += input[start + k * params.inner];
     }
     let mean = line_sum(sum, index) / f32(params.len);
     var squares = 0.0;
-    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
+    for (var k = index % params.width; k < params.len; k += params.width) {
         let centred = input[start + k * params.inner] - mean;
         squares = fma(centred, centred, squares);
     }
@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     if (line >= params.lines) {
         return;
     }
-    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
+    for (var k = index % params.width; k < params.len; k += params.width) {
         let at = start + k * params.inner;
         var y = (input[at] - mean) / deviation;
         if ((params.flags & HAS_GAMMA) != 0u) {

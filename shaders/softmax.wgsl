@@ -9,14 +9,14 @@ const LOG = 1u;
 fn line_max(value: f32, index: u32) -> f32 {
     workgroupBarrier();
     line_tile[index] = value;
-    for (var half = WIDTH / 2u; half > 0u; half = half / 2u) {
+    for (var half = params.width / 2u; half > 0u; half = half / 2u) {
         workgroupBarrier();
-        if (index % WIDTH < half) {
+        if (index % params.width < half) {
             line_tile[index] = max(line_tile[index], line_tile[index + half]);
         }
     }
     workgroupBarrier();
-    return line_tile[index - index % WIDTH];
+    return line_tile[index - index % params.width];
 }
 
 @compute @workgroup_size(256)
@@ -24,12 +24,12 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let line = line_of(id, count, index);
     let start = line_start(line);
     var largest = input[start];
-    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
+    for (var k = index % params.width; k < params.len; k += params.width) {
         largest = max(largest, input[start + k * params.inner]);
     }
     largest = line_max(largest, index);
     var sum = 0.0;
-    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
+    for (var k = index % params.width; k < params.len; k += params.width) {
         let x = input[start + k * params.inner];
         sum += select(exp(x - largest), x, is_nan(vec4<f32>(x)).x);
     }
@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     if (line >= params.lines) {
         return;
     }
-    for (var k = index % WIDTH; k < params.len; k += WIDTH) {
+    for (var k = index % params.width; k < params.len; k += params.width) {
         let at = start + k * params.inner;
         let x = input[at] - largest;
         if ((params.flags & LOG) != 0u) {

@@ -25,13 +25,6 @@ pub(crate) struct View<'a> {
     pub(crate) len: usize,
 }
 
-impl<'a> View<'a> {
-    /// The whole of `buffer`.
-    pub(crate) fn whole(buffer: &'a wgpu::Buffer) -> Self {
-        Self { buffer, start: 0, len: usize::try_from(buffer.size() / 4).unwrap_or(usize::MAX) }
-    }
-}
-
 /// Takes finished submissions.
 pub(crate) trait Submitter {
     /// Submits `commands`, whose cost in multiply-adds is `cost`. Their parameters were written to

@@ -14,7 +14,7 @@ pub(crate) static SOFTMAX: Kernel = Kernel {
     parts: &[Part::Common, Part::Line],
     source: include_str!("../../../shaders/softmax.wgsl"),
     bindings: &[Binding::read("input", "[outer, len, inner]"), Binding::read_write("output", "[outer, len, inner]")],
-    params_words: 5,
+    params_words: 6,
     workgroup_bytes: 1024,
     invocations: 256,
 };
@@ -29,7 +29,7 @@ pub(crate) static LAYER_NORM: Kernel = Kernel {
         Binding::read("beta", "[len]"),
         Binding::read_write("output", "[outer, len, inner]"),
     ],
-    params_words: 5,
+    params_words: 6,
     workgroup_bytes: 1024,
     invocations: 256,
 };
@@ -85,7 +85,7 @@ pub(crate) fn encode_softmax(
     if output.len == 0 {
         return Ok(());
     }
-    let bound = recorder.bind(&line_key(&SOFTMAX, sizes[1])?, &[Some(input.0), Some(output)])?;
+    let bound = recorder.bind(&PipelineKey::new(&SOFTMAX), &[Some(input.0), Some(output)])?;
     let params = line_params(sizes, LOG * u32::from(log), 0.0)?;
     recorder.dispatch(&bound, &params, line_workgroups(sizes), output.len as f64 * COST)
 }
@@ -103,7 +103,7 @@ pub(crate) fn encode_layer_norm(
         return Ok(());
     }
     let views = [Some(input.0), scale.gamma, scale.beta, Some(output)];
-    let bound = recorder.bind(&line_key(&LAYER_NORM, sizes[1])?, &views)?;
+    let bound = recorder.bind(&PipelineKey::new(&LAYER_NORM), &views)?;
     let params = line_params(sizes, scale.flags(), scale.epsilon)?;
     recorder.dispatch(&bound, &params, line_workgroups(sizes), output.len as f64 * COST)
 }
@@ -113,16 +113,12 @@ fn width(len: usize) -> usize {
     if len <= 16 { 1 } else { (len / 8).next_power_of_two().min(256) }
 }
 
-fn line_key(kernel: &'static Kernel, len: usize) -> Result<PipelineKey> {
-    Ok(PipelineKey::new(kernel).constant("WIDTH", word(width(len))?))
-}
-
 fn line_workgroups([outer, len, inner]: [usize; 3]) -> u64 {
     workgroups(outer * inner * width(len))
 }
 
-fn line_params([outer, len, inner]: [usize; 3], flags: u32, epsilon: f32) -> Result<[u32; 5]> {
-    Ok([word(outer * inner)?, word(len)?, word(inner)?, flags, epsilon.to_bits()])
+fn line_params([outer, len, inner]: [usize; 3], flags: u32, epsilon: f32) -> Result<[u32; 6]> {
+    Ok([word(outer * inner)?, word(len)?, word(inner)?, flags, word(width(len))?, epsilon.to_bits()])
 }
 
 /// [`crate::plan::Op::BatchNorm`].

@@ -30,7 +30,7 @@ struct Layer {
     inputs: usize,
     batch: usize,
     seq_len: usize,
-    /// Reverse and in time order, per direction.
+    /// Reverse and flipped, per direction.
     directions: Vec<(bool, bool)>,
     x: Vec<f32>,
     mask: Option<Vec<f32>>,
