@@ -128,7 +128,7 @@ impl<'a> Pacer<'a> {
     fn wait_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.in_flight.pop_front() else { return Ok(()) };
         let asked = Instant::now();
-        self.owner.wait(oldest.submission, "a slice of the run", self.deadline)?;
+        self.owner.wait(oldest.submission, "running a slice", self.deadline)?;
         let ended = Instant::now();
         // It cannot have begun before the one before it ended.
         let began = self.last_ended.map_or(oldest.submitted, |last| last.max(oldest.submitted));

@@ -80,7 +80,7 @@ fn parity(cell: Cell, salt: u64) {
         let case = case(cell, salt * 1_000_000 + index as u64, index, full);
         for ((name, device), worst) in devices.iter().zip(&mut worst) {
             let error = check(&case, device.clone(), name);
-            if !(error <= worst.0) {
+            if error > worst.0 {
                 *worst = (error, format!("{case:?}"));
             }
         }
