@@ -157,6 +157,17 @@ pub(crate) fn shape_text(shape: &[Dim]) -> String {
     }
 }
 
+/// Two dimensions that must be equal in every run.
+#[derive(Clone, Debug)]
+pub struct Equality {
+    /// The layer that needs it.
+    pub layer: String,
+    /// One dimension.
+    pub left: Dim,
+    /// The other.
+    pub right: Dim,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,11 @@ use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 
+/// Rows of the largest embedding table whose ids are exact in f32.
+pub const MAX_ID: usize = 1 << 24;
+/// The highest rank of a buffer.
+pub const MAX_RANK: usize = 6;
+
 /// The values of a [`Tensor`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

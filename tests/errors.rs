@@ -157,7 +157,8 @@ fn messages_of_devices() {
         faulty(&[(FaultPoint::Wait, 1, Fault::Timeout)]),
         faulty(&[(FaultPoint::Readback, 1, Fault::WrongBit)]),
     ];
-    let found: Vec<String> = found.iter().map(|(variant, text, retried)| format!("{variant}, {retried}: {text}")).collect();
+    let found: Vec<String> =
+        found.iter().map(|(variant, text, retried)| format!("{variant}, {retried}: {text}")).collect();
     let expected = "
 OutOfDeviceMemory, true: out of device memory on ADAPTER while creating activations (4096 bytes)
 DeviceLost, true: device ADAPTER was lost: planted loss; rebuild the session and retry

@@ -99,3 +99,17 @@ impl Default for CellParams {
         Self::new(Activation::Tanh, Activation::Sigmoid)
     }
 }
+
+/// What the output of a recurrent layer is at dead timesteps. States are always carried over them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadTimesteps {
+    /// The previous output; zero before the first live timestep, also as the last output of a row
+    /// without any (Keras on TensorFlow and PyTorch).
+    #[default]
+    RepeatOutput,
+    /// The hidden state; the initial one before the first live timestep (Keras on JAX and NumPy).
+    RepeatState,
+    /// Zero (Keras' `zero_output_for_mask`, ONNX, unpacked PyTorch sequences).
+    Zero,
+}

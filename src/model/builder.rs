@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Layer, LayerKind, Model, Node, Style, Value, infer};
+use super::{Layer, LayerKind, Model, Node, Style, Value, check, infer};
 use crate::{
-    dim::{Dim, Symbol},
+    dim::{Dim, Equality, Symbol},
     error::{Error, Result, quoted},
-    plan::Equality,
 };
 
 /// Puts a [`Model`] together, call by call, checking each.
@@ -146,13 +145,13 @@ impl Builder {
     /// [`Error::Mismatch`] if the name is taken or the weights do not fit together,
     /// [`Error::NonFinite`] if one holds a NaN or an infinity.
     pub fn layer(&mut self, name: &str, kind: LayerKind) -> Result<usize> {
-        let class = infer::class_name(&kind);
+        let class = check::class_name(&kind);
         self.layer_as(name, class, kind, true)
     }
 
     /// [`layer`](Self::layer) under the class name of a file.
     pub(crate) fn layer_as(&mut self, name: &str, class_name: &str, kind: LayerKind, trainable: bool) -> Result<usize> {
-        infer::check_weights(name, &kind)?;
+        check::check_weights(name, &kind)?;
         if !self.names.insert(name.to_owned()) {
             return Err(Error::mismatch(
                 format!("layer {}", quoted(name)),

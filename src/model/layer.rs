@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     activation::Activation,
-    cell::{Cell, CellParams},
-    plan::DeadTimesteps,
+    cell::{Cell, CellParams, DeadTimesteps},
     tensor::Tensor,
 };
 

@@ -2,6 +2,7 @@
 //! convention; it knows neither file formats nor devices.
 
 mod builder;
+mod check;
 mod infer;
 mod layer;
 mod summary;
@@ -14,9 +15,8 @@ pub use layer::{
 };
 
 use crate::{
-    dim::Dim,
+    dim::{Dim, Equality},
     error::{Error, Result},
-    plan::Equality,
 };
 
 /// A validated graph of layers with their weights.

@@ -24,11 +24,11 @@ use crate::{
     dim::Dim,
     tensor::Tensor,
 };
-
-/// Rows of the largest embedding table whose ids are exact in f32.
-pub const MAX_ID: usize = 1 << 24;
-/// The highest rank of a buffer.
-pub const MAX_RANK: usize = 6;
+pub use crate::{
+    cell::DeadTimesteps,
+    dim::Equality,
+    tensor::{MAX_ID, MAX_RANK},
+};
 
 /// Index into [`Plan::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,17 +150,6 @@ pub struct StatePort {
     pub initial: BufferId,
     /// Where a run leaves it.
     pub last: BufferId,
-}
-
-/// Two dimensions that must be equal in every run.
-#[derive(Clone, Debug)]
-pub struct Equality {
-    /// The layer that needs it.
-    pub layer: String,
-    /// One dimension.
-    pub left: Dim,
-    /// The other.
-    pub right: Dim,
 }
 
 /// One thing to compute. Buffers' shapes are those of [`Plan::buffers`].
@@ -384,18 +373,4 @@ pub struct Direction {
     pub initial: Vec<Option<BufferId>>,
     /// Per state of the cell, `[batch, hidden_size]`: its value after the last live timestep.
     pub finals: Vec<Option<BufferId>>,
-}
-
-/// What the output of a recurrent layer is at dead timesteps. States are always carried over them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DeadTimesteps {
-    /// The previous output; zero before the first live timestep, also as the last output of a row
-    /// without any (Keras on TensorFlow and PyTorch).
-    #[default]
-    RepeatOutput,
-    /// The hidden state; the initial one before the first live timestep (Keras on JAX and NumPy).
-    RepeatState,
-    /// Zero (Keras' `zero_output_for_mask`, ONNX, unpacked PyTorch sequences).
-    Zero,
 }

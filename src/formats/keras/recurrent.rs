@@ -11,11 +11,10 @@ use super::{
 };
 use crate::{
     activation::Activation,
-    cell::{Cell, CellParams},
+    cell::{Cell, CellParams, DeadTimesteps},
     error::{Error, Result},
     formats::KerasBackend,
     model::{Bidirectional, LayerKind, MergeMode, Recurrent},
-    plan::DeadTimesteps,
 };
 
 /// Which of Keras' gates stands in each place.

@@ -1,0 +1,182 @@
+//! What a layer is called where no file names it, and that its weights fit together.
+
+use super::layer::{
+    BatchNormalization, Bidirectional, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp, Recurrent,
+};
+use crate::{
+    cell::Cell,
+    error::{Error, Result, quoted},
+    tensor::{Data, MAX_ID, Tensor, unravel},
+};
+
+/// The class name of a layer that no file has named.
+pub(super) fn class_name(kind: &LayerKind) -> &'static str {
+    match kind {
+        LayerKind::Input => "InputLayer",
+        LayerKind::Embedding(_) => "Embedding",
+        LayerKind::Recurrent(r) => match r.cell {
+            Cell::Rnn => "SimpleRNN",
+            Cell::Lstm => "LSTM",
+            Cell::Gru | Cell::GruResetBefore => "GRU",
+        },
+        LayerKind::Bidirectional(_) => "Bidirectional",
+        LayerKind::Dense(_) => "Dense",
+        LayerKind::Activation(_) => "Activation",
+        LayerKind::Softmax { .. } => "Softmax",
+        LayerKind::Masking { .. } => "Masking",
+        LayerKind::TimeDistributed(_) => "TimeDistributed",
+        LayerKind::Flatten => "Flatten",
+        LayerKind::Reshape { .. } => "Reshape",
+        LayerKind::RepeatVector { .. } => "RepeatVector",
+        LayerKind::Concatenate { .. } => "Concatenate",
+        LayerKind::Merge(op) => match op {
+            MergeOp::Add => "Add",
+            MergeOp::Subtract => "Subtract",
+            MergeOp::Multiply => "Multiply",
+            MergeOp::Average => "Average",
+        },
+        LayerKind::GlobalAveragePooling { .. } => "GlobalAveragePooling1D",
+        LayerKind::GlobalMaxPooling { .. } => "GlobalMaxPooling1D",
+        LayerKind::BatchNormalization(_) => "BatchNormalization",
+        LayerKind::LayerNormalization(_) => "LayerNormalization",
+        LayerKind::MaskOp(op) => match op {
+            MaskOp::NotEqual { .. } => "NotEqual",
+            MaskOp::Any { .. } => "Any",
+            MaskOp::ExpandDims => "ExpandDims",
+            MaskOp::ZerosLike => "ZerosLike",
+            MaskOp::OnesLike => "OnesLike",
+            MaskOp::LogicalOr => "LogicalOr",
+        },
+        LayerKind::Identity => "Identity",
+    }
+}
+
+/// Checks that a layer's weights are finite f32 tensors whose shapes fit together.
+pub(super) fn check_weights(name: &str, kind: &LayerKind) -> Result<()> {
+    for (role, tensor, _) in kind.weights() {
+        let subject = format!("layer {}: {role}", quoted(name));
+        let Data::F32(values) = tensor.data() else {
+            return Err(Error::mismatch(subject, "float32 values", tensor.data().dtype()));
+        };
+        if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+            return Err(Error::NonFinite { tensor: subject, index: unravel(bad, tensor.shape()), value: values[bad] });
+        }
+    }
+    let subject = format!("layer {}", quoted(name));
+    match kind {
+        LayerKind::Embedding(e) => match e.table.shape() {
+            [0, _] | [_, 0] => {
+                Err(Error::mismatch(subject, "a table with rows and columns", format!("{:?}", e.table.shape())))
+            }
+            [rows, _] if *rows > MAX_ID => Err(Error::Limit {
+                what: subject,
+                need: format!("{rows} rows"),
+                limit: format!("{MAX_ID} rows (ids are exact in f32 up to there)"),
+                hint: "split the table".to_owned(),
+            }),
+            [_, _] => Ok(()),
+            other => Err(Error::mismatch(subject, "a table [vocabulary, embedding]", format!("{other:?}"))),
+        },
+        LayerKind::Recurrent(r) => check_recurrent(&subject, r),
+        LayerKind::Bidirectional(b) => check_bidirectional(&subject, b),
+        LayerKind::Dense(d) => check_dense(&subject, d),
+        LayerKind::TimeDistributed(inner) => match inner.as_ref() {
+            inner @ LayerKind::Dense(d) => check_dense(&format!("{subject}: {}", class_name(inner)), d),
+            LayerKind::Activation(_) | LayerKind::Identity => Ok(()),
+            other => Err(Error::unsupported(
+                subject,
+                format!("TimeDistributed({})", class_name(other)),
+                "TimeDistributed takes Dense, activation and dropout layers",
+            )),
+        },
+        LayerKind::BatchNormalization(n) => check_batch_norm(&subject, n),
+        LayerKind::LayerNormalization(n) => check_layer_norm(&subject, n),
+        _ => Ok(()),
+    }
+}
+
+fn expect_shape(subject: &str, role: &str, tensor: &Tensor, expected: &[usize]) -> Result<()> {
+    if tensor.shape() == expected {
+        return Ok(());
+    }
+    Err(Error::mismatch(format!("{subject}: {role}"), format!("shape {expected:?}"), format!("{:?}", tensor.shape())))
+}
+
+fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
+    let gates = r.cell.spec().gates.len();
+    let (hidden, input) = (r.hidden_size(), r.input_size());
+    if hidden == 0 {
+        return Err(Error::mismatch(
+            format!("{subject}: weight_hh"),
+            "at least one unit",
+            format!("{:?}", r.weight_hh.shape()),
+        ));
+    }
+    expect_shape(subject, "weight_hh", &r.weight_hh, &[gates * hidden, hidden])?;
+    expect_shape(subject, "weight_ih", &r.weight_ih, &[gates * hidden, input])?;
+    for (role, bias) in [("bias_ih", &r.bias_ih), ("bias_hh", &r.bias_hh)] {
+        if let Some(bias) = bias {
+            expect_shape(subject, role, bias, &[gates * hidden])?;
+        }
+    }
+    Ok(())
+}
+
+fn check_bidirectional(subject: &str, b: &Bidirectional) -> Result<()> {
+    check_recurrent(&format!("{subject}: forward"), &b.forward)?;
+    check_recurrent(&format!("{subject}: backward"), &b.backward)?;
+    if b.forward.go_backwards == b.backward.go_backwards {
+        return Err(Error::mismatch(subject, "one of the two layers with go_backwards", "both alike"));
+    }
+    let options = |r: &Recurrent| (r.return_sequences, r.return_state, r.stateful, r.input_size());
+    let (forward, backward) = (options(&b.forward), options(&b.backward));
+    if forward != backward {
+        return Err(Error::mismatch(
+            subject,
+            format!(
+                "a backward layer with the forward one's return_sequences, return_state, stateful and input size {forward:?}"
+            ),
+            format!("{backward:?}"),
+        ));
+    }
+    if !matches!(b.merge, MergeMode::Concat | MergeMode::Separate)
+        && b.forward.hidden_size() != b.backward.hidden_size()
+    {
+        return Err(Error::mismatch(
+            subject,
+            format!("{} units in both directions for merge mode {:?}", b.forward.hidden_size(), b.merge),
+            format!("{} units backward", b.backward.hidden_size()),
+        ));
+    }
+    Ok(())
+}
+
+fn check_dense(subject: &str, d: &Dense) -> Result<()> {
+    let [out, _] = d.weight.shape() else {
+        return Err(Error::mismatch(
+            format!("{subject}: weight"),
+            "shape [out, in]",
+            format!("{:?}", d.weight.shape()),
+        ));
+    };
+    d.bias.as_ref().map_or(Ok(()), |bias| expect_shape(subject, "bias", bias, &[*out]))
+}
+
+fn check_batch_norm(subject: &str, n: &BatchNormalization) -> Result<()> {
+    let channels = [n.moving_mean.len()];
+    expect_shape(subject, "moving_mean", &n.moving_mean, &channels)?;
+    expect_shape(subject, "moving_variance", &n.moving_variance, &channels)?;
+    for (role, tensor) in [("gamma", &n.gamma), ("beta", &n.beta)] {
+        if let Some(tensor) = tensor {
+            expect_shape(subject, role, tensor, &channels)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_layer_norm(subject: &str, n: &LayerNormalization) -> Result<()> {
+    if let (Some(gamma), Some(beta)) = (&n.gamma, &n.beta) {
+        expect_shape(subject, "beta", beta, gamma.shape())?;
+    }
+    Ok(())
+}
