@@ -199,7 +199,7 @@ fn bidirectional() {
         ),
         (
             file().with(&at(layer, "backward_layer/config/go_backwards"), json!(false)),
-            "layer 'bidirectional': a forward layer with go_backwards, or a backward layer without is not supported; swap the two layers",
+            "layer 'bidirectional': expected one of the two layers with go_backwards, found both alike",
         ),
         (
             file().with(&at(layer, "backward_layer/config/units"), json!(5)),
