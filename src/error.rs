@@ -1,6 +1,6 @@
 //! Every way in which the library refuses or fails, with what was expected and what was found.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -235,7 +235,8 @@ pub(crate) fn listed<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Strin
 }
 
 /// A count of bytes for messages: exact, with a rounded figure beside it.
-pub(crate) fn bytes(count: impl fmt::Display + Copy + Into<u128>) -> String {
+#[cfg(any(feature = "gpu", feature = "keras"))]
+pub(crate) fn bytes(count: impl Into<u128>) -> String {
     let exact: u128 = count.into();
     if exact < 1 << 20 { format!("{exact} B") } else { format!("{exact} B ({} MiB)", exact >> 20) }
 }

@@ -19,7 +19,7 @@
 //!
 //! # The way through
 //!
-//! [`formats`] or a builder make a [`model`]; [`plan`] turns it into steps; [`reference`], [`cpu`]
+//! [`formats`] or a builder make a [`model`]; [`plan`] turns it into steps; [`mod@reference`], [`cpu`]
 //! and [`gpu`] run the steps; [`session`] holds a plan on a device and the states it carries;
 //! [`compare`] and [`verify`] tell how far two results are apart, where, and how that grows over time.
 //!

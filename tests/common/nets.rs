@@ -211,10 +211,10 @@ pub fn gpu() -> Option<wgpu_rnn::gpu::Gpu> {
 
 /// Every device that results are compared on, by name.
 pub fn devices() -> Vec<(&'static str, Device)> {
-    let mut devices = vec![("cpu", Device::Cpu)];
+    let cpu = ("cpu", Device::Cpu);
     #[cfg(feature = "gpu")]
     if let Some(gpu) = gpu() {
-        devices.push(("gpu", Device::Opened(gpu)));
+        return vec![cpu, ("gpu", Device::Opened(gpu))];
     }
-    devices
+    vec![cpu]
 }
