@@ -237,5 +237,5 @@ impl<'a> Memory<'a> {
 
 fn weight_of(plan: &Plan, id: WeightId) -> Result<std::borrow::Cow<'_, [f32]>> {
     let weight = plan.weights.get(id.index()).ok_or_else(|| Error::internal("no such weight"))?;
-    Ok(weight.tensor.to_f32())
+    Ok(weight.values())
 }

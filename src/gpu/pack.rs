@@ -36,7 +36,7 @@ pub(crate) struct Packed {
 }
 
 /// Bytes of four weights.
-fn group_bytes(precision: Precision) -> usize {
+pub(super) fn group_bytes(precision: Precision) -> usize {
     match precision {
         Precision::F32 => 16,
         Precision::F16 => 8,

@@ -172,12 +172,7 @@ impl GpuProgram {
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) if not even one row fits.
     pub fn memory_need(&self, bound: &Bound) -> Result<MemoryNeed> {
-        let plan = &self.inner.plan;
-        let states = |port: fn(&crate::plan::StatePort) -> BufferId| plan.states.iter().map(port);
-        let inputs: Vec<_> = plan.inputs.iter().map(|port| port.buffer).chain(states(|port| port.initial)).collect();
-        let outputs: Vec<_> = plan.outputs.iter().map(|port| port.buffer).chain(states(|port| port.last)).collect();
-        let limits = executor::memory_limits(self.gpu().limits(), &self.inner.options);
-        executor::memory_need(plan, bound, (&inputs, &outputs), self.inner.weight_bytes, &limits).map(|(need, _)| need)
+        self.gpu().memory_need_of(&self.inner.plan, bound, &self.inner.options, self.inner.weight_bytes)
     }
 
     /// How each recurrence runs, by step name, and why. It is the same for all sizes of a run.
@@ -195,5 +190,24 @@ impl GpuProgram {
                 Ok((step.name.clone(), strategy, reason))
             })
             .collect()
+    }
+}
+
+impl Gpu {
+    /// The memory that a program of `plan` and a run with the sizes `bound` would take on this device,
+    /// before anything of it is taken. Weights that another program has already are counted too.
+    ///
+    /// # Errors
+    /// [`Error::Limit`](crate::Error::Limit) if not even one row fits.
+    pub fn memory_need(&self, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<MemoryNeed> {
+        self.memory_need_of(plan, bound, options, Weights::need(plan)?)
+    }
+
+    fn memory_need_of(&self, plan: &Plan, bound: &Bound, options: &ProgramOptions, weights: u64) -> Result<MemoryNeed> {
+        let states = |port: fn(&crate::plan::StatePort) -> BufferId| plan.states.iter().map(port);
+        let inputs: Vec<_> = plan.inputs.iter().map(|port| port.buffer).chain(states(|port| port.initial)).collect();
+        let outputs: Vec<_> = plan.outputs.iter().map(|port| port.buffer).chain(states(|port| port.last)).collect();
+        let limits = executor::memory_limits(self.limits(), options);
+        executor::memory_need(plan, bound, (&inputs, &outputs), weights, &limits).map(|(need, _)| need)
     }
 }

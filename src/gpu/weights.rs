@@ -2,7 +2,7 @@
 //! windows where one binding is too small.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     rc::{Rc, Weak},
     sync::Arc,
 };
@@ -68,6 +68,18 @@ impl Weights {
         Ok(Rc::new(weights))
     }
 
+    /// What [`upload`](Self::upload) takes where nothing is shared yet, bytes.
+    pub(super) fn need(plan: &Plan) -> Result<u64> {
+        let mut seen = HashSet::new();
+        let mut bytes = 0u64;
+        for layout in plan.steps.iter().flat_map(|step| layouts(&step.op)) {
+            if seen.insert(identity(plan, &layout)?) {
+                bytes = bytes.saturating_add(stored_bytes(plan, &layout)?);
+            }
+        }
+        Ok(bytes)
+    }
+
     fn add(&mut self, owner: &mut Owner, plan: &Plan, layout: Layout) -> Result<()> {
         let identity = identity(plan, &layout)?;
         owner.weights.retain(|_, weight| weight.strong_count() > 0);
@@ -124,6 +136,29 @@ fn tensors<'p>(plan: &'p Plan, layout: &Layout) -> Result<Vec<&'p Weight>> {
         Layout::RecurrentBias(ids) => ids.iter().copied().flatten().collect(),
     };
     ids.into_iter().map(|id| weight(plan, id)).collect()
+}
+
+/// Bytes of a weight as it is packed: vectors of four, the last one padded.
+fn stored_bytes(plan: &Plan, layout: &Layout) -> Result<u64> {
+    let groups = |weight: &Weight| match (layout, weight.tensor.shape()) {
+        (Layout::Linear(_) | Layout::Recurrent(_), [rows, columns]) => columns.div_ceil(4).saturating_mul(*rows),
+        _ => weight.tensor.len().div_ceil(4),
+    };
+    let bytes = |weight: &Weight| match layout {
+        Layout::RecurrentBias(_) | Layout::Plain(_) => weight.tensor.len().saturating_mul(4),
+        _ => groups(weight).saturating_mul(pack::group_bytes(weight.precision)),
+    };
+    let all = tensors(plan, layout)?.into_iter().fold(0usize, |sum, weight| sum.saturating_add(bytes(weight)));
+    // A direction without a bias has zeros in its place.
+    let padded = match layout {
+        Layout::RecurrentBias(ids) => {
+            let given = ids.iter().flatten().count().max(1);
+            (all / given).saturating_mul(ids.len())
+        }
+        _ => all,
+    };
+    // A buffer is a whole number of vectors.
+    Ok(u64::try_from(padded.div_ceil(16).saturating_mul(16)).unwrap_or(u64::MAX))
 }
 
 /// The layout with its numbers, which mean something in one plan only, replaced by the order of the tensors.

@@ -12,7 +12,7 @@ mod query;
 mod rewrite;
 pub mod rows;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 pub use bind::Bound;
 pub use lower::{Carry, PlanOptions};
@@ -92,10 +92,22 @@ pub struct Plan {
 pub struct Weight {
     /// Layer and tensor, for messages and labels.
     pub name: String,
-    /// The values, f32. With [`Precision::F16`] each is exact in f16.
+    /// The values as the model has them, f32. Executors compute with [`values`](Self::values).
     pub tensor: Arc<Tensor>,
-    /// How an executor may store it.
+    /// How it is stored. With [`Precision::F16`] every executor computes with the rounded values.
     pub precision: Precision,
+}
+
+impl Weight {
+    /// The values that executors compute with, row-major: rounded as they are stored.
+    #[must_use]
+    pub fn values(&self) -> Cow<'_, [f32]> {
+        let values = self.tensor.to_f32();
+        match self.precision {
+            Precision::F32 => values,
+            Precision::F16 => values.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect(),
+        }
+    }
 }
 
 /// How weights are stored on a device. Sums and states are f32 whatever the storage.

@@ -1,9 +1,7 @@
 //! The rewrites of a plan that all executors share, each of which can be switched off: the
 //! reference runs with none, so that a wrong one shows as a difference.
 
-use std::sync::Arc;
-
-use super::{BufferId, Op, Plan, PlanOptions, Precision, Weight, WeightId};
+use super::{BufferId, Op, Plan, PlanOptions, Precision, WeightId};
 use crate::{
     activation::Activation,
     error::{Error, Result, quoted},
@@ -44,7 +42,7 @@ pub(super) fn apply(plan: &mut Plan, options: &PlanOptions) -> Result<()> {
     }
     plan.drop_unused_weights();
     if options.precision == Precision::F16 {
-        round_to_f16(plan)?;
+        store_as_f16(plan)?;
     }
     Ok(())
 }
@@ -127,27 +125,19 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// Rounds every matrix to f16, so that all executors compute with the values that are stored.
-fn round_to_f16(plan: &mut Plan) -> Result<()> {
+/// Stores every matrix in f16. The tensors stay the model's own, so that sessions share them.
+fn store_as_f16(plan: &mut Plan) -> Result<()> {
     for id in plan.matrices() {
-        let Some(weight) = plan.weights.get_mut(id.0) else {
-            continue;
-        };
-        let values = weight.tensor.to_f32();
-        let rounded: Vec<f32> = values.iter().map(|&v| half::f16::from_f32(v).to_f32()).collect();
-        if let Some(bad) = rounded.iter().position(|v| !v.is_finite()) {
+        let Some(weight) = plan.weights.get_mut(id.0) else { continue };
+        weight.precision = Precision::F16;
+        if let Some(bad) = weight.values().iter().position(|value| !value.is_finite()) {
             return Err(Error::Limit {
                 what: format!("weight {}{:?}", quoted(&weight.name), unravel(bad, weight.tensor.shape())),
-                need: format!("{}", values.get(bad).copied().unwrap_or(f32::NAN)),
+                need: format!("{}", weight.tensor.to_f32().get(bad).copied().unwrap_or(f32::NAN)),
                 limit: "65504, the largest f16".to_owned(),
                 hint: "use f32 weights".to_owned(),
             });
         }
-        *weight = Weight {
-            name: weight.name.clone(),
-            tensor: Arc::new(Tensor::new(weight.tensor.shape(), rounded)?),
-            precision: Precision::F16,
-        };
     }
     Ok(())
 }

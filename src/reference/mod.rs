@@ -96,7 +96,8 @@ impl Run<'_> {
 
     fn weight(&self, id: WeightId) -> Result<Vec<f64>> {
         let weight = self.plan.weights.get(id.index());
-        Ok(weight.ok_or_else(|| Error::internal("no such weight"))?.tensor.to_f64().into_owned())
+        let weight = weight.ok_or_else(|| Error::internal("no such weight"))?;
+        Ok(weight.values().iter().map(|&value| f64::from(value)).collect())
     }
 
     /// A weight that may be absent: then `count` times `default`.

@@ -21,7 +21,7 @@ use crate::{
 pub struct PlanOptions {
     /// Which rewrites are on.
     pub rewrites: Rewrites,
-    /// How matrices are stored. With [`Precision::F16`] weights are rounded here, for every executor.
+    /// How matrices are stored. With [`Precision::F16`] every executor computes with the rounded values.
     pub precision: Precision,
     /// Which layers carry their states from run to run.
     pub carry: Carry,
