@@ -47,6 +47,8 @@ pub struct Report {
     pub pattern_failures: usize,
     /// The value that is furthest from its reference in terms of what was allowed.
     pub worst: Option<Difference>,
+    /// The value with the largest difference.
+    pub largest: Option<Difference>,
     /// The first value outside the tolerance: at the earliest timestep if there are timesteps.
     pub first: Option<Difference>,
     /// Per timestep, for `[batch, seq_len, feature]`, the largest difference; otherwise empty.
@@ -106,10 +108,11 @@ pub fn compare(reference: &[f64], actual: &[f32], shape: &[usize], tolerance: To
         failures: 0,
         pattern_failures: 0,
         worst: None,
+        largest: None,
         first: None,
         error_over_time: vec![0.0; timesteps],
     };
-    let mut worst_ratio = -1.0;
+    let (mut worst_ratio, mut largest) = (-1.0, -1.0);
     let mut first_timestep = usize::MAX;
     for (flat, (&reference, &actual)) in reference.iter().zip(actual).enumerate() {
         let error = difference(reference, actual);
@@ -124,13 +127,17 @@ pub fn compare(reference: &[f64], actual: &[f32], shape: &[usize], tolerance: To
         let fails = pattern_fails || !(error <= allowed);
         let ratio = ratio(error, allowed);
         let earlier = fails && timestep.unwrap_or(0) < first_timestep;
-        if ratio > worst_ratio || earlier {
+        if ratio > worst_ratio || error > largest || earlier {
             let index = unravel(flat, shape);
             let unit = index.last().copied();
             let found = Difference { index, timestep, unit, reference, actual, error };
             if ratio > worst_ratio {
                 worst_ratio = ratio;
                 report.worst = Some(found.clone());
+            }
+            if error > largest {
+                largest = error;
+                report.largest = Some(found.clone());
             }
             if earlier {
                 first_timestep = timestep.unwrap_or(0);
@@ -156,7 +163,7 @@ pub fn compare_tensors(reference: &Tensor, actual: &Tensor, tolerance: Tolerance
 }
 
 /// Zero for two NaNs or the same infinity, infinite if only one side is finite.
-pub(crate) fn difference(reference: f64, actual: f32) -> f64 {
+fn difference(reference: f64, actual: f32) -> f64 {
     let actual = f64::from(actual);
     if reference == actual || (reference.is_nan() && actual.is_nan()) {
         0.0

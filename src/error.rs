@@ -60,7 +60,7 @@ pub enum Error {
         known: String,
     },
     /// A token id outside the embedding's table.
-    #[error("{input}{index:?}: token id {id} is outside the vocabulary of {vocabulary} of layer {layer}")]
+    #[error("{input}{index:?}: token id {id} is no whole number below {vocabulary}, the vocabulary of layer {layer}")]
     TokenOutOfRange {
         /// The input's name.
         input: String,

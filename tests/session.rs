@@ -103,3 +103,22 @@ fn memory_is_known_before_it_is_taken() {
         }
     }
 }
+
+/// A file of a few bytes may claim such a batch.
+#[test]
+fn rows_without_timesteps_cost_nothing() {
+    let net = Net::new(3, Cell::Lstm, 5);
+    let mut devices = devices();
+    devices.push(("reference", Device::Reference));
+    for (name, device) in devices {
+        let session = Session::new(&net.model(), SessionOptions::on(device)).unwrap();
+        let x = Tensor::new([1_000_000_000_000, 0, 3], Vec::<f32>::new()).unwrap();
+        let outputs = session.run(x).unwrap();
+        assert_eq!(outputs.single().unwrap().shape(), [1_000_000_000_000, 0, 5], "{name}");
+        // The last output of so many rows has no room anywhere.
+        let last = Net { return_sequences: false, ..Net::new(3, Cell::Lstm, 5) };
+        let session = Session::new(&last.model(), SessionOptions::on(session.options().device.clone())).unwrap();
+        let x = Tensor::new([1_000_000_000_000_000_000, 0, 3], Vec::<f32>::new()).unwrap();
+        assert!(matches!(session.run(x), Err(wgpu_rnn::Error::Limit { .. })), "{name}");
+    }
+}

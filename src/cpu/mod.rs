@@ -120,6 +120,10 @@ impl CpuProgram {
 
 /// `written` are the values of the step's outputs, in their order.
 fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Vec<f32>]) -> Result<()> {
+    // A batch without timesteps may have any number of rows: do not count them.
+    if written.iter().all(Vec::is_empty) {
+        return Ok(());
+    }
     if let (Op::Recurrence(r), Prepared::Recurrence(weights)) = (op, prepared) {
         return recurrence::run(r, weights, memory, written);
     }

@@ -158,7 +158,8 @@ fn same_device(a: &wgpu::AdapterInfo, b: &wgpu::AdapterInfo) -> bool {
     same_model && same_place
 }
 
-/// The adapter whose name contains `name` (any case), or the default one; the first if several match.
+/// The adapter whose name is or else contains `name` (any case), or the default one; the first if
+/// several match.
 ///
 /// # Errors
 /// [`Error::NoAdapter`] if there is none of a permitted kind, [`Error::Unknown`] if no name matches.
@@ -197,9 +198,12 @@ fn pick<'a>(
         });
     }
     let wanted = name.map(str::to_lowercase);
-    let matches = |info: &AdapterInfo| wanted.as_ref().is_none_or(|w| info.name.to_lowercase().contains(w));
-    let mut all = adapters.clone();
-    all.position(|info| permitted(info) && matches(info)).ok_or_else(|| Error::Unknown {
+    let contains = |info: &AdapterInfo| wanted.as_ref().is_none_or(|w| info.name.to_lowercase().contains(w));
+    // A whole name before one that only contains it.
+    let equals = |info: &AdapterInfo| wanted.as_ref().is_some_and(|w| info.name.to_lowercase() == *w);
+    let position =
+        |matches: &dyn Fn(&AdapterInfo) -> bool| adapters.clone().position(|info| permitted(info) && matches(info));
+    position(&equals).or_else(|| position(&contains)).ok_or_else(|| Error::Unknown {
         kind: "adapter",
         name: quoted(name.unwrap_or_default()),
         known: listed(adapters.filter(|info| permitted(info)).map(|info| &info.name)),

@@ -170,7 +170,7 @@ impl Program<'_> {
 fn record(recorder: &mut Recorder<'_>, run: &Run<'_>, outputs: &[BufferId]) -> Result<()> {
     for &id in &run.need.layout.zeroed {
         let view = run.view(id)?;
-        recorder.clear(view.buffer, view.start, view.len);
+        recorder.clear(view.buffer, view.start, view.len)?;
     }
     let steps = run.plan.steps.iter().zip(&run.need.layout.needed);
     for (step, _) in steps.filter(|(_, needed)| **needed) {
@@ -183,7 +183,7 @@ fn record(recorder: &mut Recorder<'_>, run: &Run<'_>, outputs: &[BufferId]) -> R
     let mut at = 0;
     for &id in outputs {
         let view = run.view(id)?;
-        recorder.copy_buffer(view.buffer, view.start, staging, at, view.len);
+        recorder.copy_buffer(view.buffer, view.start, staging, at, view.len)?;
         at += view.len;
     }
     recorder.flush()

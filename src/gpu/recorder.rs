@@ -55,11 +55,13 @@ pub(crate) struct Recorder<'a> {
     encoder: Option<wgpu::CommandEncoder>,
     params: Vec<u8>,
     cost: f64,
+    /// Copies and clears in the submission being recorded.
+    transfers: usize,
 }
 
 impl<'a> Recorder<'a> {
     pub(crate) fn new(pipelines: &'a mut Pipelines, submitter: &'a mut dyn Submitter) -> Self {
-        Self { pipelines, submitter, encoder: None, pass: None, params: Vec::new(), cost: 0.0 }
+        Self { pipelines, submitter, encoder: None, pass: None, params: Vec::new(), cost: 0.0, transfers: 0 }
     }
 
     /// The cost that the submission being recorded may still take.
@@ -125,24 +127,37 @@ impl<'a> Recorder<'a> {
         to: &wgpu::Buffer,
         to_start: usize,
         len: usize,
-    ) {
+    ) -> Result<()> {
         if len == 0 {
-            return;
+            return Ok(());
         }
-        self.pass = None;
+        self.make_room()?;
         let encoder = encoder(&self.pipelines.device, &mut self.encoder);
         encoder.copy_buffer_to_buffer(from, from_start as u64 * 4, to, to_start as u64 * 4, Some(len as u64 * 4));
         self.cost += DISPATCH_COST + len as f64;
+        Ok(())
+    }
+
+    /// Ends the submission being recorded before a copy or clear that would make it too long; the
+    /// commands of one lie in the host's memory until it is handed on.
+    fn make_room(&mut self) -> Result<()> {
+        self.pass = None;
+        if self.transfers >= SLOTS {
+            self.flush()?;
+        }
+        self.transfers += 1;
+        Ok(())
     }
 
     /// Records that `len` elements become zero.
-    pub(crate) fn clear(&mut self, buffer: &wgpu::Buffer, start: usize, len: usize) {
+    pub(crate) fn clear(&mut self, buffer: &wgpu::Buffer, start: usize, len: usize) -> Result<()> {
         if len == 0 {
-            return;
+            return Ok(());
         }
-        self.pass = None;
+        self.make_room()?;
         encoder(&self.pipelines.device, &mut self.encoder).clear_buffer(buffer, start as u64 * 4, Some(len as u64 * 4));
         self.cost += DISPATCH_COST + len as f64;
+        Ok(())
     }
 
     /// Ends the submission being recorded and hands it on; nothing if nothing is recorded.
@@ -154,6 +169,7 @@ impl<'a> Recorder<'a> {
             self.pipelines.queue.write_buffer(&self.pipelines.params, 0, &self.params);
         }
         self.params.clear();
+        self.transfers = 0;
         let cost = std::mem::take(&mut self.cost);
         self.submitter.submit(encoder.finish(), cost)
     }
@@ -212,10 +228,19 @@ mod tests {
         let mut gpu = gpu();
         let (input, output) = (gpu.upload(&[1.0]), gpu.upload(&[2.0]));
         gpu.record_and_drop(|recorder| {
-            recorder.clear(output.view().buffer, 0, 1);
+            recorder.clear(output.view().buffer, 0, 1)?;
             encode_copy_rows(recorder, 1, 1, (input.view(), 0, 1), (output.view(), 0, 1))
         });
         assert_eq!(gpu.read(&output), [2.0]);
+    }
+
+    #[test]
+    fn transfers_do_not_pile_up() {
+        let mut gpu = gpu();
+        let output = gpu.upload(&[2.0]);
+        let submissions =
+            gpu.run(|recorder| (0..3 * SLOTS).try_for_each(|_| recorder.clear(output.view().buffer, 0, 1)));
+        assert_eq!(submissions, 3);
     }
 
     #[test]

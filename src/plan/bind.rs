@@ -152,7 +152,7 @@ impl Plan {
 fn evaluate(dim: &Dim, symbols: &[usize], what: &str) -> Result<usize> {
     dim.evaluate(symbols).ok_or_else(|| Error::Limit {
         what: what.to_owned(),
-        need: format!("{dim:?} elements along one axis"),
+        need: "an axis longer than can be counted".to_owned(),
         limit: "the address space".to_owned(),
         hint: "use a smaller batch or shorter sequences".to_owned(),
     })

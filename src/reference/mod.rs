@@ -45,6 +45,10 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn step(&mut self, op: &Op) -> Result<()> {
+        // A batch without timesteps may have any number of rows: do not count them.
+        if op.outputs().iter().all(|&id| self.bound.len(id) == 0) {
+            return Ok(());
+        }
         let (output, values) = match op {
             Op::Recurrence(recurrence) => {
                 for (output, values) in self.recurrence(recurrence)? {

@@ -57,11 +57,16 @@ pub(super) async fn open(device: &Device) -> Result<(Opened, DeviceReport)> {
         #[cfg(feature = "gpu")]
         Device::Auto => match hardware() {
             Ok(adapter) => {
+                let name = adapter.to_string();
                 let options =
                     GpuOptions { adapter: Some(adapter.name), allow_software: false, ..GpuOptions::default() };
-                let gpu = Gpu::open(options).await?;
-                let report = on_gpu(&gpu, "the fastest kind of hardware GPU");
-                Ok((Opened::Gpu(gpu), report))
+                match Gpu::open(options).await {
+                    Ok(gpu) => {
+                        let report = on_gpu(&gpu, "the fastest kind of hardware GPU");
+                        Ok((Opened::Gpu(gpu), report))
+                    }
+                    Err(error) => Ok((Opened::Cpu, report("cpu", &format!("{name} cannot be opened: {error}")))),
+                }
             }
             Err(why) => Ok((Opened::Cpu, report("cpu", &why))),
         },

@@ -315,6 +315,9 @@ impl Program {
         io::check_values(plan, &tensors, options.refuse_non_finite)?;
         if let Some(state) = state {
             state.check(self.fingerprint, bound.batch())?;
+            if options.refuse_non_finite {
+                state.check_finite()?;
+            }
         }
         let carried = state.map(|state| state.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>()).unwrap_or_default();
         let mut sources: Vec<(BufferId, &Tensor)> = plan.inputs.iter().map(|port| port.buffer).zip(&tensors).collect();

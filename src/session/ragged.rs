@@ -117,25 +117,32 @@ fn stacked(name: &str, rows: &[&Tensor], ragged: bool) -> Result<(Tensor, Vec<us
     }
     shape.extend(tail(first).unwrap_or_default());
     let full = element_count(&shape).map_or(0, |n| n / rows.len().max(1));
-    let integers = rows.iter().all(|row| matches!(row.data(), Data::I64(_)));
-    let data = if integers {
-        let mut all: Vec<i64> = Vec::new();
-        for (index, row) in rows.iter().enumerate() {
-            if let Data::I64(values) = row.data() {
-                all.extend(values);
-            }
-            all.resize(full * (index + 1), 0);
-        }
-        Data::from(all)
+    // The widest kind of number that any sample has, so that each keeps its values.
+    let has = |kind: fn(&Data) -> bool| rows.iter().any(|row| kind(row.data()));
+    let integers = rows.iter().map(|row| match row.data() {
+        Data::I64(values) => Some(values.as_slice()),
+        _ => None,
+    });
+    let data = if let Some(integers) = integers.collect::<Option<Vec<_>>>() {
+        Data::from(padded(&integers, full))
+    } else if has(|data| !matches!(data, Data::F32(_))) {
+        let wide: Vec<_> = rows.iter().map(|row| row.to_f64()).collect();
+        Data::from(padded(&wide, full))
     } else {
-        let mut all: Vec<f32> = Vec::new();
-        for (index, row) in rows.iter().enumerate() {
-            all.extend(row.to_f32().iter());
-            all.resize(full * (index + 1), 0.0);
-        }
-        Data::from(all)
+        let narrow: Vec<_> = rows.iter().map(|row| row.to_f32()).collect();
+        Data::from(padded(&narrow, full))
     };
     Ok((Tensor::new(shape, data)?, lengths))
+}
+
+/// Samples end to end, each filled with zeros up to `full` values.
+fn padded<T: Copy + Default>(samples: &[impl AsRef<[T]>], full: usize) -> Vec<T> {
+    let mut all = Vec::new();
+    for (index, sample) in samples.iter().enumerate() {
+        all.extend_from_slice(sample.as_ref());
+        all.resize(full * (index + 1), T::default());
+    }
+    all
 }
 
 /// Row `row` of a batch, without what lies beyond `length` along the next axis.

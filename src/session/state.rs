@@ -2,9 +2,9 @@
 
 use crate::{
     error::{Error, Result, listed, quoted},
-    model::Model,
+    model::{LayerKind, Model},
     plan::Plan,
-    tensor::Tensor,
+    tensor::{Tensor, unravel},
 };
 
 /// What a stateful model carries from run to run: one tensor `[batch, hidden_size]` per layer,
@@ -82,6 +82,17 @@ impl State {
         }
         Ok(())
     }
+
+    /// Refuses a NaN or an infinity.
+    pub(super) fn check_finite(&self) -> Result<()> {
+        for (name, tensor) in &self.tensors {
+            if let Some((at, &value)) = tensor.to_f32().iter().enumerate().find(|(_, value)| !value.is_finite()) {
+                let (tensor, index) = (format!("state {}", quoted(name)), unravel(at, tensor.shape()));
+                return Err(Error::NonFinite { tensor, index, value });
+            }
+        }
+        Ok(())
+    }
 }
 
 fn check_fingerprint(expected: u64, found: u64) -> Result<()> {
@@ -102,6 +113,13 @@ pub(super) fn fingerprint(model: &Model) -> u64 {
     };
     for layer in model.layers() {
         eat(layer.name.as_bytes());
+        eat(layer.class_name.as_bytes());
+        if let LayerKind::Recurrent(r) = &layer.kind {
+            eat(format!("{:?} {:?} {} {:?}", r.cell, r.params, r.go_backwards, r.dead).as_bytes());
+        }
+        if let LayerKind::Bidirectional(b) = &layer.kind {
+            eat(format!("{:?} {:?} {:?}", b.forward.params, b.backward.params, b.merge).as_bytes());
+        }
         for (name, tensor, _) in layer.kind.weights() {
             eat(name.as_bytes());
             for &dim in tensor.shape() {

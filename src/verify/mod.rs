@@ -6,11 +6,10 @@ mod random;
 pub use random::random_inputs;
 
 use crate::{
-    compare::{Report, Tolerance, compare_tensors, difference},
+    compare::{Difference, Report, Tolerance, compare_tensors},
     error::Result,
     plan::Precision,
     session::{Device, Inputs, Outputs, Session, SessionOptions, State},
-    tensor::{Tensor, unravel},
 };
 
 /// The reference for one session: the same model in f64 with plain loops, every rewrite off, on the
@@ -90,11 +89,13 @@ impl Verification {
         let mut outputs = Vec::new();
         let mut largest: Option<Largest> = None;
         for ((name, expected), (_, actual)) in expected.iter().zip(actual.iter()) {
-            outputs.push((name.to_owned(), compare_tensors(expected, actual, tolerance)?));
-            let here = largest_of(name, expected, actual);
+            let report = compare_tensors(expected, actual, tolerance)?;
+            let here = report.largest.clone();
             if let Some(here) = here.filter(|here| largest.as_ref().is_none_or(|known| here.error > known.error)) {
-                largest = Some(here);
+                let Difference { index, reference, actual, error, .. } = here;
+                largest = Some(Largest { output: name.to_owned(), index, reference, actual, error });
             }
+            outputs.push((name.to_owned(), report));
         }
         Ok(Self { outputs, largest })
     }
@@ -116,18 +117,6 @@ impl Verification {
     pub fn first_diverging_timestep(&self) -> Option<usize> {
         self.outputs.iter().filter_map(|(_, report)| report.first.as_ref()?.timestep).min()
     }
-}
-
-fn largest_of(name: &str, expected: &Tensor, actual: &Tensor) -> Option<Largest> {
-    let mut found: Option<(usize, f64, f32, f64)> = None;
-    for (at, (&reference, &actual)) in expected.to_f64().iter().zip(actual.to_f32().iter()).enumerate() {
-        let error = difference(reference, actual);
-        if found.is_none_or(|(_, _, _, largest)| error > largest) {
-            found = Some((at, reference, actual, error));
-        }
-    }
-    let (at, reference, actual, error) = found?;
-    Some(Largest { output: name.to_owned(), index: unravel(at, expected.shape()), reference, actual, error })
 }
 
 /// Runs `session` and the f64 reference of the same model on `inputs` and compares every output.

@@ -115,10 +115,10 @@ fn token_ids_may_have_any_type_but_must_be_ids() {
             .collect();
     assert!(outputs.windows(2).all(|pair| pair[0] == pair[1]));
     let (done, _) = run(&npy(&[1, 3], &[1.0, 2.5, 3.0]));
-    let expected = "'input_layer'[0, 1]: token id 2.5 is outside the vocabulary of 10 of layer 'embedding'";
+    let expected = "'input_layer'[0, 1]: token id 2.5 is no whole number below 10, the vocabulary of layer 'embedding'";
     assert_eq!(done.error(3), expected);
     let (done, _) = run(&npy_of("|u1", "False", &[1, 3], &[1, 2, 10]));
-    let expected = "'input_layer'[0, 2]: token id 10 is outside the vocabulary of 10 of layer 'embedding'";
+    let expected = "'input_layer'[0, 2]: token id 10 is no whole number below 10, the vocabulary of layer 'embedding'";
     assert_eq!(done.error(3), expected);
 }
 

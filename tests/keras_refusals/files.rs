@@ -201,10 +201,13 @@ fn archives() {
             "<bytes>: metadata.json: expected a keras_version such as '3.15.1', found 'next'",
         ),
         (metadata("{}"), "<bytes>: metadata.json: expected a keras_version such as '3.15.1', found nothing"),
-        (metadata("[1, 2"), "<bytes>: metadata.json: expected JSON, found EOF while parsing a list at line 1 column 5"),
+        (
+            metadata("[1, 2"),
+            "<bytes>: metadata.json: expected JSON (which has no NaN and no Infinity), found a mistake: EOF while parsing a list at line 1 column 5",
+        ),
         (
             config("{\"a\": 1, \"a\": 2}".to_owned()),
-            "<bytes>: config.json: expected JSON, found the key 'a' twice at line 1 column 12",
+            "<bytes>: config.json: expected JSON (which has no NaN and no Infinity), found a mistake: the key 'a' twice at line 1 column 12",
         ),
         (
             config(format!("{}{}", "[".repeat(100), "]".repeat(100))),
@@ -216,11 +219,11 @@ fn archives() {
         ),
         (
             config("{\"a\": 1e999}".to_owned()),
-            "<bytes>: config.json: expected JSON, found number out of range at line 1 column 11",
+            "<bytes>: config.json: expected JSON (which has no NaN and no Infinity), found a mistake: number out of range at line 1 column 11",
         ),
         (
             config("{} {}".to_owned()),
-            "<bytes>: config.json: expected JSON, found trailing characters at line 1 column 4",
+            "<bytes>: config.json: expected JSON (which has no NaN and no Infinity), found a mistake: trailing characters at line 1 column 4",
         ),
         (config("{}".to_owned()), "<bytes>: config.json: expected a text at config.json.class_name, found nothing"),
         (

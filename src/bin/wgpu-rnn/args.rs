@@ -65,9 +65,9 @@ pub(crate) struct VerifyArgs {
     /// Rows of the random inputs
     #[arg(long, default_value = "3", value_parser = at_least_one, env = "WGPU_RNN_BATCH")]
     pub(crate) batch: usize,
-    /// Length of the random inputs, where the model leaves it open
-    #[arg(long, default_value = "32", env = "WGPU_RNN_SEQ_LEN")]
-    pub(crate) seq_len: usize,
+    /// Length of the random inputs, where the model leaves it open [default: 32]
+    #[arg(long, env = "WGPU_RNN_SEQ_LEN")]
+    pub(crate) seq_len: Option<usize>,
     /// Seed of the random inputs
     #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
     pub(crate) seed: u64,
@@ -112,9 +112,9 @@ pub(crate) struct BenchArgs {
     /// Rows of the random inputs
     #[arg(long, default_value = "1", value_parser = at_least_one, env = "WGPU_RNN_BATCH")]
     pub(crate) batch: usize,
-    /// Length of the random inputs, where the model leaves it open
-    #[arg(long, default_value = "100", env = "WGPU_RNN_SEQ_LEN")]
-    pub(crate) seq_len: usize,
+    /// Length of the random inputs, where the model leaves it open [default: 100]
+    #[arg(long, env = "WGPU_RNN_SEQ_LEN")]
+    pub(crate) seq_len: Option<usize>,
     /// Seed of the random inputs
     #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
     pub(crate) seed: u64,
@@ -299,7 +299,7 @@ mod tests {
     fn an_adapter_means_gpu() {
         let Ok(Command::Verify(verify)) = parsed("wgpu-rnn verify m.keras --adapter llvm") else { panic!() };
         assert_eq!(verify.device.device, Some(DeviceName::Gpu));
-        assert_eq!((verify.batch, verify.seq_len, verify.seed), (3, 32, 0));
+        assert_eq!((verify.batch, verify.seq_len, verify.seed), (3, None, 0));
         let both = "wgpu-rnn run m.keras -i x.npy -o y.npy --device cpu --adapter llvm";
         assert_eq!(parsed(both).unwrap_err(), "--adapter needs --device gpu");
         let auto = "wgpu-rnn run m.keras -i x.npy -o y.npy --device auto --adapter llvm";

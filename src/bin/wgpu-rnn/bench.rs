@@ -32,10 +32,10 @@ struct Row {
 
 pub(crate) fn bench(args: &BenchArgs) -> Outcome<()> {
     let model = setup::model(&args.model)?;
-    let inputs = verify::inputs(&model, &args.inputs, args.batch, args.seq_len, args.seed)?;
+    let inputs = verify::inputs(&model, &args.inputs, args.batch, (args.seq_len, 100), args.seed)?;
     let shapes = timing::shapes(&model, &inputs);
     let batch = shapes.first().and_then(|shape| shape.first()).copied().unwrap_or(0);
-    let seq_len = shapes.iter().find_map(|shape| shape.get(1)).copied().unwrap_or(1);
+    let seq_len = seq_len(&model, &shapes);
     let devices = devices(args)?;
     let working = busy("running the reference");
     let expected = timing::expected(&model, &args.how, &inputs)?;
@@ -99,15 +99,18 @@ fn row(
     verification: wgpu_rnn::verify::Verification,
 ) -> Result<Row, Error> {
     let report = timed.session.device();
+    let rows = timing::shapes(model, inputs).first().and_then(|shape| shape.first()).copied().unwrap_or(1);
     if report.is_software {
         note(&format!("warning: {} computes on the CPU: its time says nothing about a GPU", report.adapter));
     }
     Ok(Row {
-        label,
+        // What `auto` took.
+        label: if label == "auto" { report.kind.to_owned() } else { label },
         device: report.kind,
         adapter: setup::adapter(&timed.session).map(str::to_owned),
         threads: match report.kind {
-            "cpu" => Some(setup::threads(&args.how)),
+            // Threads share out rows.
+            "cpu" => Some(setup::threads(&args.how).min(rows.max(1))),
             "reference" => Some(1),
             _ => None,
         },
@@ -138,6 +141,14 @@ fn strategy(_: &Timed, _: &Model, _: &[(String, Tensor)]) -> Result<Option<Strin
 }
 
 #[allow(clippy::cast_precision_loss)] // a length
+/// The length of the first input that is a sequence: one whose length the run decides, or with features.
+fn seq_len(model: &Model, shapes: &[Vec<usize>]) -> usize {
+    let open = |shape: &[Option<usize>]| shape.get(1).is_some_and(Option::is_none);
+    let inputs = model.inputs();
+    let sequence = inputs.iter().zip(shapes).find(|(input, shape)| shape.len() > 2 || open(&input.shape));
+    sequence.and_then(|(_, shape)| shape.get(1)).copied().unwrap_or(1)
+}
+
 fn us_per_timestep(row: &Row, seq_len: usize) -> f64 {
     row.ms[0] * 1e3 / seq_len.max(1) as f64
 }

@@ -40,6 +40,15 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Error> {
     Err(io_error(path.display().to_string(), error))
 }
 
+/// Whether two paths name one file, which need not exist yet.
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| {
+        let known = fs::canonicalize(path).ok();
+        known.or_else(|| Some(fs::canonicalize(folder_of(path)).ok()?.join(path.file_name()?)))
+    };
+    one == other || whole(one).is_some_and(|path| whole(other) == Some(path))
+}
+
 /// Writes `path` by way of a temporary file in its folder, so that it holds all or nothing. What is
 /// there and is no plain file (a pipe, a device) is written as it is.
 pub(crate) fn write_file(path: &Path, write: impl FnOnce(&mut Output) -> io::Result<()>) -> Result<(), Error> {

@@ -20,7 +20,7 @@ const FINGERPRINT: &str = "__fingerprint__";
 
 pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
     let format = Format::of(&args.output)?;
-    if args.state_out.as_ref() == Some(&args.output) {
+    if args.state_out.as_deref().is_some_and(|path| files::same(path, &args.output)) {
         return Err(Failure::usage("--output and --state-out are the same file"));
     }
     for path in [Some(&args.output), args.state_out.as_ref()].into_iter().flatten() {

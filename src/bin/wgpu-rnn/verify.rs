@@ -27,7 +27,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Outcome<()> {
     let tolerance =
         Tolerance { absolute: args.atol.unwrap_or(default.absolute), relative: args.rtol.unwrap_or(default.relative) };
     let model = setup::model(&args.model)?;
-    let inputs = inputs(&model, &args.inputs, args.batch, args.seq_len, args.seed)?;
+    let inputs = inputs(&model, &args.inputs, args.batch, (args.seq_len, 32), args.seed)?;
     let session = setup::session(&model, &args.device)?;
     let working = busy(format!("running on {} and on the reference", setup::device_text(&session)));
     let shapes = inputs.iter().map(|(name, tensor)| format!("'{name}' {:?}", tensor.shape())).collect::<Vec<_>>();
@@ -51,24 +51,27 @@ pub(crate) fn verify(args: &VerifyArgs) -> Outcome<()> {
     Err(Failure::new(Failure::NOT_VERIFIED, format!("the outputs are not within the tolerance (worst error {worst})")))
 }
 
-/// The inputs that were given, or random ones.
+/// The inputs that were given, or random ones; `seq_len` is what was asked for, and the default.
 pub(crate) fn inputs(
     model: &Model,
     specs: &[String],
     batch: usize,
-    seq_len: usize,
+    (seq_len, default): (Option<usize>, usize),
     seed: u64,
 ) -> Outcome<Vec<(String, Tensor)>> {
     if !specs.is_empty() {
         return Ok(binding::read(model, specs)?);
     }
     let _busy = busy("making inputs");
+    if seq_len.is_some() && model.inputs().iter().all(|input| input.shape.iter().skip(1).all(Option::is_some)) {
+        note("the shapes of the model's inputs are fixed: --seq-len does not apply");
+    }
     // A stateful model has a batch size of its own.
     let own = model.batch_size().filter(|_| model.is_stateful());
     if let Some(own) = own.filter(|&own| own != batch) {
         note(&format!("the stateful model is built for {own} rows: running these"));
     }
-    Ok(random_inputs(model, own.unwrap_or(batch), seq_len, seed)?)
+    Ok(random_inputs(model, own.unwrap_or(batch), seq_len.unwrap_or(default), seed)?)
 }
 
 fn json_text(session: &Session, verification: &Verification, tolerance: Tolerance) -> String {
@@ -97,7 +100,7 @@ fn text(verification: &Verification, tolerance: Tolerance) -> String {
             let count: usize = report.shape.iter().product();
             let verdict =
                 if report.passed() { "within".to_owned() } else { format!("{} of {count} outside", report.failures) };
-            let worst = report.worst.as_ref();
+            let worst = report.largest.as_ref();
             let error = worst.map_or("-".to_owned(), |worst| error_text(worst.error));
             let at = worst.map_or("-".to_owned(), |worst| format!("{:?}", worst.index));
             vec![name.clone(), format!("{:?}", report.shape), error, at, verdict]

@@ -30,8 +30,8 @@ pub(super) fn parse(name: &str, text: &[u8], limits: &Limits) -> Result<Value> {
         Error::Malformed {
             file: String::new(),
             at: name.to_owned(),
-            expected: "JSON".to_owned(),
-            found: cause.to_string(),
+            expected: "JSON (which has no NaN and no Infinity)".to_owned(),
+            found: format!("a mistake: {cause}"),
         }
     })
 }

@@ -158,7 +158,8 @@ struct Tile<'j, 'a> {
 /// # Errors
 /// [`Error::Internal`] if a scratch buffer cannot hold one row and timestep; those of recording.
 pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<()> {
-    if job.batch == 0 || job.hidden == 0 {
+    let wanted = job.last.is_some() || job.directions.iter().any(|d| d.finals.iter().any(Option::is_some));
+    if job.batch == 0 || job.hidden == 0 || (job.seq_len == 0 && !wanted) {
         return Ok(());
     }
     let directions = job.directions.len();
@@ -232,7 +233,7 @@ fn bind(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<Vec<(Bou
 impl Tile<'_, '_> {
     fn encode(&self, recorder: &mut Recorder<'_>) -> Result<()> {
         let job = self.job;
-        self.encode_initial(recorder);
+        self.encode_initial(recorder)?;
         let row_gates = gates_x_len(job.cell, job.directions.len(), self.rows, 1, job.hidden);
         let fits = (job.gates_x.len / row_gates).max(1);
         let cost = step_cost(job, self.rows);
@@ -262,7 +263,7 @@ impl Tile<'_, '_> {
         ((slot * 2 + parity) * self.job.directions.len() + direction) * self.capacity * self.job.hidden
     }
 
-    fn encode_initial(&self, recorder: &mut Recorder<'_>) {
+    fn encode_initial(&self, recorder: &mut Recorder<'_>) -> Result<()> {
         let job = self.job;
         let len = self.rows * job.hidden;
         let states = job.cell.spec().states.len();
@@ -278,12 +279,13 @@ impl Tile<'_, '_> {
                 match source {
                     Some(view) => {
                         let from = view.start + self.first_row * job.hidden;
-                        recorder.copy_buffer(view.buffer, from, job.state.buffer, to, len);
+                        recorder.copy_buffer(view.buffer, from, job.state.buffer, to, len)?;
                     }
-                    None => recorder.clear(job.state.buffer, to, len),
+                    None => recorder.clear(job.state.buffer, to, len)?,
                 }
             }
         }
+        Ok(())
     }
 
     /// The input projection of the timesteps processed from `start` to `end`.
@@ -393,7 +395,7 @@ impl Tile<'_, '_> {
             for (slot, view) in direction.finals.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v))) {
                 let from = job.state.start + self.state_start(slot, parity, d);
                 let to = view.start + self.first_row * hidden;
-                recorder.copy_buffer(job.state.buffer, from, view.buffer, to, self.rows * hidden);
+                recorder.copy_buffer(job.state.buffer, from, view.buffer, to, self.rows * hidden)?;
             }
             if let Some(last) = job.last {
                 let width = job.directions.len() * hidden;
