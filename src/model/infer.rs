@@ -84,10 +84,11 @@ pub(super) fn output_shapes(
             one(shape)
         }
         LayerKind::Recurrent(r) => {
-            recurrent(subject, first, r, states, unify).map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(r))))
+            recurrent(first, r, states, unify).map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(r))))
         }
-        LayerKind::Bidirectional(b) => bidirectional(subject, first, b, states, unify)
-            .map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(&b.forward)))),
+        LayerKind::Bidirectional(b) => {
+            bidirectional(first, b, states, unify).map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(&b.forward))))
+        }
         LayerKind::Dense(d) => dense(first, d, 2, unify).ok_or_else(|| wrong(&dense_input(d))).map(|shape| vec![shape]),
         LayerKind::TimeDistributed(inner) => match inner.as_ref() {
             LayerKind::Dense(d) => {
@@ -193,13 +194,7 @@ fn check_states(states: &[Vec<Dim>], r: &Recurrent, unify: &mut Unify) -> Fits<(
     Ok(())
 }
 
-fn recurrent(
-    _subject: &str,
-    input: &[Dim],
-    r: &Recurrent,
-    states: &[Vec<Dim>],
-    unify: &mut Unify,
-) -> Fits<Vec<Vec<Dim>>> {
+fn recurrent(input: &[Dim], r: &Recurrent, states: &[Vec<Dim>], unify: &mut Unify) -> Fits<Vec<Vec<Dim>>> {
     let (batch, seq_len) = sequence_dims(input, r, unify)?;
     let count = r.cell.spec().states.len();
     if !states.is_empty() && states.len() != count {
@@ -216,13 +211,7 @@ fn recurrent(
     Ok(outputs)
 }
 
-fn bidirectional(
-    subject: &str,
-    input: &[Dim],
-    b: &Bidirectional,
-    states: &[Vec<Dim>],
-    unify: &mut Unify,
-) -> Fits<Vec<Vec<Dim>>> {
+fn bidirectional(input: &[Dim], b: &Bidirectional, states: &[Vec<Dim>], unify: &mut Unify) -> Fits<Vec<Vec<Dim>>> {
     let forward_count = b.forward.cell.spec().states.len();
     let (forward_states, backward_states) = match states.split_at_checked(forward_count) {
         Some(halves) => halves,
@@ -232,8 +221,8 @@ fn bidirectional(
     if backward_states.is_empty() != forward_states.is_empty() {
         return Err(None);
     }
-    let mut forward = recurrent(subject, input, &b.forward, forward_states, unify)?;
-    let mut backward = recurrent(subject, input, &b.backward, backward_states, unify)?;
+    let mut forward = recurrent(input, &b.forward, forward_states, unify)?;
+    let mut backward = recurrent(input, &b.backward, backward_states, unify)?;
     let (forward_output, backward_output) = (forward.remove(0), backward.remove(0));
     let mut outputs = match b.merge {
         MergeMode::Separate => vec![forward_output, backward_output],

@@ -9,7 +9,7 @@ impl Plan {
     /// The buffer that holds the values of `buffer`: itself, unless it is a view.
     #[must_use]
     pub fn root(&self, buffer: BufferId) -> BufferId {
-        self.buffers.get(buffer.0).and_then(|b| b.view_of).unwrap_or(buffer)
+        self.storage(buffer).unwrap_or(buffer)
     }
 
     /// The number of times that steps read `buffer` or a view of it.

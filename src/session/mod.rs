@@ -345,21 +345,16 @@ impl Program {
     ) -> Result<Vec<Tensor>> {
         let shape = |id: &BufferId| bound.shape(*id).to_vec();
         let singles = || sources.iter().map(|(id, tensor)| (*id, tensor.to_f32().into_owned())).collect::<Vec<_>>();
-        match &self.engine {
+        let values = match &self.engine {
             Engine::Reference => {
                 let inputs: Vec<_> = sources.iter().map(|(id, tensor)| (*id, tensor.to_f64().into_owned())).collect();
                 let values = reference::run(&self.plan, bound, &inputs, wanted)?;
-                wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
+                return wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect();
             }
-            Engine::Cpu(program) => {
-                let values = program.run(bound, &singles(), wanted, options.threads)?;
-                wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
-            }
+            Engine::Cpu(program) => program.run(bound, &singles(), wanted, options.threads)?,
             #[cfg(feature = "gpu")]
-            Engine::Gpu(program) => {
-                let values = program.run(bound.clone(), singles(), wanted.to_vec()).await?;
-                wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
-            }
-        }
+            Engine::Gpu(program) => program.run(bound.clone(), singles(), wanted.to_vec()).await?,
+        };
+        wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
     }
 }
