@@ -188,6 +188,7 @@ impl Lowering<'_> {
             Op::Copy {
                 input: row,
                 input_start: Dim::from(0),
+                input_step: 1,
                 output,
                 output_start: Dim::from(0),
                 axis: 2,

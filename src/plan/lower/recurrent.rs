@@ -200,7 +200,15 @@ impl Lowering<'_> {
             let (input_start, output_start) = (Dim::from(start), Dim::from(0));
             self.step(
                 &call.name,
-                Op::Copy { input: both, input_start, output, output_start, axis, extent: extent.clone() },
+                Op::Copy {
+                    input: both,
+                    input_start,
+                    input_step: 1,
+                    output,
+                    output_start,
+                    axis,
+                    extent: extent.clone(),
+                },
             );
             halves.push(output);
         }
