@@ -21,12 +21,13 @@ pub use rewrite::Rewrites;
 use crate::{
     activation::Activation,
     cell::{Cell, CellParams},
-    dim::Dim,
+    dim::{Dim, Symbol},
+    layout::Layout,
     tensor::Tensor,
 };
 pub use crate::{
     cell::DeadTimesteps,
-    dim::Equality,
+    dim::{Condition, Derived, Relation},
     tensor::{MAX_ID, MAX_RANK},
 };
 
@@ -83,8 +84,10 @@ pub struct Plan {
     pub outputs: Vec<OutputPort>,
     /// States that are carried from run to run.
     pub states: Vec<StatePort>,
-    /// Dimensions that the model needs to be equal but that only a run can tell.
-    pub equalities: Vec<Equality>,
+    /// Symbols that no input binds, but that others give, in the order in which they depend on each other.
+    pub derived: Vec<(Symbol, Derived)>,
+    /// What the model needs of sizes that only a run can tell.
+    pub conditions: Vec<Condition>,
 }
 
 /// Values that stay the same from run to run.
@@ -140,8 +143,14 @@ pub struct InputPort {
     pub buffer: BufferId,
     /// If the values are token ids: the table's rows and the layer that looks them up.
     pub ids: Option<(usize, String)>,
+    /// If the values are lengths: what none may exceed and the layer that needs them.
+    pub lengths: Option<(Dim, String)>,
     /// Whether this is the mask `[batch, seq_len]` that a ragged batch brings, not an input of the model.
     pub ragged_mask_of: Option<usize>,
+    /// The order in which the caller has the axes.
+    pub layout: Layout,
+    /// Whether zeros take its place where it is not given.
+    pub optional: bool,
 }
 
 /// A tensor that the caller gets.
@@ -151,6 +160,8 @@ pub struct OutputPort {
     pub name: String,
     /// Where its values are.
     pub buffer: BufferId,
+    /// The order in which the caller gets the axes.
+    pub layout: Layout,
 }
 
 /// A state that is carried from run to run, `[batch, hidden_size]`.

@@ -28,8 +28,8 @@ impl Plan {
         inputs.chain(outputs).chain(states).all(|port| self.root(port) != root)
     }
 
-    pub(super) fn add_weight(&mut self, name: String, tensor: Tensor) -> WeightId {
-        self.weights.push(Weight { name, tensor: Arc::new(tensor), precision: Precision::F32 });
+    pub(super) fn add_weight(&mut self, name: String, tensor: impl Into<Arc<Tensor>>) -> WeightId {
+        self.weights.push(Weight { name, tensor: tensor.into(), precision: Precision::F32 });
         WeightId(self.weights.len() - 1)
     }
 
