@@ -264,7 +264,9 @@ pub(crate) fn quotient(
     }
     match dim.fixed() {
         Some(size) => Dim::from(size / divisor),
-        None => derived_symbol(symbols, derived, Derived::Quotient { dim: dim.clone(), divisor }, "a quotient of sizes"),
+        None => {
+            derived_symbol(symbols, derived, Derived::Quotient { dim: dim.clone(), divisor }, "a quotient of sizes")
+        }
     }
 }
 

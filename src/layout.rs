@@ -56,7 +56,9 @@ impl Layout {
 
     /// Per file axis, the product of what `sizes` says of its canonical axes.
     pub(crate) fn file_shape<T: Clone>(&self, sizes: &[T], one: &T, product: impl Fn(&T, &T) -> T) -> Vec<T> {
-        let axis = |group: &Vec<usize>| group.iter().filter_map(|&axis| sizes.get(axis)).fold(one.clone(), |a, b| product(&a, b));
+        let axis = |group: &Vec<usize>| {
+            group.iter().filter_map(|&axis| sizes.get(axis)).fold(one.clone(), |a, b| product(&a, b))
+        };
         self.0.iter().map(axis).collect()
     }
 
@@ -144,7 +146,9 @@ fn gathered(tensor: &Tensor, sizes: &[usize], steps: &[usize], shape: Vec<usize>
 
 fn walked<T: Copy>(values: &[T], sizes: &[usize], steps: &[usize], count: usize) -> Vec<T> {
     let mut to = Vec::with_capacity(count.min(values.len()));
-    let Some(((&last, &step), outer)) = sizes.split_last().zip(steps.split_last()).map(|((a, outer), (b, _))| ((a, b), outer)) else {
+    let Some(((&last, &step), outer)) =
+        sizes.split_last().zip(steps.split_last()).map(|((a, outer), (b, _))| ((a, b), outer))
+    else {
         return values.to_vec();
     };
     let rows = outer.iter().product::<usize>();

@@ -174,7 +174,10 @@ impl Builder {
         if dims.len() > MAX_RANK {
             return Err(Error::mismatch(subject(), format!("at most {MAX_RANK} axes"), dims.len().to_string()));
         }
-        let places = dims.iter().enumerate().map(|(axis, dim)| (axis, layout.groups().iter().any(|g| g.as_slice() == [axis]), dim));
+        let places = dims
+            .iter()
+            .enumerate()
+            .map(|(axis, dim)| (axis, layout.groups().iter().any(|g| g.as_slice() == [axis]), dim));
         let fits = layout.groups().iter().flatten().all(|&axis| axis < dims.len())
             && places.into_iter().all(|(_, placed, dim)| placed || dim.fixed() == Some(1));
         if !fits {
@@ -349,7 +352,11 @@ impl Builder {
         let missing = shape.iter().enumerate().any(|(axis, dim)| dim.fixed() != Some(1) && !named(axis));
         if missing || layout.groups().iter().flatten().any(|&axis| axis >= rank) {
             let found = format!("{layout:?}");
-            return Err(Error::mismatch(format!("output {}", quoted(name)), "a layout with a place for each axis", found));
+            return Err(Error::mismatch(
+                format!("output {}", quoted(name)),
+                "a layout with a place for each axis",
+                found,
+            ));
         }
         let taken = |name: &str| self.model.outputs.iter().any(|port| port.name == name);
         let mut unique = name.to_owned();

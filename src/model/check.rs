@@ -1,10 +1,10 @@
 //! What a layer is called where no file names it, and that its weights fit together.
 
+use super::infer::Windows;
 use super::layer::{
     BatchNormalization, Bidirectional, Conv1d, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp,
     Recurrent, Reduction,
 };
-use super::infer::Windows;
 use crate::{
     cell::Cell,
     error::{Error, Result, quoted},

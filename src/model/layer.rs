@@ -479,10 +479,9 @@ impl LayerKind {
                 .into_iter()
                 .filter_map(|(name, tensor)| Some((name, tensor?, true)))
                 .collect(),
-            Self::Stacked(all) => all
-                .iter()
-                .flat_map(|r| recurrent(r, ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]))
-                .collect(),
+            Self::Stacked(all) => {
+                all.iter().flat_map(|r| recurrent(r, ["weight_ih", "weight_hh", "bias_ih", "bias_hh"])).collect()
+            }
             Self::BatchNormalization(n) => [
                 ("gamma", n.gamma.as_ref(), true),
                 ("beta", n.beta.as_ref(), true),

@@ -98,7 +98,8 @@ impl Plan {
     fn derive(&self, symbols: &mut [usize]) -> Result<()> {
         for (symbol, derived) in &self.derived {
             let value = derived.evaluate(symbols);
-            let value = value.ok_or_else(|| Error::mismatch("inputs", "sequences as long as the layers need", "shorter ones"))?;
+            let value = value
+                .ok_or_else(|| Error::mismatch("inputs", "sequences as long as the layers need", "shorter ones"))?;
             if let Some(slot) = symbols.get_mut(symbol.0) {
                 *slot = value;
             }

@@ -67,7 +67,11 @@ pub(super) fn output_shape(
             let (lengths, sequence) = if mask { (one, other) } else { (other, one) };
             match (lengths.as_slice(), sequence.as_slice()) {
                 ([rows], [batch, seq_len, ..]) if unify.equal(rows, batch).is_some() => {
-                    if mask { vec![batch.clone(), seq_len.clone()] } else { sequence.clone() }
+                    if mask {
+                        vec![batch.clone(), seq_len.clone()]
+                    } else {
+                        sequence.clone()
+                    }
                 }
                 _ => return Err(wrong("lengths [batch] and a sequence [batch, seq_len, ..]")),
             }
@@ -77,9 +81,7 @@ pub(super) fn output_shape(
             let out = c.weight.shape().first().copied().unwrap_or(0);
             let [rows, len, channels] = input.as_slice() else { return Err(wrong("[batch, len, channels]")) };
             let expected = groups.saturating_mul(c.groups);
-            unify
-                .equal(channels, &Dim::from(expected))
-                .ok_or_else(|| wrong(&format!("[batch, len, {expected}]")))?;
+            unify.equal(channels, &Dim::from(expected)).ok_or_else(|| wrong(&format!("[batch, len, {expected}]")))?;
             vec![rows.clone(), Windows::from(c).count(subject, len, unify)?, Dim::from(out)]
         }
         (LayerKind::Pool1d(p), [input]) => {

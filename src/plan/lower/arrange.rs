@@ -24,9 +24,8 @@ impl Lowering<'_> {
     /// One call of such a layer.
     pub(super) fn arranged(&mut self, call: &Call<'_>, kind: &LayerKind) -> Result<Vec<Lowered>> {
         let (name, shape) = (call.name.as_str(), call.output_shape()?);
-        let input = |index: usize| {
-            call.inputs.get(index).cloned().ok_or_else(|| Error::internal("a call without an input"))
-        };
+        let input =
+            |index: usize| call.inputs.get(index).cloned().ok_or_else(|| Error::internal("a call without an input"));
         let computed = |buffer| Ok(vec![Lowered { buffer, mask: None, ragged: None, origins: Vec::new() }]);
         match kind {
             LayerKind::MaskOf => {

@@ -32,7 +32,8 @@ impl Lowering<'_> {
         for &input in parts {
             let extent = self.shape(input).get(axis).cloned().unwrap_or_else(|| Dim::from(0));
             let end = &start + &extent;
-            self.step(name, Op::Copy { input, input_start: Dim::from(0), input_step: 1, output, output_start: start, axis, extent });
+            let input_start = Dim::from(0);
+            self.step(name, Op::Copy { input, input_start, input_step: 1, output, output_start: start, axis, extent });
             start = end;
         }
         output

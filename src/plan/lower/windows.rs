@@ -123,11 +123,13 @@ impl Lowering<'_> {
         let multiplier = out / channels.max(1);
         let values = c.weight.to_f32();
         let at = |k: usize, output: usize| values.get(output * c.width + k).copied().unwrap_or(0.0);
-        let turned: Vec<f32> = (0..c.width).flat_map(|k| (0..out).map(move |o| (k, o))).map(|(k, o)| at(k, o)).collect();
+        let turned: Vec<f32> =
+            (0..c.width).flat_map(|k| (0..out).map(move |o| (k, o))).map(|(k, o)| at(k, o)).collect();
         let weight = Arc::new(Tensor::new([1, 1, c.width, channels, multiplier], turned)?);
         let weight = self.fresh_weight(name, "weight", weight);
         let sizes = |dims: [usize; 3]| dims.map(Dim::from);
-        let factors = self.buffer(name, [vec![Dim::from(1), Dim::from(1)], sizes([c.width, channels, multiplier]).to_vec()].concat());
+        let factors = self
+            .buffer(name, [vec![Dim::from(1), Dim::from(1)], sizes([c.width, channels, multiplier]).to_vec()].concat());
         self.step(name, Op::Constant { weight, output: factors });
         let [rows, count, _] = shape else { return Err(Error::internal("a convolution of another rank")) };
         let lead = vec![rows.clone(), count.clone()];
@@ -184,7 +186,8 @@ impl Lowering<'_> {
             let part = self.buffer(name, part);
             let (input_start, output_start) = (Dim::from(group * group_in), Dim::from(0));
             let extent = Dim::from(group_in);
-            let op = Op::Copy { input: windows, input_start, input_step: 1, output: part, output_start, axis: 3, extent };
+            let op =
+                Op::Copy { input: windows, input_start, input_step: 1, output: part, output_start, axis: 3, extent };
             self.step(name, op);
             let flat = self.view(part, [lead.to_vec(), vec![Dim::from(columns)]].concat());
             let rows_of = group * group_out..(group + 1) * group_out;
