@@ -153,6 +153,22 @@ pub struct InputPort {
     pub optional: bool,
 }
 
+impl InputPort {
+    /// A port for `buffer`, which has `rank` axes, in the order that it has here.
+    #[must_use]
+    pub fn new(name: impl Into<String>, buffer: BufferId, rank: usize) -> Self {
+        Self {
+            name: name.into(),
+            buffer,
+            ids: None,
+            lengths: None,
+            ragged_mask_of: None,
+            layout: Layout::identity(rank),
+            optional: false,
+        }
+    }
+}
+
 /// A tensor that the caller gets.
 #[derive(Clone, Debug)]
 pub struct OutputPort {
