@@ -30,7 +30,7 @@ pub enum LayerKind {
     Input,
     /// Token ids `[batch, ..]` to vectors `[batch, .., embedding]`.
     Embedding(Embedding),
-    /// A recurrent layer, `[batch, seq_len, input_size]` to `[batch, (seq_len,) hidden_size]`.
+    /// A recurrent layer, `[batch, seq_len, input_size]` to `[batch, (seq_len,) output_size]`.
     Recurrent(Recurrent),
     /// Two recurrent layers, one per direction.
     Bidirectional(Bidirectional),
@@ -107,8 +107,13 @@ pub struct Recurrent {
     pub params: CellParams,
     /// `[gates * hidden_size, input_size]`
     pub weight_ih: Arc<Tensor>,
-    /// `[gates * hidden_size, hidden_size]`
+    /// `[gates * hidden_size, output_size]`
     pub weight_hh: Arc<Tensor>,
+    /// `[output_size, hidden_size]`, LSTM only: the hidden state is this matrix times what the cell
+    /// gives, of at most as many units (PyTorch's `proj_size`).
+    pub weight_hr: Option<Arc<Tensor>>,
+    /// `[3 * hidden_size]`, LSTM only: what the input, forget and output gates see of the cell state.
+    pub peephole: Option<Arc<Tensor>>,
     /// `[gates * hidden_size]`
     pub bias_ih: Option<Arc<Tensor>>,
     /// `[gates * hidden_size]`; Keras has it only for the GRU that resets after the product.
@@ -128,10 +133,25 @@ pub struct Recurrent {
 }
 
 impl Recurrent {
-    /// Units of the layer.
+    /// Units of the cell.
     #[must_use]
     pub fn hidden_size(&self) -> usize {
-        self.weight_hh.shape().get(1).copied().unwrap_or(0)
+        self.weight_hr.as_ref().unwrap_or(&self.weight_hh).shape().get(1).copied().unwrap_or(0)
+    }
+
+    /// Units of the hidden state, which is the output: `hidden_size`, unless it is projected.
+    #[must_use]
+    pub fn output_size(&self) -> usize {
+        let projected = self.weight_hr.as_ref().map(|weight| weight.shape().first().copied().unwrap_or(0));
+        projected.unwrap_or_else(|| self.hidden_size())
+    }
+
+    /// Units of each state of the cell, the hidden state first.
+    #[must_use]
+    pub fn state_sizes(&self) -> Vec<usize> {
+        let (output, hidden) = (self.output_size(), self.hidden_size());
+        let states = self.cell.spec().states.len();
+        std::iter::once(output).chain(std::iter::repeat(hidden)).take(states).collect()
     }
 
     /// Features that the layer reads.
@@ -261,21 +281,39 @@ impl LayerKind {
     /// The layer's weights: name, tensor, and whether training changes it by gradients.
     #[must_use]
     pub fn weights(&self) -> Vec<(&'static str, &Arc<Tensor>, bool)> {
-        fn recurrent<'a>(layer: &'a Recurrent, names: [&'static str; 4]) -> Vec<(&'static str, &'a Arc<Tensor>, bool)> {
-            let all = [Some(&layer.weight_ih), Some(&layer.weight_hh), layer.bias_ih.as_ref(), layer.bias_hh.as_ref()];
+        fn recurrent<'a>(layer: &'a Recurrent, names: [&'static str; 6]) -> Vec<(&'static str, &'a Arc<Tensor>, bool)> {
+            let [bias_ih, bias_hh] = [layer.bias_ih.as_ref(), layer.bias_hh.as_ref()];
+            let [peephole, weight_hr] = [layer.peephole.as_ref(), layer.weight_hr.as_ref()];
+            let all = [Some(&layer.weight_ih), Some(&layer.weight_hh), bias_ih, bias_hh, peephole, weight_hr];
             names.into_iter().zip(all).filter_map(|(name, tensor)| Some((name, tensor?, true))).collect()
         }
         match self {
             Self::Embedding(e) => vec![("table", &e.table, true)],
-            Self::Recurrent(r) => recurrent(r, ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]),
+            Self::Recurrent(r) => {
+                recurrent(r, ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "peephole", "weight_hr"])
+            }
             Self::Bidirectional(b) => {
                 let mut all = recurrent(
                     &b.forward,
-                    ["forward weight_ih", "forward weight_hh", "forward bias_ih", "forward bias_hh"],
+                    [
+                        "forward weight_ih",
+                        "forward weight_hh",
+                        "forward bias_ih",
+                        "forward bias_hh",
+                        "forward peephole",
+                        "forward weight_hr",
+                    ],
                 );
                 all.extend(recurrent(
                     &b.backward,
-                    ["backward weight_ih", "backward weight_hh", "backward bias_ih", "backward bias_hh"],
+                    [
+                        "backward weight_ih",
+                        "backward weight_hh",
+                        "backward bias_ih",
+                        "backward bias_hh",
+                        "backward peephole",
+                        "backward weight_hr",
+                    ],
                 ));
                 all
             }
