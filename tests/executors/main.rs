@@ -14,4 +14,5 @@ mod activations;
 mod broken;
 mod by_hand;
 mod ops;
+mod options;
 mod recurrence;
