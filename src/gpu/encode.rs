@@ -41,7 +41,7 @@ pub(super) fn strategy_of(
     limits: &wgpu::Limits,
     pinned: Option<Strategy>,
 ) -> Result<(Strategy, String)> {
-    choose_strategy(r.cell.spec(), r.directions.len(), r.hidden_size, limits, pinned)
+    choose_strategy(r, limits, pinned)
 }
 
 impl<'a> Run<'a> {
@@ -178,7 +178,8 @@ impl<'a> Run<'a> {
             })
         });
         let directions = directions.collect::<Result<Vec<_>>>()?;
-        let bias_hh = weights::recurrent_bias(r).map(|layout| self.weights.single(&layout)).transpose()?;
+        let vectors = |layout: Option<Layout>| layout.map(|layout| self.weights.single(&layout)).transpose();
+        let weight_hr = weights::projection(r).map(|layout| self.weights.matrix(&layout)).transpose()?;
         let [gates_x, state] = self.pool.scratch(self.need)?;
         let job = RecurrenceJob {
             cell: r.cell,
@@ -186,13 +187,16 @@ impl<'a> Run<'a> {
             dead: r.dead,
             strategy: strategy_of(r, self.limits, self.strategy)?.0,
             hidden: r.hidden_size,
+            outputs: r.output_size,
             input_size,
             batch,
             seq_len,
             input: self.view(r.input)?,
             mask: self.optional(r.mask)?,
             weight_hh: &self.weights.matrix(&weights::recurrent(r))?,
-            bias_hh,
+            bias_hh: vectors(weights::recurrent_bias(r))?,
+            peephole: vectors(weights::peephole(r))?,
+            weight_hr: weight_hr.as_ref(),
             directions,
             sequence: self.optional(r.sequence)?,
             last: self.optional(r.last)?,

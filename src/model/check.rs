@@ -1,7 +1,9 @@
 //! What a layer is called where no file names it, and that its weights fit together.
 
+use super::infer::Windows;
 use super::layer::{
-    BatchNormalization, Bidirectional, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp, Recurrent,
+    BatchNormalization, Bidirectional, Conv1d, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp,
+    Recurrent, Reduction,
 };
 use crate::{
     cell::Cell,
@@ -34,6 +36,11 @@ pub(super) fn class_name(kind: &LayerKind) -> &'static str {
             MergeOp::Subtract => "Subtract",
             MergeOp::Multiply => "Multiply",
             MergeOp::Average => "Average",
+            MergeOp::Maximum => "Maximum",
+            MergeOp::Minimum => "Minimum",
+            MergeOp::Divide => "Divide",
+            MergeOp::Equal => "Equal",
+            MergeOp::Less => "Less",
         },
         LayerKind::GlobalAveragePooling { .. } => "GlobalAveragePooling1D",
         LayerKind::GlobalMaxPooling { .. } => "GlobalMaxPooling1D",
@@ -48,6 +55,26 @@ pub(super) fn class_name(kind: &LayerKind) -> &'static str {
             MaskOp::LogicalOr => "LogicalOr",
         },
         LayerKind::Identity => "Identity",
+        LayerKind::Stacked(_) => "RNN",
+        LayerKind::Constant(_) => "Constant",
+        LayerKind::Ramp { .. } => "Ramp",
+        LayerKind::Permute { .. } => "Permute",
+        LayerKind::Slice { .. } => "Slice",
+        LayerKind::ReshapeTo { .. } => "Reshape",
+        LayerKind::Expand { .. } => "Expand",
+        LayerKind::Pad { .. } => "Pad",
+        LayerKind::Reduce { .. } => "Reduce",
+        LayerKind::MatMul { .. } => "MatMul",
+        LayerKind::Take => "Take",
+        LayerKind::LengthMask => "LengthMask",
+        LayerKind::ReverseSequence => "ReverseSequence",
+        LayerKind::Conv1d(_) => "Conv1D",
+        LayerKind::Pool1d(p) => match p.op {
+            Reduction::Max => "MaxPooling1D",
+            _ => "AveragePooling1D",
+        },
+        LayerKind::MaskOf => "MaskOf",
+        LayerKind::CarryMask => "CarryMask",
     }
 }
 
@@ -58,7 +85,9 @@ pub(super) fn check_weights(name: &str, kind: &LayerKind) -> Result<()> {
         let Data::F32(values) = tensor.data() else {
             return Err(Error::mismatch(subject, "float32 values", tensor.data().dtype()));
         };
-        if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+        // Infinities are how constants leave things out of a maximum or a softmax.
+        let constant = matches!(kind, LayerKind::Constant(_));
+        if let Some(bad) = values.iter().position(|v| !v.is_finite() && !(constant && v.is_infinite())) {
             return Err(Error::NonFinite { tensor: subject, index: unravel(bad, tensor.shape()), value: values[bad] });
         }
     }
@@ -89,6 +118,15 @@ pub(super) fn check_weights(name: &str, kind: &LayerKind) -> Result<()> {
                 "TimeDistributed takes Dense, activation and dropout layers",
             )),
         },
+        LayerKind::Stacked(all) => check_stacked(&subject, all),
+        LayerKind::Conv1d(c) => check_conv(&subject, c),
+        LayerKind::Pool1d(p) => {
+            Windows::from(p).check(&subject)?;
+            match p.op {
+                Reduction::Max | Reduction::Mean => Ok(()),
+                other => Err(Error::unsupported(subject, format!("pooling by {other:?}"), "pool by Max or Mean")),
+            }
+        }
         LayerKind::BatchNormalization(n) => check_batch_norm(&subject, n),
         LayerKind::LayerNormalization(n) => check_layer_norm(&subject, n),
         _ => Ok(()),
@@ -103,16 +141,38 @@ fn expect_shape(subject: &str, role: &str, tensor: &Tensor, expected: &[usize]) 
 }
 
 fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
-    let gates = r.cell.spec().gates.len();
-    let (hidden, input) = (r.hidden_size(), r.input_size());
-    if hidden == 0 {
-        return Err(Error::mismatch(
-            format!("{subject}: weight_hh"),
-            "at least one unit",
-            format!("{:?}", r.weight_hh.shape()),
-        ));
+    let spec = r.cell.spec();
+    let gates = spec.gates.len();
+    let (hidden, output, input) = (r.hidden_size(), r.output_size(), r.input_size());
+    let refused = |what: String| Err(Error::unsupported(subject, what, "use an LSTM"));
+    if hidden == 0 || output == 0 {
+        let (role, weight) = r.weight_hr.as_ref().map_or(("weight_hh", &r.weight_hh), |weight| ("weight_hr", weight));
+        let found = format!("{:?}", weight.shape());
+        return Err(Error::mismatch(format!("{subject}: {role}"), "at least one unit", found));
     }
-    expect_shape(subject, "weight_hh", &r.weight_hh, &[gates * hidden, hidden])?;
+    if let Some(weight) = &r.weight_hr {
+        if !spec.can_project {
+            return refused(format!("a projection of the hidden state of cell {}", spec.name));
+        }
+        expect_shape(subject, "weight_hr", weight, &[output, hidden])?;
+        if output > hidden {
+            let (need, found) = (format!("at most {hidden} projected units"), format!("{output}"));
+            return Err(Error::mismatch(format!("{subject}: weight_hr"), need, found));
+        }
+    }
+    if let Some(peephole) = &r.peephole {
+        if spec.peepholes.is_empty() {
+            return refused(format!("peepholes of cell {}", spec.name));
+        }
+        expect_shape(subject, "peephole", peephole, &[spec.peepholes.len() * hidden])?;
+    }
+    if r.params.coupled && !spec.can_couple {
+        return refused(format!("coupled gates of cell {}", spec.name));
+    }
+    if let Some(clip) = r.params.clip.filter(|&clip| !(clip > 0.0)) {
+        return Err(Error::mismatch(format!("{subject}: clip"), "a number above 0", clip.to_string()));
+    }
+    expect_shape(subject, "weight_hh", &r.weight_hh, &[gates * hidden, output])?;
     expect_shape(subject, "weight_ih", &r.weight_ih, &[gates * hidden, input])?;
     for (role, bias) in [("bias_ih", &r.bias_ih), ("bias_hh", &r.bias_hh)] {
         if let Some(bias) = bias {
@@ -120,6 +180,44 @@ fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The cells of a layer are layers of their own but for how their outputs are used.
+fn check_stacked(subject: &str, all: &[Recurrent]) -> Result<()> {
+    let Some((last, others)) = all.split_last() else {
+        return Err(Error::mismatch(subject, "at least one cell", "none"));
+    };
+    for (index, layer) in all.iter().enumerate() {
+        check_recurrent(&format!("{subject}: cell {index}"), layer)?;
+    }
+    let alike = |r: &Recurrent| {
+        r.return_sequences
+            && r.return_state == last.return_state
+            && r.stateful == last.stateful
+            && !r.go_backwards
+            && r.dead == last.dead
+    };
+    if let Some(index) = others.iter().position(|r| !alike(r)) {
+        let what = format!("cell {index} otherwise");
+        return Err(Error::mismatch(subject, "cells that share the options of the layer", what));
+    }
+    Ok(())
+}
+
+fn check_conv(subject: &str, c: &Conv1d) -> Result<()> {
+    Windows::from(c).check(subject)?;
+    let &[out, columns] = c.weight.shape() else {
+        return Err(Error::mismatch(
+            format!("{subject}: weight"),
+            "shape [out, width * channels / groups]",
+            format!("{:?}", c.weight.shape()),
+        ));
+    };
+    if out == 0 || columns == 0 || columns % c.width != 0 || c.groups == 0 || out % c.groups != 0 {
+        let found = format!("{:?} with width {} and {} groups", c.weight.shape(), c.width, c.groups);
+        return Err(Error::mismatch(format!("{subject}: weight"), "outputs and channels in equal groups", found));
+    }
+    c.bias.as_ref().map_or(Ok(()), |bias| expect_shape(subject, "bias", bias, &[out]))
 }
 
 fn check_bidirectional(subject: &str, b: &Bidirectional) -> Result<()> {
@@ -140,12 +238,12 @@ fn check_bidirectional(subject: &str, b: &Bidirectional) -> Result<()> {
         ));
     }
     if !matches!(b.merge, MergeMode::Concat | MergeMode::Separate)
-        && b.forward.hidden_size() != b.backward.hidden_size()
+        && b.forward.output_size() != b.backward.output_size()
     {
         return Err(Error::mismatch(
             subject,
-            format!("{} units in both directions for merge mode {:?}", b.forward.hidden_size(), b.merge),
-            format!("{} units backward", b.backward.hidden_size()),
+            format!("{} units in both directions for merge mode {:?}", b.forward.output_size(), b.merge),
+            format!("{} units backward", b.backward.output_size()),
         ));
     }
     Ok(())

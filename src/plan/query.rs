@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BufferId, Op, Plan, Precision, Weight, WeightId};
+use super::{BufferId, Direction, Op, Plan, Precision, Weight, WeightId};
 use crate::tensor::Tensor;
 
 impl Plan {
@@ -28,8 +28,8 @@ impl Plan {
         inputs.chain(outputs).chain(states).all(|port| self.root(port) != root)
     }
 
-    pub(super) fn add_weight(&mut self, name: String, tensor: Tensor) -> WeightId {
-        self.weights.push(Weight { name, tensor: Arc::new(tensor), precision: Precision::F32 });
+    pub(super) fn add_weight(&mut self, name: String, tensor: impl Into<Arc<Tensor>>) -> WeightId {
+        self.weights.push(Weight { name, tensor: tensor.into(), precision: Precision::F32 });
         WeightId(self.weights.len() - 1)
     }
 
@@ -41,7 +41,10 @@ impl Plan {
             .flat_map(|step| match &step.op {
                 Op::Linear { weight, .. } => vec![*weight],
                 Op::Gather { table, .. } => vec![*table],
-                Op::Recurrence(r) => r.directions.iter().flat_map(|d| [d.weight_ih, d.weight_hh]).collect(),
+                Op::Recurrence(r) => {
+                    let of = |d: &Direction| [Some(d.weight_ih), Some(d.weight_hh), d.projection];
+                    r.directions.iter().flat_map(of).flatten().collect()
+                }
                 _ => Vec::new(),
             })
             .collect();
@@ -133,7 +136,7 @@ impl Op {
             Self::Recurrence(r) => r
                 .directions
                 .iter()
-                .flat_map(|d| [Some(d.weight_ih), Some(d.weight_hh), d.bias_ih, d.bias_hh])
+                .flat_map(|d| [Some(d.weight_ih), Some(d.weight_hh), d.bias_ih, d.bias_hh, d.peephole, d.projection])
                 .flatten()
                 .collect(),
             _ => Vec::new(),

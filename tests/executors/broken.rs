@@ -228,7 +228,7 @@ fn break_op(rng: &mut Rng, op: &mut Op, buffer: BufferId, new_weight: WeightId, 
             3 | 4 => *width = size,
             _ => *output = buffer,
         },
-        Op::Recurrence(r) => match rng.below(14) {
+        Op::Recurrence(r) => match rng.below(19) {
             0 => r.input = buffer,
             1 => r.mask = Some(buffer),
             2 => r.sequence = Some(buffer),
@@ -242,6 +242,11 @@ fn break_op(rng: &mut Rng, op: &mut Op, buffer: BufferId, new_weight: WeightId, 
             10 => r.directions[0].bias_hh = Some(new_weight),
             11 => drop(r.directions[0].initial.pop()),
             12 => r.directions[0].finals = vec![Some(buffer); rng.below(4)],
+            13 => r.output_size = size,
+            14 => r.directions[0].peephole = Some(new_weight),
+            15 => r.directions[0].projection = Some(new_weight),
+            16 => r.params.clip = Some(pick(rng, &[0.0, -1.0, f32::NAN, f32::INFINITY])),
+            17 => r.params.coupled = true,
             _ => r.cell = pick(rng, &Cell::ALL),
         },
     }
@@ -268,7 +273,8 @@ fn broken_plans_are_errors() {
             plan(seed)
         } else {
             let layer = Layer::random(seed, pick(rng, &Cell::ALL));
-            Layer { batch: 2, seq_len: 3, hidden_size: 4, input_size: 4, ..layer }.case()
+            let projection = layer.projection.map(|_| 3);
+            Layer { batch: 2, seq_len: 3, hidden_size: 4, input_size: 4, projection, ..layer }.case()
         };
         break_it(rng, &mut case);
         let results = catch_unwind(AssertUnwindSafe(|| run(&case)));

@@ -15,4 +15,5 @@ mod broken;
 mod by_hand;
 mod graph_ops;
 mod ops;
+mod options;
 mod recurrence;
