@@ -133,13 +133,23 @@ impl Tensor {
     /// Number of values.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.data.len()
+        element_count(&self.shape).unwrap_or(0)
     }
 
     /// Whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
+        self.len() == 0
+    }
+
+    /// The same tensor without its values, which are on a device.
+    pub(crate) fn hollow(&self) -> Self {
+        Self { shape: self.shape.clone(), data: Data::F32(Vec::new()), id: self.id }
+    }
+
+    /// Whether the values were [left out](Self::hollow).
+    pub(crate) fn is_hollow(&self) -> bool {
+        self.data.len() != self.len()
     }
 
     /// The values as f32, converted where they are stored otherwise.
