@@ -196,6 +196,7 @@ fn layouts(op: &Op) -> Vec<Layout> {
             [Layout::Linear(*weight)].into_iter().chain(bias.map(Layout::Plain)).collect()
         }
         Op::Gather { table, .. } => vec![Layout::Table(*table)],
+        Op::Constant { weight, .. } => vec![Layout::Plain(*weight)],
         Op::Recurrence(r) => {
             let matrices = r.directions.iter().map(|d| Layout::Linear(d.weight_ih));
             let biases = r.directions.iter().filter_map(|d| d.bias_ih.map(Layout::Plain));
