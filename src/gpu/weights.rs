@@ -298,6 +298,8 @@ fn pack<'p>(plan: &'p Plan, layout: &Layout, limit: u64) -> Result<(&'p str, Pre
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         activation::Activation,
@@ -306,6 +308,7 @@ mod tests {
         model::{Dense, Embedding, HeadActivation, LayerKind, Model, Recurrent},
         plan::{DeadTimesteps, PlanOptions},
         reference,
+        tensor::Tensor,
     };
 
     fn tensor(shape: &[usize]) -> Arc<Tensor> {
