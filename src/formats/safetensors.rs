@@ -4,14 +4,14 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    io::{ErrorKind, Read, Seek, SeekFrom},
+    io::{ErrorKind, Read, SeekFrom},
 };
 
 use half::{bf16, f16};
 use safetensors::{Dtype, tensor::Metadata};
 
 use super::{
-    io_error,
+    Source, io_error,
     limits::{Limits, within},
 };
 use crate::{
@@ -19,13 +19,12 @@ use crate::{
     tensor::{element_count, reserved},
 };
 
-/// What a file is read from.
-pub(super) trait Source: Read + Seek {}
-impl<T: Read + Seek> Source for T {}
+/// Fills a buffer with the bytes from a position of the file on.
+type ReadAt<'a> = dyn Fn(u64, &mut [u8]) -> std::io::Result<()> + 'a;
 
 /// A file whose header has been checked.
 pub(super) struct Archive<'a> {
-    reader: RefCell<Box<dyn Source + 'a>>,
+    read_at: Box<ReadAt<'a>>,
     entries: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
     /// Where the values begin.
@@ -46,12 +45,6 @@ const HEADER: &str = "the header";
 const LENGTH: u64 = 8;
 /// Values are read in pieces of this many bytes, a multiple of every element's size.
 const PIECE: usize = 1 << 20;
-
-/// Whether a file of `length` bytes that begins with `head` is one of this kind.
-pub(super) fn recognised(head: &[u8], length: u64) -> bool {
-    let size = head.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    head.get(8) == Some(&b'{') && size.is_some_and(|size| size <= length)
-}
 
 fn malformed(at: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
     Error::Malformed { file: String::new(), at: at.into(), expected: expected.into(), found: found.into() }
@@ -113,7 +106,13 @@ impl<'a> Archive<'a> {
         if (counted.texts, counted.objects) != (texts, 1 + entries.len() + usize::from(has_metadata)) {
             return Err(malformed(HEADER, "each name once", "a name twice"));
         }
-        Ok(Self { reader: RefCell::new(reader), entries, metadata, start })
+        let reader = RefCell::new(reader);
+        let read_at = move |position, buffer: &mut [u8]| {
+            let mut reader = reader.borrow_mut();
+            reader.seek(SeekFrom::Start(position))?;
+            reader.read_exact(buffer)
+        };
+        Ok(Self { read_at: Box::new(read_at), entries, metadata, start })
     }
 
     /// The tensors, by name.
@@ -142,17 +141,14 @@ impl<'a> Archive<'a> {
             }
         };
         let mut values = reserved(element_count(&entry.shape).unwrap_or(usize::MAX))?;
-        let mut reader = self.reader.borrow_mut();
-        let (from, to) = entry.range;
-        reader.seek(SeekFrom::Start(self.start.saturating_add(from))).map_err(|cause| io_error("", cause))?;
-        let mut left = usize::try_from(to.saturating_sub(from)).map_err(|_| Error::internal("a tensor too large"))?;
-        let mut piece = vec![0; left.min(PIECE)];
-        while left > 0 {
-            let now = left.min(PIECE);
+        let (mut at, end) = entry.range;
+        let mut piece = vec![0; usize::try_from(end.saturating_sub(at)).unwrap_or(PIECE).min(PIECE)];
+        while at < end {
+            let now = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
             let piece = piece.get_mut(..now).ok_or_else(|| Error::internal("a piece that is too long"))?;
-            reader.read_exact(piece).map_err(|cause| unreadable(place(), cause))?;
+            (self.read_at)(self.start.saturating_add(at), piece).map_err(|cause| unreadable(place(), cause))?;
             convert(&mut values, piece);
-            left -= now;
+            at = at.saturating_add(now as u64);
         }
         Ok(values)
     }
