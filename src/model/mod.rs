@@ -46,6 +46,7 @@ pub struct Model {
     pub(crate) late: Option<Late>,
     pub(crate) optimizer_parameters: usize,
     pub(crate) optimizer_bytes: usize,
+    pub(crate) notes: Vec<String>,
 }
 
 /// How the model was put together; [`Model::summary`] prints the two differently.
@@ -197,6 +198,12 @@ impl Model {
         let all: Vec<Option<Tensor>> =
             late.inputs.iter().map(|(_, is_weight)| if *is_weight { given.next() } else { None }).collect();
         (late.complete)(&all)
+    }
+
+    /// What a person should know of how the file was read: what it does not say and was taken for granted.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Whether any layer carries its states from run to run.
