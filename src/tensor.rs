@@ -133,13 +133,23 @@ impl Tensor {
     /// Number of values.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.data.len()
+        element_count(&self.shape).unwrap_or(0)
     }
 
     /// Whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
+        self.len() == 0
+    }
+
+    /// The same tensor without its values, which are on a device.
+    pub(crate) fn hollow(&self) -> Self {
+        Self { shape: self.shape.clone(), data: Data::F32(Vec::new()), id: self.id }
+    }
+
+    /// Whether the values were [left out](Self::hollow).
+    pub(crate) fn is_hollow(&self) -> bool {
+        self.data.len() != self.len()
     }
 
     /// The values as f32, converted where they are stored otherwise.
@@ -172,6 +182,13 @@ pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
 
 /// `len` zeros, or an error where memory is short, since `len` may be a caller's.
 pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
+    let mut values = reserved(len)?;
+    values.resize(len, T::default());
+    Ok(values)
+}
+
+/// Room for `len` values, or an error where memory is short.
+pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
     values.try_reserve_exact(len).map_err(|cause| Error::Limit {
         what: "a tensor".to_owned(),
@@ -179,7 +196,6 @@ pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
         limit: format!("the memory of this machine ({cause})"),
         hint: "use a smaller batch or shorter sequences".to_owned(),
     })?;
-    values.resize(len, T::default());
     Ok(values)
 }
 

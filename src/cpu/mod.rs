@@ -70,6 +70,15 @@ impl CpuProgram {
         &self.plan
     }
 
+    /// Lets go of the plan's own copies of the weights that are packed.
+    pub fn release_weights(&mut self) {
+        let packed = |op: &&Op| matches!(op, Op::Linear { .. } | Op::Recurrence(_));
+        let (packed, others): (Vec<&Op>, Vec<&Op>) = self.plan.steps.iter().map(|step| &step.op).partition(packed);
+        let kept: Vec<WeightId> = others.into_iter().flat_map(Op::weights).collect();
+        let packed: Vec<WeightId> = packed.into_iter().flat_map(Op::weights).filter(|id| !kept.contains(id)).collect();
+        self.plan = Arc::new(self.plan.without_values(packed));
+    }
+
     /// The values of `outputs` after a run with the sizes `bound`, its rows shared out to at most
     /// `threads` threads. Buffers that nobody writes are zero.
     ///

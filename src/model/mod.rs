@@ -46,6 +46,7 @@ pub struct Model {
     pub(crate) late: Option<Late>,
     pub(crate) optimizer_parameters: usize,
     pub(crate) optimizer_bytes: usize,
+    pub(crate) notes: Vec<String>,
 }
 
 /// How the model was put together; [`Model::summary`] prints the two differently.
@@ -199,6 +200,12 @@ impl Model {
         (late.complete)(&all)
     }
 
+    /// What a person should know of how the file was read: what it does not say and was taken for granted.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// Whether any layer carries its states from run to run.
     #[must_use]
     pub fn is_stateful(&self) -> bool {
@@ -210,6 +217,15 @@ impl Model {
     #[must_use]
     pub fn batch_size(&self) -> Option<usize> {
         self.batch_size
+    }
+
+    /// The model without the values of its weights: it can be listed, but not planned.
+    pub(crate) fn without_values(&self) -> Self {
+        let mut model = self.clone();
+        for tensor in model.layers.iter_mut().flat_map(|layer| layer.kind.weights_mut()) {
+            *tensor = Arc::new(tensor.hollow());
+        }
+        model
     }
 
     /// The batch size that every run must have: a stateful model's own, or one that the file computes with.

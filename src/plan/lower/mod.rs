@@ -79,6 +79,14 @@ impl Plan {
             let buffer = lowering.output(port)?;
             lowering.plan.outputs.push(OutputPort { name: port.name.clone(), buffer, layout: port.layout.clone() });
         }
+        // Last: what a model cannot do at all it cannot do with other weights either.
+        if model.layers.iter().any(|layer| layer.kind.weights().iter().any(|(_, tensor, _)| tensor.is_hollow())) {
+            return Err(Error::unsupported(
+                format!("model {}", quoted(&model.name)),
+                "planning with weights that its session has released",
+                "load the model again",
+            ));
+        }
         let mut plan = lowering.plan;
         rewrite::apply(&mut plan, options)?;
         Ok(plan)
