@@ -225,16 +225,20 @@ mod tests {
     }
 
     /// Token ids to a mask, two recurrent layers of `cell`, a pooling, normalisations, a softmax.
-    fn model(cell: Cell, hidden: usize) -> Model {
-        let gates = cell.spec().gates.len() * hidden;
+    /// With `all_options` the layers have what only an LSTM can have, too.
+    fn model(cell: Cell, units: usize, all_options: bool) -> Model {
+        let gates = cell.spec().gates.len() * units;
+        let hidden = if all_options { units - 1 } else { units };
+        let mut params = CellParams::new(Activation::Softsign, Activation::HardSigmoid { alpha: 0.2, beta: 0.5 });
+        (params.clip, params.coupled) = (all_options.then_some(0.5), all_options);
         let recurrent = |input: usize, return_sequences, go_backwards| {
             LayerKind::Recurrent(Recurrent {
                 cell,
-                params: CellParams::new(Activation::Softsign, Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+                params,
                 weight_ih: tensor(&[gates, input]),
                 weight_hh: tensor(&[gates, hidden]),
-                weight_hr: None,
-                peephole: None,
+                weight_hr: all_options.then(|| tensor(&[hidden, units])),
+                peephole: all_options.then(|| tensor(&[3 * units])),
                 bias_ih: Some(tensor(&[gates])),
                 bias_hh: None,
                 return_sequences,
@@ -279,9 +283,11 @@ mod tests {
             (Cell::Gru, Strategy::Persistent, 17, Precision::F16),
             (Cell::GruResetBefore, Strategy::Step, 9, Precision::F32),
             (Cell::Rnn, Strategy::Persistent, 33, Precision::F32),
+            (Cell::Lstm, Strategy::Step, 6, Precision::F16),
         ] {
+            let all_options = hidden == 6;
             let options = PlanOptions { precision, ..PlanOptions::default() };
-            let plan = Arc::new(Plan::new(&model(cell, hidden), &options).expect("a plan"));
+            let plan = Arc::new(Plan::new(&model(cell, hidden, all_options), &options).expect("a plan"));
             let options = ProgramOptions { strategy: Some(strategy), ..ProgramOptions::default() };
             let program = pollster::block_on(GpuProgram::new(&gpu, Arc::clone(&plan), options)).expect("a program");
             for rows in [1, 12] {
