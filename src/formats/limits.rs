@@ -36,6 +36,8 @@ pub struct Limits {
     pub hdf5_depth: usize,
     /// Bytes of a decoded chunk of an HDF5 dataset.
     pub hdf5_chunk_bytes: usize,
+    /// Objects in the header of a safetensors file: its tensors and a few more.
+    pub tensors: usize,
     /// Axes of a tensor.
     pub rank: usize,
 }
@@ -57,6 +59,7 @@ impl Default for Limits {
             hdf5_members: 16_384,
             hdf5_depth: 32,
             hdf5_chunk_bytes: 16 << 20,
+            tensors: 32_768,
             rank: 8,
         }
     }

@@ -4,6 +4,8 @@ use super::{
     kernels::{
         elementwise, gather,
         linear::{self, Linear, Rows},
+        mat_mul,
+        moves::{self, Windows},
         normalize::{self, Scale},
         not_equal,
         recurrence::{self, DirectionJob, RecurrenceJob},
@@ -16,6 +18,7 @@ use super::{
     weights::{self, Layout, Weights},
 };
 use crate::{
+    activation::Activation,
     error::{Error, Result},
     plan::{Bound, BufferId, Op, Plan, Recurrence, WeightId},
 };
@@ -96,11 +99,37 @@ impl<'a> Run<'a> {
                 let (left, right, output) = (self.shaped(*left)?, self.shaped(*right)?, self.shaped(*output)?);
                 elementwise::encode_combine(recorder, *op, left, right, output)
             }
-            Op::Copy { input, input_start, output, output_start, axis, extent } => {
-                let (from, to) = (self.shaped(*input)?, self.shaped(*output)?);
-                let from = (from.0, from.1, self.bound.size(input_start)?);
-                let to = (to.0, to.1, self.bound.size(output_start)?);
-                elementwise::encode_copy(recorder, from, to, *axis, self.bound.size(extent)?)
+            Op::Constant { weight, output } => {
+                let values = self.weights.plain(*weight)?;
+                elementwise::encode_map(recorder, values, Activation::Linear, self.view(*output)?)
+            }
+            Op::Ramp { start, step, axis, output } => {
+                moves::encode_ramp(recorder, [*start, *step], *axis, self.shaped(*output)?)
+            }
+            Op::Permute { input, axes, output } => {
+                elementwise::encode_permute(recorder, self.shaped(*input)?, axes, self.shaped(*output)?)
+            }
+            Op::Copy { input, input_start, input_step, output, output_start, axis, extent } => {
+                let block = elementwise::Block {
+                    axis: *axis,
+                    from: self.bound.size(input_start)?,
+                    step: *input_step,
+                    to: self.bound.size(output_start)?,
+                    extent: self.bound.size(extent)?,
+                };
+                elementwise::encode_copy(recorder, self.shaped(*input)?, self.shaped(*output)?, block)
+            }
+            Op::Window { input, stride, dilation, before, fill, output } => {
+                let before = self.bound.size(before)?;
+                let windows = Windows { stride: *stride, dilation: *dilation, before, fill: *fill };
+                moves::encode_window(recorder, self.shaped(*input)?, windows, self.shaped(*output)?)
+            }
+            Op::MatMul { left, right, transposed, output } => {
+                let (left, right, output) = (self.shaped(*left)?, self.shaped(*right)?, self.shaped(*output)?);
+                mat_mul::encode(recorder, left, right, *transposed, output)
+            }
+            Op::Take { input, index, output } => {
+                moves::encode_take(recorder, self.shaped(*input)?, self.shaped(*index)?, self.view(*output)?)
             }
             Op::Reduce { op, input, axis, mask, output } => {
                 reduce::encode(recorder, *op, self.shaped(*input)?, *axis, self.optional(*mask)?, self.view(*output)?)

@@ -4,7 +4,6 @@
 use std::{
     collections::{HashMap, HashSet},
     rc::{Rc, Weak},
-    sync::Arc,
 };
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     plan::{Direction, Op, Plan, Precision, Recurrence, Weight, WeightId},
-    tensor::Tensor,
+    tensor::TensorId,
 };
 
 /// A weight in one of the layouts that kernels read.
@@ -36,15 +35,13 @@ pub(super) enum Layout {
 /// One weight on the device.
 pub(super) struct Stored {
     bytes: u64,
-    /// What it was made of: kept, so that no other tensor gets their addresses.
-    _tensors: Vec<Arc<Tensor>>,
     precision: Precision,
     /// First element and number of elements, buffer, its 32-bit words.
     windows: Vec<(usize, usize, wgpu::Buffer, usize)>,
 }
 
-/// What a stored weight is of: layout, precision, and the addresses of the tensors.
-type Identity = (Layout, Precision, Vec<*const Tensor>);
+/// What a stored weight is of.
+type Identity = (Layout, Precision, Vec<TensorId>);
 
 /// The weights that some program of a device has, so that programs of one model share them.
 pub(super) type Shared = HashMap<Identity, Weak<Stored>>;
@@ -174,7 +171,7 @@ fn identity(plan: &Plan, layout: &Layout) -> Result<Identity> {
         Layout::Recurrent { ids, gates } => Layout::Recurrent { ids: ids.iter().map(number).collect(), gates: *gates },
         Layout::PerDirection(ids) => Layout::PerDirection(ids.iter().map(|id| id.as_ref().map(&mut number)).collect()),
     };
-    Ok((layout, precision, of.into_iter().map(|weight| Arc::as_ptr(&weight.tensor)).collect()))
+    Ok((layout, precision, of.into_iter().map(|weight| weight.tensor.id()).collect()))
 }
 
 fn store(owner: &mut Owner, plan: &Plan, layout: &Layout) -> Result<Stored> {
@@ -189,8 +186,7 @@ fn store(owner: &mut Owner, plan: &Plan, layout: &Layout) -> Result<Stored> {
         total = total.saturating_add(buffer.size());
         windows.push((range.start, range.len(), buffer, bytes.len() / 4));
     }
-    let tensors = tensors(plan, layout)?.into_iter().map(|weight| Arc::clone(&weight.tensor)).collect();
-    Ok(Stored { bytes: total, _tensors: tensors, precision, windows })
+    Ok(Stored { bytes: total, precision, windows })
 }
 
 /// The weights that `op` reads, as its kernels read them.
@@ -200,6 +196,7 @@ fn layouts(op: &Op) -> Vec<Layout> {
             [Layout::Linear(*weight)].into_iter().chain(bias.map(Layout::Plain)).collect()
         }
         Op::Gather { table, .. } => vec![Layout::Table(*table)],
+        Op::Constant { weight, .. } => vec![Layout::Plain(*weight)],
         Op::Recurrence(r) => {
             let matrices = r.directions.iter().map(|d| Layout::Linear(d.weight_ih));
             let biases = r.directions.iter().filter_map(|d| d.bias_ih.map(Layout::Plain));
@@ -301,6 +298,8 @@ fn pack<'p>(plan: &'p Plan, layout: &Layout, limit: u64) -> Result<(&'p str, Pre
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         activation::Activation,
@@ -309,6 +308,7 @@ mod tests {
         model::{Dense, Embedding, HeadActivation, LayerKind, Model, Recurrent},
         plan::{DeadTimesteps, PlanOptions},
         reference,
+        tensor::Tensor,
     };
 
     fn tensor(shape: &[usize]) -> Arc<Tensor> {

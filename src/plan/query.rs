@@ -28,8 +28,8 @@ impl Plan {
         inputs.chain(outputs).chain(states).all(|port| self.root(port) != root)
     }
 
-    pub(super) fn add_weight(&mut self, name: String, tensor: Tensor) -> WeightId {
-        self.weights.push(Weight { name, tensor: Arc::new(tensor), precision: Precision::F32 });
+    pub(super) fn add_weight(&mut self, name: String, tensor: impl Into<Arc<Tensor>>) -> WeightId {
+        self.weights.push(Weight { name, tensor: tensor.into(), precision: Precision::F32 });
         WeightId(self.weights.len() - 1)
     }
 
@@ -53,6 +53,17 @@ impl Plan {
         ids
     }
 
+    /// The plan without the values of the weights `ids`, for an executor that has them.
+    pub(crate) fn without_values(&self, ids: impl IntoIterator<Item = WeightId>) -> Self {
+        let mut plan = self.clone();
+        for id in ids {
+            if let Some(weight) = plan.weights.get_mut(id.0) {
+                weight.tensor = Arc::new(weight.tensor.hollow());
+            }
+        }
+        plan
+    }
+
     /// Empties the weights that no step reads any more; numbers stay.
     pub(super) fn drop_unused_weights(&mut self) {
         let mut used = vec![false; self.weights.len()];
@@ -74,15 +85,19 @@ impl Op {
     #[must_use]
     pub fn inputs(&self) -> Vec<BufferId> {
         match self {
+            Self::Constant { .. } | Self::Ramp { .. } => Vec::new(),
             Self::Linear { input, .. }
             | Self::Map { input, .. }
+            | Self::Permute { input, .. }
             | Self::Copy { input, .. }
+            | Self::Window { input, .. }
             | Self::Softmax { input, .. }
             | Self::LayerNorm { input, .. }
             | Self::BatchNorm { input, .. }
             | Self::NotEqual { input, .. } => vec![*input],
             Self::Gather { ids, .. } => vec![*ids],
-            Self::Combine { left, right, .. } => vec![*left, *right],
+            Self::Combine { left, right, .. } | Self::MatMul { left, right, .. } => vec![*left, *right],
+            Self::Take { input, index, .. } => vec![*input, *index],
             Self::Reduce { input, mask, .. } => [Some(*input), *mask].into_iter().flatten().collect(),
             Self::Recurrence(r) => {
                 let initial = r.directions.iter().flat_map(|d| d.initial.iter().copied());
@@ -97,7 +112,13 @@ impl Op {
         match self {
             Self::Linear { output, .. }
             | Self::Map { output, .. }
+            | Self::Constant { output, .. }
+            | Self::Ramp { output, .. }
+            | Self::Permute { output, .. }
             | Self::Copy { output, .. }
+            | Self::Window { output, .. }
+            | Self::MatMul { output, .. }
+            | Self::Take { output, .. }
             | Self::Softmax { output, .. }
             | Self::LayerNorm { output, .. }
             | Self::BatchNorm { output, .. }
@@ -118,6 +139,7 @@ impl Op {
         match self {
             Self::Linear { weight, bias, .. } => [Some(*weight), *bias].into_iter().flatten().collect(),
             Self::Gather { table, .. } => vec![*table],
+            Self::Constant { weight, .. } => vec![*weight],
             Self::LayerNorm { gamma, beta, .. } => [*gamma, *beta].into_iter().flatten().collect(),
             Self::BatchNorm { mean, variance, gamma, beta, .. } => {
                 [Some(*mean), Some(*variance), *gamma, *beta].into_iter().flatten().collect()

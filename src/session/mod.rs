@@ -3,6 +3,8 @@
 
 mod device;
 mod io;
+mod late;
+mod ports;
 mod ragged;
 mod state;
 
@@ -40,6 +42,10 @@ pub struct SessionOptions {
     pub carry: Carry,
     /// Whether inputs with a NaN or an infinity are refused. Else they pass through.
     pub refuse_non_finite: bool,
+    /// Whether the session lets go of the weights on the host once the device has them. It then holds
+    /// them once (beside the caller's [`Model`], while there is one), but cannot be
+    /// [rebuilt](Session::rebuilt) or [verified](crate::verify::Reference::of) without loading the model again.
+    pub release_weights: bool,
     /// One way to run recurrences on the GPU, whatever the batch; else each chooses its own.
     #[cfg(feature = "gpu")]
     pub strategy: Option<Strategy>,
@@ -77,6 +83,8 @@ pub struct Session {
     program: Program,
     ragged: OnceLock<Program>,
     state: Mutex<Option<State>>,
+    /// The session that runs the model with the weights that were given last.
+    late: Mutex<Option<late::Completed>>,
 }
 
 /// A plan, made ready for a device.
@@ -124,15 +132,31 @@ impl Session {
     /// As [`new`](Self::new).
     pub async fn new_async(model: &Model, options: SessionOptions) -> Result<Self> {
         let (opened, device) = device::open(&options.device).await?;
-        let program = Program::new(model, &options, &opened, false).await?;
+        Self::with_device(model, options, opened, device).await
+    }
+
+    async fn with_device(model: &Model, options: SessionOptions, opened: Opened, device: DeviceReport) -> Result<Self> {
+        let program = match &model.late {
+            None => Program::new(model, &options, &opened, false).await?,
+            Some(_) => Program { plan: Arc::default(), engine: Engine::Reference, fingerprint: 0 },
+        };
+        let (mut model, ragged) = (model.clone(), OnceLock::new());
+        if options.release_weights && !matches!(opened, Opened::Reference) && model.late.is_none() {
+            // It cannot be made later. A model that cannot run ragged says why when it is asked to.
+            if let Ok(program) = Program::new(&model, &options, &opened, true).await {
+                ragged.get_or_init(|| program);
+            }
+            model = model.without_values();
+        }
         Ok(Self {
-            model: model.clone(),
+            model,
             options,
             device,
             opened,
             program,
-            ragged: OnceLock::new(),
+            ragged,
             state: Mutex::new(None, true),
+            late: Mutex::new(None, true),
         })
     }
 
@@ -140,7 +164,7 @@ impl Session {
     /// It starts from the states that this one has.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// As [`new`](Self::new); [`Error::Unsupported`] if this one has released its weights.
     pub fn rebuilt(&self) -> Result<Self> {
         pollster::block_on(async {
             #[cfg(feature = "gpu")]
@@ -195,9 +219,12 @@ impl Session {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_async(&self, inputs: impl Into<Inputs>) -> Result<Outputs> {
+        let inputs = inputs.into();
+        if let Some(late) = &self.model.late {
+            return self.run_late(late, inputs).await;
+        }
         let plan = &self.program.plan;
-        let names: Vec<&str> = plan.inputs.iter().map(|port| port.name.as_str()).collect();
-        let tensors = inputs.into().bind(&names)?;
+        let tensors = inputs.bind(&wanted(plan))?;
         if plan.states.is_empty() {
             let (outputs, _) = self.program.run(&self.options, &self.model, tensors, None).await?;
             return Ok(outputs);
@@ -237,12 +264,22 @@ impl Session {
         State::restored(&self.program.plan, self.program.fingerprint, tensors, fingerprint)
     }
 
+    /// The sizes of a run with inputs of `shapes`, in the caller's order.
+    fn bind(&self, shapes: &[Vec<usize>]) -> Result<Bound> {
+        let plan = &self.program.plan;
+        let given: Vec<Option<&[usize]>> = shapes.iter().map(|shape| Some(shape.as_slice())).collect();
+        let unbatched = ports::is_unbatched(self.model.accepts_unbatched, plan, &given);
+        let inside = plan.inputs.iter().zip(shapes);
+        let inside = inside.map(|(port, shape)| ports::canonical_shape(plan, port, shape, unbatched));
+        plan.bind(&inside.collect::<Result<Vec<_>>>()?)
+    }
+
     /// Takes the creation of pipelines out of the first run with inputs of `shapes`, one per input.
     ///
     /// # Errors
     /// [`Error::KnownAnswer`] if a kernel computes wrongly on this device, and as [`run`](Self::run).
     pub fn warm_up(&self, shapes: &[Vec<usize>]) -> Result<()> {
-        let _bound = self.program.plan.bind(shapes)?;
+        let _bound = self.bind(shapes)?;
         #[cfg(feature = "gpu")]
         if let Engine::Gpu(program) = &self.program.engine {
             pollster::block_on(program.warm_up(&_bound))?;
@@ -256,7 +293,7 @@ impl Session {
     /// [`Error::Limit`] if it can never run there.
     #[cfg(feature = "gpu")]
     pub fn memory_need(&self, shapes: &[Vec<usize>]) -> Result<Option<MemoryNeed>> {
-        let bound = self.program.plan.bind(shapes)?;
+        let bound = self.bind(shapes)?;
         match &self.program.engine {
             Engine::Gpu(program) => program.memory_need(&bound).map(Some),
             Engine::Cpu(_) | Engine::Reference => Ok(None),
@@ -269,7 +306,7 @@ impl Session {
     /// As [`run`](Self::run), for the shapes.
     #[cfg(feature = "gpu")]
     pub fn strategies(&self, shapes: &[Vec<usize>]) -> Result<Vec<(String, Strategy, String)>> {
-        let bound = self.program.plan.bind(shapes)?;
+        let bound = self.bind(shapes)?;
         match &self.program.engine {
             Engine::Gpu(program) => program.strategies(&bound),
             Engine::Cpu(_) | Engine::Reference => Ok(Vec::new()),
@@ -277,42 +314,79 @@ impl Session {
     }
 }
 
+/// Names of a plan's inputs, and whether each may be missing.
+fn wanted(plan: &Plan) -> Vec<(&str, bool)> {
+    plan.inputs.iter().map(|port| (port.name.as_str(), port.optional)).collect()
+}
+
 impl Program {
     async fn new(model: &Model, options: &SessionOptions, opened: &Opened, ragged: bool) -> Result<Self> {
         let rewrites = if matches!(opened, Opened::Reference) { Rewrites::NONE } else { Rewrites::ALL };
         let plan = PlanOptions { rewrites, precision: options.weights, carry: options.carry, ragged };
-        let plan = Arc::new(Plan::new(model, &plan)?);
+        let mut plan = Arc::new(Plan::new(model, &plan)?);
+        let release = options.release_weights;
         let engine = match opened {
             #[cfg(feature = "gpu")]
             Opened::Gpu(gpu) => {
                 let options = ProgramOptions { strategy: options.strategy, ..ProgramOptions::default() };
-                Engine::Gpu(GpuProgram::new(gpu, Arc::clone(&plan), options).await?)
+                let mut program = GpuProgram::new(gpu, Arc::clone(&plan), options).await?;
+                if release {
+                    program = program.without_host_weights();
+                    plan = Arc::clone(program.plan());
+                }
+                Engine::Gpu(program)
             }
-            Opened::Cpu => Engine::Cpu(CpuProgram::new(Arc::clone(&plan))?),
+            Opened::Cpu => {
+                let mut program = CpuProgram::new(Arc::clone(&plan))?;
+                if release {
+                    program.release_weights();
+                    plan = Arc::clone(program.plan());
+                }
+                Engine::Cpu(program)
+            }
             Opened::Reference => Engine::Reference,
         };
         let fingerprint = if plan.states.is_empty() { 0 } else { state::fingerprint(model) };
         Ok(Self { plan, engine, fingerprint })
     }
 
-    /// One run. `tensors` are in the order of the plan's inputs.
+    /// One run. `tensors` are those of the plan's inputs, with axes in the caller's order.
     async fn run(
         &self,
         options: &SessionOptions,
         model: &Model,
-        tensors: Vec<Tensor>,
+        tensors: Vec<Option<Tensor>>,
         state: Option<&State>,
     ) -> Result<(Outputs, State)> {
         let plan = &self.plan;
-        let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();
-        let bound = plan.bind(&shapes)?;
-        if let (Some(expected), true) = (model.batch_size(), model.is_stateful())
-            && expected != bound.batch()
-        {
-            let expected = format!("the {expected} rows that the stateful model was built for");
+        let given: Vec<Option<&Tensor>> = tensors.iter().map(Option::as_ref).collect();
+        io::check_values(plan, &given, options.refuse_non_finite)?;
+        let shapes: Vec<Option<&[usize]>> = given.iter().map(|tensor| tensor.map(Tensor::shape)).collect();
+        let unbatched = ports::is_unbatched(model.accepts_unbatched, plan, &shapes);
+        let (bound, tensors) = ports::arranged(plan, tensors, unbatched)?;
+        if let Some(expected) = model.required_batch().filter(|&expected| expected != bound.batch()) {
+            let expected = format!("the {expected} rows that the model was built for");
             return Err(Error::mismatch("batch", expected, format!("{} rows", bound.batch())));
         }
-        io::check_values(plan, &tensors, options.refuse_non_finite)?;
+        let (outputs, state) = self.run_inside(options, bound, &tensors, state).await?;
+        let outputs = plan
+            .outputs
+            .iter()
+            .zip(outputs)
+            .map(|(port, tensor)| Ok((port.name.clone(), ports::layout_of(&port.layout, unbatched).file(tensor)?)));
+        Ok((Outputs::new(outputs.collect::<Result<_>>()?), state))
+    }
+
+    /// One run, with axes in the order of the plan.
+    async fn run_inside(
+        &self,
+        options: &SessionOptions,
+        bound: Bound,
+        tensors: &[Tensor],
+        state: Option<&State>,
+    ) -> Result<(Vec<Tensor>, State)> {
+        let plan = &self.plan;
+        io::check_lengths(plan, &bound, tensors)?;
         if let Some(state) = state {
             state.check(self.fingerprint, bound.batch())?;
             if options.refuse_non_finite {
@@ -320,20 +394,16 @@ impl Program {
             }
         }
         let carried = state.map(|state| state.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>()).unwrap_or_default();
-        let mut sources: Vec<(BufferId, &Tensor)> = plan.inputs.iter().map(|port| port.buffer).zip(&tensors).collect();
+        let mut sources: Vec<(BufferId, &Tensor)> = plan.inputs.iter().map(|port| port.buffer).zip(tensors).collect();
         sources.extend(plan.states.iter().map(|port| port.initial).zip(carried));
         let mut wanted: Vec<BufferId> = plan.outputs.iter().map(|port| port.buffer).collect();
         wanted.extend(plan.states.iter().map(|port| port.last));
         let mut results = self.execute(options, &bound, &sources, &wanted).await?;
         let finals = results.split_off(plan.outputs.len().min(results.len()));
-        let names = plan.outputs.iter().map(|port| port.name.clone());
         let state_names = plan.states.iter().map(|port| port.name.clone());
         let finals = finals.into_iter().map(|tensor| Tensor::new(tensor.shape(), tensor.to_f32().into_owned()));
         let finals = finals.collect::<Result<Vec<_>>>()?;
-        Ok((
-            Outputs::new(names.zip(results).collect()),
-            State::new(self.fingerprint, state_names.zip(finals).collect()),
-        ))
+        Ok((results, State::new(self.fingerprint, state_names.zip(finals).collect())))
     }
 
     async fn execute(

@@ -45,11 +45,18 @@ impl Builder {
         BufferId::new(self.plan.buffers.len() - 1)
     }
 
+    /// A buffer that has no batch.
+    pub fn fixed_buffer(&mut self, shape: &[usize]) -> BufferId {
+        let id = self.buffer(&[]);
+        self.plan.buffers[id.index()].shape = shape.iter().map(|&size| Dim::from(size)).collect();
+        id
+    }
+
     /// An input `[batch, rest..]` with those values.
     pub fn input(&mut self, rest: &[usize], values: Vec<f32>) -> BufferId {
         let buffer = self.buffer(rest);
         let name = format!("input {}", self.plan.inputs.len());
-        self.plan.inputs.push(InputPort { name, buffer, ids: None, ragged_mask_of: None });
+        self.plan.inputs.push(InputPort::new(name, buffer, rest.len() + 1));
         self.inputs.push((buffer, values));
         buffer
     }
@@ -147,6 +154,34 @@ impl Case {
         let actual = self.cpu(1);
         let result = self.compare(&actual, what);
         assert_same_bits(&actual, &self.cpu(3), &("three threads", what));
+        result
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl Case {
+    /// The GPU executor agrees with the reference, and with itself where the rows run in two parts.
+    pub fn check_gpu(&self, what: &dyn fmt::Debug) -> Comparison {
+        use wgpu_rnn::{
+            gpu::{GpuProgram, ProgramOptions},
+            plan::rows,
+        };
+        let Some(gpu) = super::nets::gpu() else { return Comparison::default() };
+        let mut options = ProgramOptions::default();
+        options.known_answer_tests = false;
+        let program = pollster::block_on(GpuProgram::new(&gpu, self.plan.clone(), options)).unwrap();
+        let run = |bound: &Bound, inputs: &[(BufferId, Vec<f32>)]| {
+            pollster::block_on(program.run(bound.clone(), inputs.to_vec(), self.outputs.clone())).unwrap()
+        };
+        let whole = run(&self.bound, &self.inputs);
+        let result = self.compare(&whole, what);
+        if self.bound.batch() < 2 {
+            return result;
+        }
+        let parts = rows::split(&self.plan, &self.bound, rows::ranges(self.bound.batch(), 2), &self.inputs).unwrap();
+        let parts = parts.iter().map(|part| run(&part.bound, &part.inputs)).collect();
+        let joined = rows::join(&self.bound, &self.outputs, parts).unwrap();
+        assert_same_bits(&whole, &joined, &("in two parts", what));
         result
     }
 }
