@@ -206,6 +206,21 @@ impl Model {
         &self.notes
     }
 
+    /// The first layer that tells live timesteps from dead ones by itself, by lengths or by a mask.
+    pub(crate) fn masked_by(&self) -> Option<&str> {
+        let masks = |layer: &&Layer| match &layer.kind {
+            LayerKind::Embedding(e) => e.mask_zero,
+            LayerKind::Masking { .. } | LayerKind::LengthMask | LayerKind::ReverseSequence => true,
+            LayerKind::MaskOp(_) => true,
+            _ => false,
+        };
+        let given = || {
+            let given = self.nodes.iter().find(|node| matches!(node.mask, CallMask::Given(_)));
+            given.and_then(|node| self.layers.get(node.layer))
+        };
+        self.layers.iter().find(masks).or_else(given).map(|layer| layer.name.as_str())
+    }
+
     /// Whether any layer carries its states from run to run.
     #[must_use]
     pub fn is_stateful(&self) -> bool {

@@ -64,7 +64,7 @@ def stored(modules, dtype):
 
 
 def array(tensor):
-    value = tensor.detach().numpy()
+    value = np.ascontiguousarray(tensor.detach().numpy())
     return value.astype(np.float32) if value.dtype.kind == "f" else value.astype(np.int32)
 
 
@@ -261,7 +261,7 @@ def run_chain(steps, x, batch_first, take_second=False):
                 x = torch.cat((hidden[-2], hidden[-1]), 1) if module.bidirectional else hidden[-1]
             else:
                 x = output
-        elif isinstance(module, (nn.Conv1d, nn.BatchNorm1d)) and x.dim() == 3:
+        elif isinstance(module, (nn.Conv1d, nn.BatchNorm1d, nn.PReLU)) and x.dim() == 3:
             x = module(x.transpose(1, 2)).transpose(1, 2)
         else:
             x = module(x)
@@ -276,6 +276,7 @@ def chain(name, steps, x, batch_first=True, first="last", last="last", dtype="F3
     """`steps`: (prefix or None, module, options); `first`, `last`: where the ends have their features."""
     seed(name)
     for _, module, _ in steps:
+        module.eval()
         for p in list(module.parameters()):
             nn.init.uniform_(p, -0.7, 0.7)
         if isinstance(module, nn.BatchNorm1d):
@@ -422,7 +423,9 @@ def chains():
             ("rnn", nn.RNN(3, 4, batch_first=True), {"batch_first": True}),
             ("act", nn.PReLU(4), {}),
         ],
-        lambda n: data(n, 4, 3),
+        lambda n: data(n, 6, 3),
+        last="second",
+        unbatched=False,
     )
 
 

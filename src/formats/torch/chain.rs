@@ -123,7 +123,7 @@ impl Ends {
             }
             batch_first = Some((own, subject));
         }
-        let opinions = || modules.iter().map(|(_, known)| known.axes).filter(|axes| *axes != Axes::Any);
+        let opinions = || modules.iter().map(|(source, known)| known.axes(source)).filter(|axes| *axes != Axes::Any);
         Ok(Self {
             is_sequence: modules.iter().any(|(_, known)| known.needs_sequence()),
             batch_first: batch_first.is_none_or(|(first, _)| first),
@@ -156,7 +156,7 @@ impl Ends {
                 break;
             }
         }
-        let takes_ids = modules.iter().find(|(_, known)| known.axes != Axes::Any).is_some_and(|(_, k)| k.takes_ids);
+        let takes_ids = modules.iter().find(|(source, known)| known.axes(source) != Axes::Any).is_some_and(|(_, k)| k.takes_ids);
         let mut dims = vec![builder.batch()];
         if self.is_sequence {
             dims.push(builder.symbol("the length of input 'input'"));

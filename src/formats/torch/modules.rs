@@ -31,7 +31,7 @@ pub(super) enum Axes {
 /// A kind of module.
 pub(super) struct Known {
     pub(super) kind: &'static str,
-    pub(super) axes: Axes,
+    axes: Axes,
     pub(super) takes_ids: bool,
     role: Role,
     /// How many features it reads, if it says so.
@@ -54,6 +54,13 @@ enum Role {
 type Add = fn(&Source<'_>, &mut Chain<'_>, &str) -> Result<()>;
 
 impl Known {
+    /// Where the module has its features.
+    pub(super) fn axes(&self, source: &Source<'_>) -> Axes {
+        // One weight for all is a plain function; one per feature counts features as a convolution does.
+        let per_feature = self.kind == "PReLU" && source.shape("weight").is_some_and(|shape| shape != [1]);
+        if per_feature { Axes::ChannelsSecond } else { self.axes }
+    }
+
     pub(super) fn is_recurrent(&self) -> bool {
         self.role == Role::Recurrent
     }
