@@ -5,6 +5,8 @@ mod builder;
 mod check;
 mod infer;
 mod layer;
+#[cfg(feature = "native")]
+mod parts;
 mod summary;
 
 use std::{fmt, sync::Arc};
@@ -16,6 +18,8 @@ pub use layer::{
     BatchNormalization, Bidirectional, Block, Conv1d, Dense, Embedding, HeadActivation, Layer, LayerKind,
     LayerNormalization, MaskOp, MergeMode, MergeOp, Padding, Pool1d, Recurrent, Reduction,
 };
+#[cfg(feature = "native")]
+pub(crate) use parts::Parts;
 
 use crate::{
     dim::{Condition, Derived, Dim, Symbol},
@@ -51,6 +55,8 @@ pub struct Model {
 
 /// How the model was put together; [`Model::summary`] prints the two differently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Style {
     /// One layer after the other; inputs are not listed.
     Sequential,
