@@ -36,6 +36,12 @@ pub struct Limits {
     pub hdf5_depth: usize,
     /// Bytes of a decoded chunk of an HDF5 dataset.
     pub hdf5_chunk_bytes: usize,
+    /// Nodes of an ONNX graph.
+    pub onnx_nodes: usize,
+    /// Names of inputs and outputs in an ONNX graph.
+    pub onnx_edges: usize,
+    /// Initializers of an ONNX graph.
+    pub onnx_tensors: usize,
     /// Axes of a tensor.
     pub rank: usize,
 }
@@ -57,6 +63,9 @@ impl Default for Limits {
             hdf5_members: 16_384,
             hdf5_depth: 32,
             hdf5_chunk_bytes: 16 << 20,
+            onnx_nodes: 100_000,
+            onnx_edges: 1 << 19,
+            onnx_tensors: 65_536,
             rank: 8,
         }
     }
