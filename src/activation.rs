@@ -91,6 +91,44 @@ pub enum Activation {
         /// Offset.
         beta: f32,
     },
+    /// `alpha * tanh(beta * x)`
+    ScaledTanh {
+        /// Height.
+        alpha: f32,
+        /// Slope of the argument.
+        beta: f32,
+    },
+    /// `min(max(x, min), max)`: `max` where the bounds are the wrong way round.
+    Clip {
+        /// Lower bound; may be negative infinity.
+        min: f32,
+        /// Upper bound; may be infinity.
+        max: f32,
+    },
+    /// The square root; NaN for negative `x`.
+    Sqrt,
+    /// The natural logarithm; NaN for negative `x`.
+    Log,
+    /// `|x|`
+    Abs,
+    /// `1 / x`
+    Reciprocal,
+    /// The error function.
+    Erf,
+    /// The largest whole number not above `x`.
+    Floor,
+    /// The smallest whole number not below `x`.
+    Ceil,
+    /// The nearest whole number; from halfway the even one.
+    Round,
+    /// The whole part: towards 0.
+    Trunc,
+    /// 1, 0 or -1
+    Sign,
+    /// The sine of `x` radians.
+    Sin,
+    /// The cosine of `x` radians.
+    Cos,
 }
 
 /// `alpha` of [`Activation::Selu`].
@@ -115,7 +153,10 @@ impl Activation {
             Self::Linear => (0, [0.0; 3]),
             Self::Sigmoid => (1, [0.0; 3]),
             Self::Tanh => (2, [0.0; 3]),
-            Self::Relu { negative_slope, max_value, threshold } => (3, [negative_slope, max_value, threshold]),
+            // No number is above the largest one, so it stands for no bound.
+            Self::Relu { negative_slope, max_value, threshold } => {
+                (3, [negative_slope, max_value.min(f32::MAX), threshold])
+            }
             Self::Elu { alpha } => (4, [alpha, 0.0, 0.0]),
             Self::Selu => (5, [0.0; 3]),
             Self::Celu { alpha } => (6, [alpha, 0.0, 0.0]),
@@ -137,6 +178,25 @@ impl Activation {
             Self::SparseSigmoid => (22, [0.0; 3]),
             Self::Squareplus { b } => (23, [b, 0.0, 0.0]),
             Self::Affine { alpha, beta } => (24, [alpha, beta, 0.0]),
+            Self::ScaledTanh { alpha, beta } => (25, [alpha, beta, 0.0]),
+            // Parameters must be finite, so the third says which bounds there are.
+            Self::Clip { min, max } => {
+                let (below, above) = (min == f32::NEG_INFINITY, max == f32::INFINITY);
+                let bounds = f32::from(u8::from(!below) + 2 * u8::from(!above));
+                (26, [if below { 0.0 } else { min }, if above { 0.0 } else { max }, bounds])
+            }
+            Self::Sqrt => (27, [0.0; 3]),
+            Self::Log => (28, [0.0; 3]),
+            Self::Abs => (29, [0.0; 3]),
+            Self::Reciprocal => (30, [0.0; 3]),
+            Self::Erf => (31, [0.0; 3]),
+            Self::Floor => (32, [0.0; 3]),
+            Self::Ceil => (33, [0.0; 3]),
+            Self::Round => (34, [0.0; 3]),
+            Self::Trunc => (35, [0.0; 3]),
+            Self::Sign => (36, [0.0; 3]),
+            Self::Sin => (37, [0.0; 3]),
+            Self::Cos => (38, [0.0; 3]),
         }
     }
 }
@@ -216,6 +276,20 @@ macro_rules! functions {
                         if x < 0.0 { 0.5 * b as $float / (root - x) } else { 0.5 * (x + root) }
                     }
                     Self::Affine { alpha, beta } => alpha as $float * x + beta as $float,
+                    Self::ScaledTanh { alpha, beta } => alpha as $float * $tanh(beta as $float * x),
+                    Self::Clip { min, max } => x.max(min as $float).min(max as $float),
+                    Self::Sqrt => x.sqrt(),
+                    Self::Log => x.ln(),
+                    Self::Abs => x.abs(),
+                    Self::Reciprocal => 1.0 / x,
+                    Self::Erf => $erf(x),
+                    Self::Floor => x.floor(),
+                    Self::Ceil => x.ceil(),
+                    Self::Round => x.round_ties_even(),
+                    Self::Trunc => x.trunc(),
+                    Self::Sign => if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x },
+                    Self::Sin => x.sin(),
+                    Self::Cos => x.cos(),
                 }
             }
         }

@@ -42,6 +42,11 @@ impl Dim {
     /// The value under `symbols` (indexed by symbol); `None` if it overflows or is negative.
     #[must_use]
     pub fn evaluate(&self, symbols: &[usize]) -> Option<usize> {
+        usize::try_from(self.signed(symbols)?).ok()
+    }
+
+    /// The value under `symbols`; `None` if it overflows.
+    pub(crate) fn signed(&self, symbols: &[usize]) -> Option<i64> {
         let mut sum = 0i64;
         for (term, &coefficient) in &self.terms {
             let mut product = coefficient;
@@ -51,7 +56,40 @@ impl Dim {
             }
             sum = sum.checked_add(product)?;
         }
-        usize::try_from(sum).ok()
+        Some(sum)
+    }
+
+    /// The value, negative ones too, if it does not depend on the run.
+    #[must_use]
+    pub fn constant(&self) -> Option<i64> {
+        match self.terms.len() {
+            0 => Some(0),
+            1 => self.terms.get(&Vec::new()).copied(),
+            _ => None,
+        }
+    }
+
+    /// Whether no term is subtracted, so that the value is never negative.
+    pub(crate) fn is_sum_of_sizes(&self) -> bool {
+        self.terms.values().all(|&coefficient| coefficient >= 0)
+    }
+
+    /// The symbols that the value depends on.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = Symbol> {
+        self.terms.keys().flatten().copied()
+    }
+
+    /// The value where `symbol` is `value`.
+    pub(crate) fn with(&self, symbol: Symbol, value: &Self) -> Self {
+        let mut sum = Self::from(0);
+        for (term, &coefficient) in &self.terms {
+            let mut product = Self { terms: BTreeMap::from([(Vec::new(), coefficient)]) };
+            for &factor in term {
+                product = if factor == symbol { &product * value } else { &product * &Self::from(factor) };
+            }
+            sum = &sum + &product;
+        }
+        sum
     }
 
     /// The quotient, if `divisor` divides every coefficient. `None` also for a zero divisor.
@@ -85,6 +123,14 @@ impl From<usize> for Dim {
     }
 }
 
+impl From<i64> for Dim {
+    fn from(value: i64) -> Self {
+        let mut dim = Self { terms: BTreeMap::new() };
+        dim.add_term(Vec::new(), value);
+        dim
+    }
+}
+
 impl From<Symbol> for Dim {
     fn from(symbol: Symbol) -> Self {
         Self { terms: BTreeMap::from([(vec![symbol], 1)]) }
@@ -99,6 +145,17 @@ impl ops::Add for &Dim {
             sum.add_term(term.clone(), coefficient);
         }
         sum
+    }
+}
+
+impl ops::Sub for &Dim {
+    type Output = Dim;
+    fn sub(self, other: &Dim) -> Dim {
+        let mut difference = self.clone();
+        for (term, &coefficient) in &other.terms {
+            difference.add_term(term.clone(), coefficient.saturating_neg());
+        }
+        difference
     }
 }
 
@@ -157,15 +214,91 @@ pub(crate) fn shape_text(shape: &[Dim]) -> String {
     }
 }
 
-/// Two dimensions that must be equal in every run.
+/// What a symbol is that no input binds, but other dimensions give.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Derived {
+    /// `floor(dim / divisor)`; the divisor is at least 1.
+    Quotient {
+        /// What is divided.
+        dim: Dim,
+        /// By what.
+        divisor: usize,
+    },
+    /// `max(dim, 0)`
+    Positive(Dim),
+}
+
+impl Derived {
+    /// The value under `symbols`; `None` if it overflows or, of a quotient, is negative.
+    #[must_use]
+    pub fn evaluate(&self, symbols: &[usize]) -> Option<usize> {
+        match self {
+            Self::Quotient { dim, divisor } => dim.evaluate(symbols)?.checked_div(*divisor),
+            Self::Positive(dim) => usize::try_from(dim.signed(symbols)?.max(0)).ok(),
+        }
+    }
+}
+
+/// The symbol that stands for `what`, which may be a new one.
+fn derived_symbol(symbols: &mut Vec<String>, derived: &mut Vec<(Symbol, Derived)>, what: Derived, name: &str) -> Dim {
+    let known = derived.iter().find(|(_, known)| *known == what).map(|(symbol, _)| *symbol);
+    Dim::from(known.unwrap_or_else(|| {
+        let symbol = Symbol(symbols.len());
+        symbols.push(name.to_owned());
+        derived.push((symbol, what));
+        symbol
+    }))
+}
+
+/// `floor(dim / divisor)`, with a symbol where it is no polynomial.
+pub(crate) fn quotient(
+    symbols: &mut Vec<String>,
+    derived: &mut Vec<(Symbol, Derived)>,
+    dim: &Dim,
+    divisor: usize,
+) -> Dim {
+    let divisor = divisor.max(1);
+    if let Some(exact) = dim.divided(divisor) {
+        return exact;
+    }
+    match dim.fixed() {
+        Some(size) => Dim::from(size / divisor),
+        None => {
+            derived_symbol(symbols, derived, Derived::Quotient { dim: dim.clone(), divisor }, "a quotient of sizes")
+        }
+    }
+}
+
+/// `max(dim, 0)`, with a symbol where it is no polynomial.
+pub(crate) fn positive(symbols: &mut Vec<String>, derived: &mut Vec<(Symbol, Derived)>, dim: &Dim) -> Dim {
+    match dim.constant() {
+        Some(size) => Dim::from(size.max(0)),
+        None if dim.is_sum_of_sizes() => dim.clone(),
+        None => derived_symbol(symbols, derived, Derived::Positive(dim.clone()), "a difference of sizes"),
+    }
+}
+
+/// What must hold of two dimensions in every run.
 #[derive(Clone, Debug)]
-pub struct Equality {
-    /// The layer that needs it.
-    pub layer: String,
+pub struct Condition {
+    /// What needs it: `layer 'add'`.
+    pub subject: String,
     /// One dimension.
     pub left: Dim,
+    /// How they stand to each other.
+    pub relation: Relation,
     /// The other.
     pub right: Dim,
+}
+
+/// How the dimensions of a [`Condition`] stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// They are equal.
+    Equal,
+    /// The first is not less than the second.
+    AtLeast,
 }
 
 #[cfg(test)]
@@ -183,6 +316,19 @@ mod tests {
         assert_eq!(Dim::from(0), &Dim::from(3) * &Dim::from(0));
         assert_eq!(product([&t, &Dim::from(3), &Dim::from(Symbol::BATCH)]).evaluate(&[7, 5]), Some(105));
         assert_eq!(t.evaluate(&[usize::MAX, usize::MAX]), None);
+        assert_eq!(&sum - &t, &t + &Dim::from(2));
+        assert_eq!((&t - &Dim::from(9)).evaluate(&[7, 5]), None);
+        assert_eq!((&t - &t).constant(), Some(0));
+        assert_eq!(sum.with(Symbol(1), &Dim::from(4)).fixed(), Some(10));
         assert_eq!(shape_text(&[t, Dim::from(3)]), "(None, 3)");
+    }
+
+    #[test]
+    fn derived_symbols_round_down_and_stop_at_zero() {
+        let t = Dim::from(Symbol(0));
+        let half = Derived::Quotient { dim: &t - &Dim::from(3), divisor: 2 };
+        assert_eq!((half.evaluate(&[8]), half.evaluate(&[3]), half.evaluate(&[2])), (Some(2), Some(0), None));
+        let rest = Derived::Positive(&t - &Dim::from(3));
+        assert_eq!((rest.evaluate(&[8]), rest.evaluate(&[2])), (Some(5), Some(0)));
     }
 }

@@ -53,6 +53,7 @@ pub mod error;
 pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod layout;
 pub mod model;
 pub mod plan;
 pub mod reference;

@@ -142,7 +142,7 @@ fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Ve
         }
         (Op::Gather { ids, table, .. }, _) => pointwise::gather(memory, *ids, *table, y),
         (Op::Combine { op, left, right, output }, _) => pointwise::combine(memory, *op, [*left, *right], *output, y),
-        (Op::Copy { input, input_start, output, output_start, axis, extent }, _) => {
+        (Op::Copy { input, input_start, output, output_start, axis, extent, .. }, _) => {
             let size = |dim| memory.bound.size(dim);
             let block = pointwise::Block {
                 from: size(input_start)?,
@@ -163,6 +163,15 @@ fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Ve
             reduce::batch_norm(memory, *input, *axis, statistics, *epsilon, y)
         }
         (Op::NotEqual { input, value, width, .. }, _) => pointwise::not_equal(memory, *input, *value, *width, y),
+        (
+            Op::Constant { .. }
+            | Op::Ramp { .. }
+            | Op::Permute { .. }
+            | Op::Window { .. }
+            | Op::MatMul { .. }
+            | Op::Take { .. },
+            _,
+        ) => Err(Error::internal("step that this executor does not know yet")),
         (Op::Linear { .. } | Op::Recurrence(_), _) => Err(Error::internal("step without packed weights")),
     }
 }

@@ -40,6 +40,10 @@ pub(super) fn combine(
         CombineOp::Add => combine_with(memory, operands, output, y, |a, b| a + b),
         CombineOp::Subtract => combine_with(memory, operands, output, y, |a, b| a - b),
         CombineOp::Multiply => combine_with(memory, operands, output, y, |a, b| a * b),
+        CombineOp::Divide => combine_with(memory, operands, output, y, |a, b| a / b),
+        CombineOp::Minimum => combine_with(memory, operands, output, y, minimum),
+        CombineOp::Equal => combine_with(memory, operands, output, y, |a, b| f32::from(u8::from(a == b))),
+        CombineOp::Less => combine_with(memory, operands, output, y, |a, b| f32::from(u8::from(a < b))),
         CombineOp::Maximum => combine_with(memory, operands, output, y, maximum),
         CombineOp::Mask => combine_with(memory, operands, output, y, |a, b| if b == 0.0 { 0.0 } else { a }),
     }
@@ -130,6 +134,11 @@ pub(super) fn not_equal(
 /// The larger; a NaN on either side gives NaN.
 pub(super) fn maximum(a: f32, b: f32) -> f32 {
     if a.is_nan() || a > b { a } else { b }
+}
+
+/// The smaller; a NaN on either side gives NaN.
+pub(super) fn minimum(a: f32, b: f32) -> f32 {
+    if a.is_nan() || a < b { a } else { b }
 }
 
 /// Distance of neighbours along each axis of a row-major tensor.

@@ -1,7 +1,10 @@
 //! Reductions, softmax and norms. Sums are taken in f64: their cost is small beside the memory's.
 #![allow(clippy::cast_possible_truncation)] // rounding to f32 is the meaning
 
-use super::{Memory, pointwise::maximum};
+use super::{
+    Memory,
+    pointwise::{maximum, minimum},
+};
 use crate::{
     error::Result,
     plan::{BufferId, ReduceOp, WeightId},
@@ -45,7 +48,7 @@ pub(super) fn reduce(
     let mut sums = vec![0.0f64; group.inner];
     for (outer, y) in y.chunks_exact_mut(group.inner.max(1)).enumerate() {
         sums.fill(0.0);
-        y.fill(f32::NEG_INFINITY);
+        y.fill(if op == ReduceOp::Min { f32::INFINITY } else { f32::NEG_INFINITY });
         let mut live = 0.0f64;
         for position in outer * group.extent..(outer + 1) * group.extent {
             if mask.is_some_and(|mask| mask[position] == 0.0) {
@@ -53,16 +56,18 @@ pub(super) fn reduce(
             }
             live += 1.0;
             let x = &x[position * group.inner..][..group.inner];
-            if op == ReduceOp::Max {
-                y.iter_mut().zip(x).for_each(|(max, &x)| *max = maximum(*max, x));
-            } else {
-                sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += f64::from(x));
+            match op {
+                ReduceOp::Max => y.iter_mut().zip(x).for_each(|(max, &x)| *max = maximum(*max, x)),
+                ReduceOp::Min => y.iter_mut().zip(x).for_each(|(min, &x)| *min = minimum(*min, x)),
+                ReduceOp::Sum | ReduceOp::Mean => {
+                    sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += f64::from(x));
+                }
             }
         }
         match op {
             ReduceOp::Sum => y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = sum as f32),
             ReduceOp::Mean => y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = (sum / live) as f32),
-            ReduceOp::Max => {}
+            ReduceOp::Max | ReduceOp::Min => {}
         }
     }
     Ok(())

@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
                 let (left, right, output) = (self.shaped(*left)?, self.shaped(*right)?, self.shaped(*output)?);
                 elementwise::encode_combine(recorder, *op, left, right, output)
             }
-            Op::Copy { input, input_start, output, output_start, axis, extent } => {
+            Op::Copy { input, input_start, output, output_start, axis, extent, .. } => {
                 let (from, to) = (self.shaped(*input)?, self.shaped(*output)?);
                 let from = (from.0, from.1, self.bound.size(input_start)?);
                 let to = (to.0, to.1, self.bound.size(output_start)?);
@@ -125,6 +125,12 @@ impl<'a> Run<'a> {
                     self.view(*output)?,
                 )
             }
+            Op::Constant { .. }
+            | Op::Ramp { .. }
+            | Op::Permute { .. }
+            | Op::Window { .. }
+            | Op::MatMul { .. }
+            | Op::Take { .. } => Err(Error::internal("step that this executor does not know yet")),
             Op::NotEqual { input, value, output, width } => {
                 not_equal::encode(recorder, self.view(*input)?, *value, *width, self.view(*output)?)
             }

@@ -327,7 +327,7 @@ fn simple(op: &Op) -> Example {
             let mut example = Example::new("copy".to_owned());
             let (input, output) = (example.input(&[2, 5, 3], 1.0), example.buffer(&[2, 4, 3]));
             let (input_start, output_start, extent) = (Dim::from(2), Dim::from(1), Dim::from(3));
-            example.step(Op::Copy { input, input_start, output, output_start, axis: 1, extent })
+            example.step(Op::Copy { input, input_start, input_step: 1, output, output_start, axis: 1, extent })
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::{Layer, LayerKind, Model, Node, Style, Value, check, infer};
+use super::{Block, BlockCall, Layer, LayerKind, Model, Node, Port, Style, Value, check, infer};
 use crate::{
-    dim::{Dim, Equality, Symbol},
+    dim::{self, Dim, Symbol},
     error::{Error, Result, quoted},
+    layout::Layout,
+    tensor::MAX_RANK,
 };
 
 /// Puts a [`Model`] together, call by call, checking each.
@@ -26,6 +28,8 @@ use crate::{
 pub struct Builder {
     model: Model,
     names: HashSet<String>,
+    /// The blocks that are open, the innermost last.
+    open_blocks: Vec<usize>,
 }
 
 /// What a layer is called with.
@@ -59,15 +63,24 @@ impl Builder {
             style: Style::default(),
             layers: Vec::new(),
             nodes: Vec::new(),
+            blocks: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
             symbols: vec!["batch".to_owned()],
-            equalities: Vec::new(),
+            derived: Vec::new(),
+            conditions: Vec::new(),
             batch_size: None,
+            accepts_unbatched: false,
+            late: None,
             optimizer_parameters: 0,
             optimizer_bytes: 0,
         };
-        Self { model, names: HashSet::new() }
+        Self { model, names: HashSet::new(), open_blocks: Vec::new() }
+    }
+
+    /// The model as it stands, for one that has no layers yet.
+    pub(super) fn unchecked(self) -> Model {
+        self.model
     }
 
     /// Sets how the model is listed by [`Model::summary`].
@@ -94,21 +107,81 @@ impl Builder {
         self
     }
 
+    /// Lets the inputs come without their batch axis, all of them or none; outputs then lack theirs.
+    pub fn accept_unbatched(&mut self) -> &mut Self {
+        self.model.accepts_unbatched = true;
+        self
+    }
+
+    /// The batch size of a run.
+    #[must_use]
+    pub fn batch(&self) -> Dim {
+        Dim::from(Symbol::BATCH)
+    }
+
+    /// A size that each run decides, for [`input_as`](Self::input_as).
+    pub fn symbol(&mut self, name: &str) -> Dim {
+        let symbol = Symbol(self.model.symbols.len());
+        self.model.symbols.push(name.to_owned());
+        Dim::from(symbol)
+    }
+
+    /// `floor(dim / divisor)`. A run in which `dim` is negative is refused.
+    pub fn quotient(&mut self, dim: &Dim, divisor: usize) -> Dim {
+        dim::quotient(&mut self.model.symbols, &mut self.model.derived, dim, divisor)
+    }
+
+    /// `max(dim, 0)`
+    pub fn positive(&mut self, dim: &Dim) -> Dim {
+        dim::positive(&mut self.model.symbols, &mut self.model.derived, dim)
+    }
+
+    /// Refuses runs in which two sizes differ; `subject` says whose they are.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if they differ in every run.
+    pub fn require_equal(&mut self, subject: &str, left: &Dim, right: &Dim) -> Result<()> {
+        let mut unify = infer::Unify::new(subject, &mut self.model);
+        match unify.equal(left, right) {
+            Some(_) => Ok(()),
+            None => Err(Error::mismatch(subject, left.to_string(), right.to_string())),
+        }
+    }
+
     /// Adds an input of `shape`, the batch axis left out; `None` where each run decides.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if the name is taken.
     pub fn input(&mut self, name: &str, shape: &[Option<usize>]) -> Result<Value> {
-        let mut dims = vec![Dim::from(Symbol::BATCH)];
+        let mut dims = vec![self.batch()];
         for (axis, size) in shape.iter().enumerate() {
             dims.push(match size {
                 Some(size) => Dim::from(*size),
-                None => {
-                    let symbol = Symbol(self.model.symbols.len());
-                    self.model.symbols.push(format!("axis {} of input {}", axis + 1, quoted(name)));
-                    Dim::from(symbol)
-                }
+                None => self.symbol(&format!("axis {} of input {}", axis + 1, quoted(name))),
             });
+        }
+        let layout = Layout::identity(dims.len());
+        self.input_as(name, dims, layout, false)
+    }
+
+    /// Adds an input that is `dims` inside, the batch first, and comes in the order of `layout`. One
+    /// that is `optional` may be left out, which is as good as zeros.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the name is taken or the layout is not one of these axes.
+    pub fn input_as(&mut self, name: &str, dims: Vec<Dim>, layout: Layout, optional: bool) -> Result<Value> {
+        let subject = || format!("input {}", quoted(name));
+        if dims.len() > MAX_RANK {
+            return Err(Error::mismatch(subject(), format!("at most {MAX_RANK} axes"), dims.len().to_string()));
+        }
+        let places = dims
+            .iter()
+            .enumerate()
+            .map(|(axis, dim)| (axis, layout.groups().iter().any(|g| g.as_slice() == [axis]), dim));
+        let fits = layout.groups().iter().flatten().all(|&axis| axis < dims.len())
+            && places.into_iter().all(|(_, placed, dim)| placed || dim.fixed() == Some(1));
+        if !fits {
+            return Err(Error::mismatch(subject(), "a layout with one place for each axis", format!("{layout:?}")));
         }
         let layer = self.layer_as(name, "InputLayer", LayerKind::Input, true)?;
         let node = self.model.nodes.len();
@@ -120,8 +193,47 @@ impl Builder {
             output_shapes: vec![dims],
         });
         let value = Value { node, output: 0 };
-        self.model.inputs.push(value);
+        self.model.inputs.push(Port { name: name.to_owned(), value, layout, optional });
         Ok(value)
+    }
+
+    /// Opens a block: what is added until [`end_block`](Self::end_block) is part of it, and
+    /// [`Model::summary`] lists the block in its place.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the name is taken.
+    pub fn begin_block(&mut self, name: &str, class_name: &str) -> Result<usize> {
+        self.take_name(name)?;
+        self.model.blocks.push(Block {
+            name: name.to_owned(),
+            class_name: class_name.to_owned(),
+            parent: self.open_blocks.last().copied(),
+            position: self.model.layers.len(),
+            calls: Vec::new(),
+        });
+        let block = self.model.blocks.len() - 1;
+        self.open_blocks.push(block);
+        Ok(block)
+    }
+
+    /// Closes the block that was opened last.
+    pub fn end_block(&mut self) {
+        self.open_blocks.pop();
+    }
+
+    /// Records that `block` was called once, with `inputs`, and gave `outputs`.
+    pub fn block_call(&mut self, block: usize, inputs: &[Value], outputs: &[Value]) {
+        if let Some(block) = self.model.blocks.get_mut(block) {
+            block.calls.push(BlockCall { inputs: inputs.to_vec(), outputs: outputs.to_vec() });
+        }
+    }
+
+    /// The shape of a value, batch first.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the value is not one of this model.
+    pub fn shape(&self, value: Value) -> Result<&[Dim]> {
+        self.model.shape(value)
     }
 
     /// Adds a layer and calls it once; for layers with one output.
@@ -152,15 +264,18 @@ impl Builder {
     /// [`layer`](Self::layer) under the class name of a file.
     pub(crate) fn layer_as(&mut self, name: &str, class_name: &str, kind: LayerKind, trainable: bool) -> Result<usize> {
         check::check_weights(name, &kind)?;
-        if !self.names.insert(name.to_owned()) {
-            return Err(Error::mismatch(
-                format!("layer {}", quoted(name)),
-                "a name of its own",
-                "another layer of that name",
-            ));
-        }
-        self.model.layers.push(Layer { name: name.to_owned(), class_name: class_name.to_owned(), kind, trainable });
+        self.take_name(name)?;
+        let block = self.open_blocks.last().copied();
+        let (name, class_name) = (name.to_owned(), class_name.to_owned());
+        self.model.layers.push(Layer { name, class_name, kind, trainable, block });
         Ok(self.model.layers.len() - 1)
+    }
+
+    fn take_name(&mut self, name: &str) -> Result<()> {
+        if self.names.insert(name.to_owned()) {
+            return Ok(());
+        }
+        Err(Error::mismatch(format!("layer {}", quoted(name)), "a name of its own", "another layer of that name"))
     }
 
     /// Calls a layer; a layer may be called any number of times and shares its weights.
@@ -186,11 +301,11 @@ impl Builder {
         };
         let (inputs, states) = (shapes(call.inputs)?, shapes(call.initial_state)?);
         let mask = if let CallMask::Given(mask) = call.mask { shapes(&[mask])?.pop() } else { None };
-        let mut unify = infer::Unify { layer: which.name.clone(), equalities: Vec::new() };
+        let kind = which.kind.clone();
+        let mut unify = infer::Unify::new(&subject, &mut self.model);
         infer::check_mask(&subject, inputs.first(), mask.as_deref(), &mut unify)?;
-        let output_shapes = infer::output_shapes(&subject, &which.kind, &inputs, &states, &mut unify)?;
+        let output_shapes = infer::output_shapes(&subject, &kind, &inputs, &states, &mut unify)?;
         let Self { model, .. } = self;
-        model.equalities.extend::<Vec<Equality>>(unify.equalities);
         let node = model.nodes.len();
         let outputs = (0..output_shapes.len()).map(|output| Value { node, output }).collect();
         model.nodes.push(Node {
@@ -211,8 +326,10 @@ impl Builder {
 
     /// Puts the inputs into the order in which they are bound.
     #[cfg(feature = "keras")]
-    pub(crate) fn order_inputs(&mut self, inputs: Vec<Value>) {
-        self.model.inputs = inputs;
+    pub(crate) fn order_inputs(&mut self, inputs: &[Value]) {
+        let place = |port: &Port| inputs.iter().position(|value| *value == port.value);
+        self.model.inputs.retain(|port| place(port).is_some());
+        self.model.inputs.sort_by_key(place);
     }
 
     /// Names an output of the model. A name that is taken gets `_1`, `_2`.
@@ -220,16 +337,41 @@ impl Builder {
     /// # Errors
     /// [`Error::Mismatch`] if the value is not one of this model.
     pub fn output(&mut self, name: &str, value: Value) -> Result<()> {
-        self.model.shape(value).map_err(|_| Error::mismatch("output", "a value of this model", quoted(name)))?;
-        let taken = |name: &str| self.model.outputs.iter().any(|(other, _)| other == name);
+        let rank = self.output_rank(name, value)?;
+        self.output_as(name, value, Layout::identity(rank))
+    }
+
+    /// [`output`](Self::output) in the order of `layout`.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] also if the layout leaves out an axis of the value.
+    pub fn output_as(&mut self, name: &str, value: Value, layout: Layout) -> Result<()> {
+        let rank = self.output_rank(name, value)?;
+        let shape = self.model.shape(value)?;
+        let named = |axis: usize| layout.groups().iter().flatten().any(|&known| known == axis);
+        let missing = shape.iter().enumerate().any(|(axis, dim)| dim.fixed() != Some(1) && !named(axis));
+        if missing || layout.groups().iter().flatten().any(|&axis| axis >= rank) {
+            let found = format!("{layout:?}");
+            return Err(Error::mismatch(
+                format!("output {}", quoted(name)),
+                "a layout with a place for each axis",
+                found,
+            ));
+        }
+        let taken = |name: &str| self.model.outputs.iter().any(|port| port.name == name);
         let mut unique = name.to_owned();
         let mut suffix = 0;
         while taken(&unique) {
             suffix += 1;
             unique = format!("{name}_{suffix}");
         }
-        self.model.outputs.push((unique, value));
+        self.model.outputs.push(Port { name: unique, value, layout, optional: false });
         Ok(())
+    }
+
+    fn output_rank(&self, name: &str, value: Value) -> Result<usize> {
+        let shape = self.model.shape(value);
+        shape.map(<[Dim]>::len).map_err(|_| Error::mismatch("output", "a value of this model", quoted(name)))
     }
 
     /// The model.

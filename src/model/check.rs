@@ -1,7 +1,9 @@
 //! What a layer is called where no file names it, and that its weights fit together.
 
+use super::infer::Windows;
 use super::layer::{
-    BatchNormalization, Bidirectional, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp, Recurrent,
+    BatchNormalization, Bidirectional, Conv1d, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp,
+    Recurrent, Reduction,
 };
 use crate::{
     cell::Cell,
@@ -34,6 +36,11 @@ pub(super) fn class_name(kind: &LayerKind) -> &'static str {
             MergeOp::Subtract => "Subtract",
             MergeOp::Multiply => "Multiply",
             MergeOp::Average => "Average",
+            MergeOp::Maximum => "Maximum",
+            MergeOp::Minimum => "Minimum",
+            MergeOp::Divide => "Divide",
+            MergeOp::Equal => "Equal",
+            MergeOp::Less => "Less",
         },
         LayerKind::GlobalAveragePooling { .. } => "GlobalAveragePooling1D",
         LayerKind::GlobalMaxPooling { .. } => "GlobalMaxPooling1D",
@@ -48,6 +55,26 @@ pub(super) fn class_name(kind: &LayerKind) -> &'static str {
             MaskOp::LogicalOr => "LogicalOr",
         },
         LayerKind::Identity => "Identity",
+        LayerKind::Stacked(_) => "RNN",
+        LayerKind::Constant(_) => "Constant",
+        LayerKind::Ramp { .. } => "Ramp",
+        LayerKind::Permute { .. } => "Permute",
+        LayerKind::Slice { .. } => "Slice",
+        LayerKind::ReshapeTo { .. } => "Reshape",
+        LayerKind::Expand { .. } => "Expand",
+        LayerKind::Pad { .. } => "Pad",
+        LayerKind::Reduce { .. } => "Reduce",
+        LayerKind::MatMul { .. } => "MatMul",
+        LayerKind::Take => "Take",
+        LayerKind::LengthMask => "LengthMask",
+        LayerKind::ReverseSequence => "ReverseSequence",
+        LayerKind::Conv1d(_) => "Conv1D",
+        LayerKind::Pool1d(p) => match p.op {
+            Reduction::Max => "MaxPooling1D",
+            _ => "AveragePooling1D",
+        },
+        LayerKind::MaskOf => "MaskOf",
+        LayerKind::CarryMask => "CarryMask",
     }
 }
 
@@ -58,7 +85,9 @@ pub(super) fn check_weights(name: &str, kind: &LayerKind) -> Result<()> {
         let Data::F32(values) = tensor.data() else {
             return Err(Error::mismatch(subject, "float32 values", tensor.data().dtype()));
         };
-        if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+        // Infinities are how constants leave things out of a maximum or a softmax.
+        let constant = matches!(kind, LayerKind::Constant(_));
+        if let Some(bad) = values.iter().position(|v| !v.is_finite() && !(constant && v.is_infinite())) {
             return Err(Error::NonFinite { tensor: subject, index: unravel(bad, tensor.shape()), value: values[bad] });
         }
     }
@@ -89,6 +118,15 @@ pub(super) fn check_weights(name: &str, kind: &LayerKind) -> Result<()> {
                 "TimeDistributed takes Dense, activation and dropout layers",
             )),
         },
+        LayerKind::Stacked(all) => check_stacked(&subject, all),
+        LayerKind::Conv1d(c) => check_conv(&subject, c),
+        LayerKind::Pool1d(p) => {
+            Windows::from(p).check(&subject)?;
+            match p.op {
+                Reduction::Max | Reduction::Mean => Ok(()),
+                other => Err(Error::unsupported(subject, format!("pooling by {other:?}"), "pool by Max or Mean")),
+            }
+        }
         LayerKind::BatchNormalization(n) => check_batch_norm(&subject, n),
         LayerKind::LayerNormalization(n) => check_layer_norm(&subject, n),
         _ => Ok(()),
@@ -120,6 +158,44 @@ fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The cells of a layer are layers of their own but for how their outputs are used.
+fn check_stacked(subject: &str, all: &[Recurrent]) -> Result<()> {
+    let Some((last, others)) = all.split_last() else {
+        return Err(Error::mismatch(subject, "at least one cell", "none"));
+    };
+    for (index, layer) in all.iter().enumerate() {
+        check_recurrent(&format!("{subject}: cell {index}"), layer)?;
+    }
+    let alike = |r: &Recurrent| {
+        r.return_sequences
+            && r.return_state == last.return_state
+            && r.stateful == last.stateful
+            && !r.go_backwards
+            && r.dead == last.dead
+    };
+    if let Some(index) = others.iter().position(|r| !alike(r)) {
+        let what = format!("cell {index} otherwise");
+        return Err(Error::mismatch(subject, "cells that share the options of the layer", what));
+    }
+    Ok(())
+}
+
+fn check_conv(subject: &str, c: &Conv1d) -> Result<()> {
+    Windows::from(c).check(subject)?;
+    let &[out, columns] = c.weight.shape() else {
+        return Err(Error::mismatch(
+            format!("{subject}: weight"),
+            "shape [out, width * channels / groups]",
+            format!("{:?}", c.weight.shape()),
+        ));
+    };
+    if out == 0 || columns == 0 || columns % c.width != 0 || c.groups == 0 || out % c.groups != 0 {
+        let found = format!("{:?} with width {} and {} groups", c.weight.shape(), c.width, c.groups);
+        return Err(Error::mismatch(format!("{subject}: weight"), "outputs and channels in equal groups", found));
+    }
+    c.bias.as_ref().map_or(Ok(()), |bias| expect_shape(subject, "bias", bias, &[out]))
 }
 
 fn check_bidirectional(subject: &str, b: &Bidirectional) -> Result<()> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::{
     activation::Activation,
     cell::{Cell, CellParams, DeadTimesteps},
+    dim::Dim,
     tensor::Tensor,
 };
 
@@ -20,6 +21,31 @@ pub struct Layer {
     pub kind: LayerKind,
     /// Whether its weights were trainable; only [`summary`](super::Model::summary) shows it.
     pub trainable: bool,
+    /// The [`Block`] that it is part of, if any; index into the model's blocks.
+    pub block: Option<usize>,
+}
+
+/// A layer of a file that is made of several layers here: a nested model, an attention layer. Only
+/// [`summary`](super::Model::summary) sees it; what runs are its parts.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Unique among layers and blocks.
+    pub name: String,
+    /// The class that the file calls it by.
+    pub class_name: String,
+    /// The block that it is part of in turn.
+    pub parent: Option<usize>,
+    /// How many layers outside of it were added before it: its place in the summary.
+    pub position: usize,
+    /// Per call, the nodes from the first to the one behind the last, the values that went in and those that came out.
+    pub(crate) calls: Vec<BlockCall>,
+}
+
+/// One call of a [`Block`].
+#[derive(Clone, Debug)]
+pub(crate) struct BlockCall {
+    pub(crate) inputs: Vec<super::Value>,
+    pub(crate) outputs: Vec<super::Value>,
 }
 
 /// What a layer computes. Shapes below leave out the batch axis where they start with `..`.
@@ -87,6 +113,160 @@ pub enum LayerKind {
     MaskOp(MaskOp),
     /// Nothing at inference: the dropout and noise layers, regularisers, Identity.
     Identity,
+    /// Recurrent layers that run as the cells of one: each reads the sequence of the one before, all see
+    /// the same mask, and states are those of the first, then of the second, and so on. The last one's
+    /// options say what comes out.
+    Stacked(Vec<Recurrent>),
+    /// A value that no input has a part in, in the shape of the tensor. Takes no inputs.
+    Constant(Arc<Tensor>),
+    /// `start + step * i` at position `i` of `axis`. Takes no inputs.
+    Ramp {
+        /// The value at position 0.
+        start: f32,
+        /// The difference of neighbours.
+        step: f32,
+        /// The axis along which it grows.
+        axis: usize,
+        /// The whole shape.
+        shape: Vec<Dim>,
+    },
+    /// Output axis `a` is input axis `axes[a]`; the first is 0, the batch.
+    Permute {
+        /// Each axis of the input once.
+        axes: Vec<usize>,
+    },
+    /// `extent` positions of `axis` from `start` on, `step` apart.
+    Slice {
+        /// Not 0.
+        axis: usize,
+        /// The first position.
+        start: Dim,
+        /// Not 0; backwards where negative.
+        step: i64,
+        /// How many positions.
+        extent: Dim,
+    },
+    /// The same values under another shape, batch first.
+    ReshapeTo {
+        /// The whole shape.
+        shape: Vec<Dim>,
+    },
+    /// Axes of extent 1 repeated to `shape`, which has the same rank.
+    Expand {
+        /// The whole shape.
+        shape: Vec<Dim>,
+    },
+    /// Positions of one value before and after those of `axis`.
+    Pad {
+        /// Not 0.
+        axis: usize,
+        /// Positions before the first.
+        before: Dim,
+        /// Positions after the last.
+        after: Dim,
+        /// What they hold.
+        value: f32,
+    },
+    /// Reduces `axis`; takes no notice of masks.
+    Reduce {
+        /// The operation.
+        op: Reduction,
+        /// Not 0.
+        axis: usize,
+        /// Whether the axis stays, with extent 1.
+        keepdims: bool,
+    },
+    /// The product of two values: `[.., m, k]` and `[.., k, n]`, or `[.., n, k]` if `transposed`. The
+    /// other axes are equal, or 1 and repeated.
+    MatMul {
+        /// Whether the second comes as `[.., n, k]`.
+        transposed: bool,
+    },
+    /// Of `[batch, len, ..]` the positions that `[batch, count]` names, for each row its own.
+    Take,
+    /// The mask `[batch, seq_len]` of `[batch]` lengths, for the second input `[batch, seq_len, ..]`.
+    LengthMask,
+    /// `[batch, seq_len, ..]` with the first `lengths[b]` timesteps of each row turned round; the
+    /// second input is `[batch]` lengths.
+    ReverseSequence,
+    /// A convolution over time.
+    Conv1d(Conv1d),
+    /// A pooling over windows of time; takes no notice of masks.
+    Pool1d(Pool1d),
+    /// The mask that the input carries, as a value `[batch, seq_len]`; ones where it carries none.
+    MaskOf,
+    /// The first input, with the mask that the second carries in place of its own.
+    CarryMask,
+}
+
+/// How [`LayerKind::Reduce`] reduces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reduction {
+    /// Sum.
+    Sum,
+    /// Mean.
+    Mean,
+    /// The largest; a NaN gives NaN.
+    Max,
+    /// The smallest; a NaN gives NaN.
+    Min,
+}
+
+/// Weights and options of a convolution over `[batch, len, channels]`.
+#[derive(Clone, Debug)]
+pub struct Conv1d {
+    /// `[out, width * (channels / groups)]`, the positions of the window outermost.
+    pub weight: Arc<Tensor>,
+    /// `[out]`
+    pub bias: Option<Arc<Tensor>>,
+    /// Positions that one output looks at.
+    pub width: usize,
+    /// Distance of neighbouring outputs.
+    pub stride: usize,
+    /// Distance of neighbouring positions of a window.
+    pub dilation: usize,
+    /// What lies beyond the ends.
+    pub padding: Padding,
+    /// Outputs in `groups` equal parts see only their part of the channels.
+    pub groups: usize,
+    /// Applied to the output.
+    pub activation: HeadActivation,
+}
+
+/// Options of a pooling over `[batch, len, channels]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool1d {
+    /// [`Reduction::Max`] or [`Reduction::Mean`].
+    pub op: Reduction,
+    /// Positions that one output looks at.
+    pub width: usize,
+    /// Distance of neighbouring outputs.
+    pub stride: usize,
+    /// Distance of neighbouring positions of a window.
+    pub dilation: usize,
+    /// What lies beyond the ends.
+    pub padding: Padding,
+    /// Whether the divisor of a mean counts positions beyond the ends.
+    pub count_padding: bool,
+}
+
+/// What a window sees beyond the ends of a sequence: zeros, of which there are
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// none.
+    Valid,
+    /// as many as give `ceil(len / stride)` outputs, the odd one at the end (TensorFlow's `same`).
+    Same,
+    /// enough before the first position that no output looks ahead.
+    Causal,
+    /// these.
+    Explicit {
+        /// Before the first position.
+        before: usize,
+        /// After the last.
+        after: usize,
+    },
 }
 
 /// Weights and options of an embedding.
@@ -201,6 +381,16 @@ pub enum MergeOp {
     Multiply,
     /// Mean of all.
     Average,
+    /// The largest of all; a NaN gives NaN.
+    Maximum,
+    /// The smallest of all; a NaN gives NaN.
+    Minimum,
+    /// First divided by second.
+    Divide,
+    /// 1 where first and second are equal, else 0.
+    Equal,
+    /// 1 where the first is less than the second, else 0.
+    Less,
 }
 
 /// An operation on masks: values that are 1 at live positions and 0 at dead ones.
@@ -284,6 +474,14 @@ impl LayerKind {
                 .filter_map(|(name, tensor)| Some((name, tensor?, true)))
                 .collect(),
             Self::TimeDistributed(inner) => inner.weights(),
+            Self::Constant(tensor) => vec![("value", tensor, false)],
+            Self::Conv1d(c) => [("weight", Some(&c.weight)), ("bias", c.bias.as_ref())]
+                .into_iter()
+                .filter_map(|(name, tensor)| Some((name, tensor?, true)))
+                .collect(),
+            Self::Stacked(all) => {
+                all.iter().flat_map(|r| recurrent(r, ["weight_ih", "weight_hh", "bias_ih", "bias_hh"])).collect()
+            }
             Self::BatchNormalization(n) => [
                 ("gamma", n.gamma.as_ref(), true),
                 ("beta", n.beta.as_ref(), true),
@@ -313,6 +511,7 @@ impl LayerKind {
         match self {
             Self::Recurrent(r) => r.stateful,
             Self::Bidirectional(b) => b.forward.stateful,
+            Self::Stacked(all) => all.iter().any(|r| r.stateful),
             _ => false,
         }
     }

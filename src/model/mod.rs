@@ -7,16 +7,21 @@ mod infer;
 mod layer;
 mod summary;
 
+use std::{fmt, sync::Arc};
+
 pub use builder::{Builder, Call, CallMask};
-pub(crate) use infer::{expanded, layer_norm_axes, resolve_axis};
+pub(crate) use infer::{Windows, expanded, layer_norm_axes, resolve_axis};
+pub(crate) use layer::BlockCall;
 pub use layer::{
-    BatchNormalization, Bidirectional, Dense, Embedding, HeadActivation, Layer, LayerKind, LayerNormalization, MaskOp,
-    MergeMode, MergeOp, Recurrent,
+    BatchNormalization, Bidirectional, Block, Conv1d, Dense, Embedding, HeadActivation, Layer, LayerKind,
+    LayerNormalization, MaskOp, MergeMode, MergeOp, Padding, Pool1d, Recurrent, Reduction,
 };
 
 use crate::{
-    dim::{Dim, Equality},
+    dim::{Condition, Derived, Dim, Symbol},
     error::{Error, Result},
+    layout::Layout,
+    tensor::Tensor,
 };
 
 /// A validated graph of layers with their weights.
@@ -29,11 +34,15 @@ pub struct Model {
     pub(crate) style: Style,
     pub(crate) layers: Vec<Layer>,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) inputs: Vec<Value>,
-    pub(crate) outputs: Vec<(String, Value)>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) inputs: Vec<Port>,
+    pub(crate) outputs: Vec<Port>,
     pub(crate) symbols: Vec<String>,
-    pub(crate) equalities: Vec<Equality>,
+    pub(crate) derived: Vec<(Symbol, Derived)>,
+    pub(crate) conditions: Vec<Condition>,
     pub(crate) batch_size: Option<usize>,
+    pub(crate) accepts_unbatched: bool,
+    pub(crate) late: Option<Late>,
     pub(crate) optimizer_parameters: usize,
     pub(crate) optimizer_bytes: usize,
 }
@@ -67,13 +76,46 @@ pub struct Value {
     pub(crate) output: usize,
 }
 
+/// A value that goes in or comes out, under a name and in the order of the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Port {
+    pub(crate) name: String,
+    pub(crate) value: Value,
+    pub(crate) layout: Layout,
+    /// Of an input: whether it may be left out, which is as good as zeros.
+    pub(crate) optional: bool,
+}
+
 /// A named tensor that goes into a model or comes out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// Its name.
     pub name: String,
-    /// Its shape, batch first; `None` where the run decides.
+    /// Its shape, in the order of the file; `None` where the run decides.
     pub shape: Vec<Option<usize>>,
+    /// The axis of `shape` that counts rows.
+    pub batch_axis: Option<usize>,
+    /// Whether this input may be left out, which is as good as zeros.
+    pub optional: bool,
+}
+
+/// What makes a model of tensors that a file leaves to the caller; they come in the order of the
+/// model's inputs, `None` for inputs that are not weights.
+type Complete = dyn Fn(&[Option<Tensor>]) -> Result<Model> + Send + Sync;
+
+/// The weights that a model still needs.
+#[derive(Clone)]
+pub(crate) struct Late {
+    /// All inputs, and whether each is a weight.
+    pub(crate) inputs: Vec<(Signature, bool)>,
+    pub(crate) outputs: Vec<Signature>,
+    pub(crate) complete: Arc<Complete>,
+}
+
+impl fmt::Debug for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Late").field("inputs", &self.inputs).finish_non_exhaustive()
+    }
 }
 
 impl Model {
@@ -98,13 +140,62 @@ impl Model {
     /// The inputs, in the order in which they are bound.
     #[must_use]
     pub fn inputs(&self) -> Vec<Signature> {
-        self.inputs.iter().map(|&value| self.signature(self.value_name(value), value)).collect()
+        match &self.late {
+            Some(late) => late.inputs.iter().map(|(signature, _)| signature.clone()).collect(),
+            None => self.inputs.iter().map(|port| self.signature(port)).collect(),
+        }
     }
 
     /// The outputs, in order.
     #[must_use]
     pub fn outputs(&self) -> Vec<Signature> {
-        self.outputs.iter().map(|(name, value)| self.signature(name, *value)).collect()
+        match &self.late {
+            Some(late) => late.outputs.clone(),
+            None => self.outputs.iter().map(|port| self.signature(port)).collect(),
+        }
+    }
+
+    /// A model some of whose inputs (those marked) are weights: `complete` makes the model that runs of
+    /// them. A session does so by itself whenever other weights are given.
+    pub(crate) fn late(
+        name: &str,
+        inputs: Vec<(Signature, bool)>,
+        outputs: Vec<Signature>,
+        complete: Arc<Complete>,
+    ) -> Self {
+        let mut model = Builder::new(name.to_owned()).unchecked();
+        model.late = Some(Late { inputs, outputs, complete });
+        model
+    }
+
+    /// The inputs that are weights: the model runs when they are given with the others, and is
+    /// listed and planned when [`with_weights`](Self::with_weights) has them.
+    #[must_use]
+    pub fn needs_weights(&self) -> Vec<Signature> {
+        let late = self.late.iter().flat_map(|late| &late.inputs);
+        late.filter(|(_, is_weight)| *is_weight).map(|(signature, _)| signature.clone()).collect()
+    }
+
+    /// The model with the weights that it [needs](Self::needs_weights), in that order.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if there are more or fewer, and what the file's format has to say of them.
+    pub fn with_weights(&self, weights: &[Tensor]) -> Result<Self> {
+        let Some(late) = &self.late else {
+            return if weights.is_empty() {
+                Ok(self.clone())
+            } else {
+                Err(Error::mismatch("weights", "none, since the model has its own", weights.len().to_string()))
+            };
+        };
+        let needed = late.inputs.iter().filter(|(_, is_weight)| *is_weight).count();
+        if needed != weights.len() {
+            return Err(Error::mismatch("weights", format!("{needed}"), format!("{}", weights.len())));
+        }
+        let mut given = weights.iter().cloned();
+        let all: Vec<Option<Tensor>> =
+            late.inputs.iter().map(|(_, is_weight)| if *is_weight { given.next() } else { None }).collect();
+        (late.complete)(&all)
     }
 
     /// Whether any layer carries its states from run to run.
@@ -125,13 +216,15 @@ impl Model {
         self.layers.iter().map(|layer| layer.kind.parameter_count()).sum()
     }
 
-    fn signature(&self, name: &str, value: Value) -> Signature {
-        let shape = self.shape(value).unwrap_or_default();
-        Signature { name: name.to_owned(), shape: shape.iter().map(Dim::fixed).collect() }
-    }
-
-    fn value_name(&self, value: Value) -> &str {
-        self.nodes.get(value.node).and_then(|node| self.layers.get(node.layer)).map_or("", |layer| &layer.name)
+    fn signature(&self, port: &Port) -> Signature {
+        let canonical = self.shape(port.value).unwrap_or_default();
+        let shape = port.layout.file_shape(canonical, &Dim::from(1), |a, b| a * b);
+        Signature {
+            name: port.name.clone(),
+            shape: shape.iter().map(Dim::fixed).collect(),
+            batch_axis: port.layout.groups().iter().position(|group| group.contains(&0)),
+            optional: port.optional,
+        }
     }
 
     pub(crate) fn shape(&self, value: Value) -> Result<&[Dim]> {

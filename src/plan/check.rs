@@ -2,7 +2,7 @@
 //! index without doubt. A plan that fails is a defect of whoever wrote it: [`Error::Internal`].
 
 use super::{Bound, BufferId, Op, Plan, Recurrence, Step, WeightId};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 
 impl Plan {
     /// Checks that `bound` fits this plan and that every step's operands exist, have the shapes
@@ -101,15 +101,64 @@ impl<'a> Checker<'a> {
                 }
                 Ok(())
             }
-            Op::Copy { input, input_start, output, output_start, axis, extent } => {
+            Op::Constant { weight, output } => {
+                let weight = self.plan.weights.get(weight.0).ok_or_else(|| Error::internal("no such weight"))?;
+                self.buffer("output", *output, weight.tensor.shape())
+            }
+            Op::Ramp { axis, output, .. } => need("an axis of the output", *axis < self.shape(*output)?.len()),
+            Op::Permute { input, axes, output } => {
+                let input = self.shape(*input)?;
+                let mut sorted = axes.clone();
+                sorted.sort_unstable();
+                need("each axis once", sorted.into_iter().eq(0..input.len()))?;
+                need("the first axis in its place", axes.first() == Some(&0))?;
+                let shape: Vec<usize> = axes.iter().filter_map(|&axis| input.get(axis).copied()).collect();
+                self.buffer("output", *output, &shape)
+            }
+            Op::Copy { input, input_start, input_step, output, output_start, axis, extent } => {
                 let (input, output) = (self.shape(*input)?, self.shape(*output)?);
                 need("an input that broadcasts", broadcasts(input, output, Some(*axis)))?;
-                for (start, shape) in [(input_start, input), (output_start, output)] {
-                    let end = self.bound.size(start)?.checked_add(self.bound.size(extent)?);
+                let extent = self.bound.size(extent)?;
+                for (start, step, shape) in [(input_start, *input_step, input), (output_start, 1, output)] {
                     let room = shape.get(*axis).copied();
-                    need("a block inside the axis", end.zip(room).is_some_and(|(end, n)| end <= n))?;
+                    let start = self.bound.size(start)?;
+                    need("a block inside the axis", room.is_some_and(|room| inside(start, step, extent, room)))?;
                 }
                 Ok(())
+            }
+            Op::Window { input, stride, dilation, before, output, .. } => {
+                let (&[rows, len, channels], &[_, windows, width, _]) = (self.shape(*input)?, self.shape(*output)?)
+                else {
+                    return Err(Error::internal("needs [rows, len, channels] and [rows, windows, width, channels]"));
+                };
+                self.buffer("output", *output, &[rows, windows, width, channels])?;
+                need("a stride and a dilation", *stride > 0 && *dilation > 0)?;
+                let reach = |count: usize, step: usize| count.saturating_sub(1).saturating_mul(step);
+                let reach = reach(windows, *stride).saturating_add(reach(width, *dilation));
+                let parts = [len, reach, *stride, *dilation, self.bound.size(before)?];
+                within_positions(&self.step.name, parts.into_iter().max().unwrap_or(0))
+            }
+            Op::MatMul { left, right, transposed, output } => {
+                let (left, right, output) = (self.shape(*left)?, self.shape(*right)?, self.shape(*output)?);
+                let (&[ref left_axes @ .., m, k], &[ref right_axes @ .., r0, r1], &[ref axes @ .., out_m, out_n]) =
+                    (left, right, output)
+                else {
+                    return Err(Error::internal("needs matrices"));
+                };
+                let (right_k, n) = if *transposed { (r1, r0) } else { (r0, r1) };
+                need("matrices that fit", right_k == k && (out_m, out_n) == (m, n) && !axes.is_empty())?;
+                for side in [left_axes, right_axes] {
+                    need("operands that broadcast", broadcasts(side, axes, None))?;
+                }
+                Ok(())
+            }
+            Op::Take { input, index, output } => {
+                let (input, index, output) = (self.shape(*input)?, self.shape(*index)?, self.shape(*output)?);
+                let (&[rows, len, ref rest @ ..], &[index_rows, count]) = (input, index) else {
+                    return Err(Error::internal("needs [rows, len, ..] and [rows, count]"));
+                };
+                let fits = index_rows == rows && output == [&[rows, count], rest].concat();
+                need("an output of its sizes", fits && (len > 0 || output.contains(&0)))
             }
             Op::Reduce { input, axis, mask, output, .. } => {
                 let input = self.shape(*input)?;
@@ -188,6 +237,29 @@ impl<'a> Checker<'a> {
 
 fn need(what: &str, holds: bool) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::internal(format!("needs {what}"))) }
+}
+
+/// The positions that a window can reach: executors count them with signed 32-bit numbers.
+const MAX_POSITIONS: usize = 1 << 30;
+
+fn within_positions(name: &str, reach: usize) -> Result<()> {
+    if reach <= MAX_POSITIONS {
+        return Ok(());
+    }
+    Err(Error::Limit {
+        what: format!("step {}", quoted(name)),
+        need: format!("windows over {reach} positions"),
+        limit: format!("{MAX_POSITIONS}"),
+        hint: "use shorter sequences, strides or dilations".to_owned(),
+    })
+}
+
+/// Whether `extent` positions from `start` on, `step` apart, lie in an axis of `room`.
+fn inside(start: usize, step: i64, extent: usize, room: usize) -> bool {
+    let Some(steps) = extent.checked_sub(1) else { return step != 0 && start <= room };
+    let number = |size: usize| i64::try_from(size).ok();
+    let last = number(steps).and_then(|steps| number(start)?.checked_add(steps.checked_mul(step)?));
+    step != 0 && start < room && last.and_then(|last| usize::try_from(last).ok()).is_some_and(|last| last < room)
 }
 
 /// Whether `shape` has the rank of `output` and each of its axes (but `except`) the output's extent or 1.

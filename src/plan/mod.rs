@@ -21,12 +21,13 @@ pub use rewrite::Rewrites;
 use crate::{
     activation::Activation,
     cell::{Cell, CellParams},
-    dim::Dim,
+    dim::{Dim, Symbol},
+    layout::Layout,
     tensor::Tensor,
 };
 pub use crate::{
     cell::DeadTimesteps,
-    dim::Equality,
+    dim::{Condition, Derived, Relation},
     tensor::{MAX_ID, MAX_RANK},
 };
 
@@ -83,8 +84,10 @@ pub struct Plan {
     pub outputs: Vec<OutputPort>,
     /// States that are carried from run to run.
     pub states: Vec<StatePort>,
-    /// Dimensions that the model needs to be equal but that only a run can tell.
-    pub equalities: Vec<Equality>,
+    /// Symbols that no input binds, but that others give, in the order in which they depend on each other.
+    pub derived: Vec<(Symbol, Derived)>,
+    /// What the model needs of sizes that only a run can tell.
+    pub conditions: Vec<Condition>,
 }
 
 /// Values that stay the same from run to run.
@@ -140,8 +143,14 @@ pub struct InputPort {
     pub buffer: BufferId,
     /// If the values are token ids: the table's rows and the layer that looks them up.
     pub ids: Option<(usize, String)>,
+    /// If the values are lengths: what none may exceed and the layer that needs them.
+    pub lengths: Option<(Dim, String)>,
     /// Whether this is the mask `[batch, seq_len]` that a ragged batch brings, not an input of the model.
     pub ragged_mask_of: Option<usize>,
+    /// The order in which the caller has the axes.
+    pub layout: Layout,
+    /// Whether zeros take its place where it is not given.
+    pub optional: bool,
 }
 
 /// A tensor that the caller gets.
@@ -151,6 +160,8 @@ pub struct OutputPort {
     pub name: String,
     /// Where its values are.
     pub buffer: BufferId,
+    /// The order in which the caller gets the axes.
+    pub layout: Layout,
 }
 
 /// A state that is carried from run to run, `[batch, hidden_size]`.
@@ -221,6 +232,33 @@ pub enum Op {
         /// `[..]`
         output: BufferId,
     },
+    /// `output[..] = weight[..]`, the same for every row: the shape is the weight's, without a batch.
+    Constant {
+        /// `[..]`; f32 whatever the precision of the plan.
+        weight: WeightId,
+        /// `[..]`
+        output: BufferId,
+    },
+    /// `output[.., i, ..] = start + step * i`, `i` along `axis`; a step of 0 fills.
+    Ramp {
+        /// The value at position 0.
+        start: f32,
+        /// The difference of neighbours.
+        step: f32,
+        /// The axis along which values change.
+        axis: usize,
+        /// `[..]`
+        output: BufferId,
+    },
+    /// Transposes: axis `a` of the output is axis `axes[a]` of the input.
+    Permute {
+        /// `[..]`
+        input: BufferId,
+        /// Each axis once, the first in its place.
+        axes: Vec<usize>,
+        /// `[..]`
+        output: BufferId,
+    },
     /// Copies a block: `extent` positions along `axis`, all of the other axes. An input axis of
     /// extent 1 (other than `axis`) is repeated to the output's extent. Equal ranks.
     Copy {
@@ -228,6 +266,8 @@ pub enum Op {
         input: BufferId,
         /// First position along `axis` that is read.
         input_start: Dim,
+        /// From one position that is read to the next: not 0, negative to go backwards.
+        input_step: i64,
         /// `[..]`
         output: BufferId,
         /// First position along `axis` that is written.
@@ -237,10 +277,48 @@ pub enum Op {
         /// Positions copied along `axis`.
         extent: Dim,
     },
+    /// `output[b, w, k, c] = input[b, w * stride + k * dilation - before, c]`, `fill` where that is
+    /// outside: a convolution is this and a linear step, a pooling this and a reduction.
+    Window {
+        /// `[rows, len, channels]`
+        input: BufferId,
+        /// From one window to the next; not 0.
+        stride: usize,
+        /// From one position of a window to the next; not 0.
+        dilation: usize,
+        /// Positions of the first window that lie before the input.
+        before: Dim,
+        /// What is read outside the input.
+        fill: f32,
+        /// `[rows, windows, width, channels]`
+        output: BufferId,
+    },
+    /// `output[.., m, n] = sum_k left[.., m, k] * right[.., k, n]`, or `right[.., n, k]` if it is
+    /// transposed. All of one rank, 3 at least; leading axes of extent 1 are repeated.
+    MatMul {
+        /// `[.., m, k]`
+        left: BufferId,
+        /// `[.., k, n]` or, transposed, `[.., n, k]`
+        right: BufferId,
+        /// Whether the last axis of `right` is the one that is summed over.
+        transposed: bool,
+        /// `[.., m, n]`
+        output: BufferId,
+    },
+    /// `output[b, i, ..] = input[b, index[b, i], ..]`. An index is rounded to the nearest whole number (half
+    /// to even) and moved into the axis where it is outside; NaN counts as 0.
+    Take {
+        /// `[rows, len, ..]`
+        input: BufferId,
+        /// `[rows, count]`
+        index: BufferId,
+        /// `[rows, count, ..]`
+        output: BufferId,
+    },
     /// Reduces the axis `axis` of `input`; the output has the other axes (and extent 1 there if
     /// its rank is the input's). With a mask `[batch, seq_len]`, only where axis 1 is reduced, dead
     /// positions count neither in the sum nor in the mean's divisor. Of no position at all the sum is
-    /// 0, the mean NaN (0 / 0) and the maximum negative infinity.
+    /// 0, the mean NaN (0 / 0), the maximum negative and the minimum positive infinity.
     Reduce {
         /// The operation.
         op: ReduceOp,
@@ -323,8 +401,16 @@ pub enum CombineOp {
     Subtract,
     /// `left * right`
     Multiply,
+    /// `left / right`
+    Divide,
     /// The larger; a NaN on either side gives NaN.
     Maximum,
+    /// The smaller; a NaN on either side gives NaN.
+    Minimum,
+    /// 1 where both are equal, else 0; a NaN equals nothing.
+    Equal,
+    /// 1 where `left` is less than `right`, else 0; a NaN is not less than anything, nor anything less than it.
+    Less,
     /// `left` where `right` is not 0, else 0: whatever `left` holds there, a NaN too, is gone.
     Mask,
 }
@@ -338,6 +424,8 @@ pub enum ReduceOp {
     Mean,
     /// The largest; a NaN gives NaN.
     Max,
+    /// The smallest; a NaN gives NaN.
+    Min,
 }
 
 /// A recurrent layer over a whole sequence, one or both directions.

@@ -28,8 +28,8 @@ impl Plan {
         inputs.chain(outputs).chain(states).all(|port| self.root(port) != root)
     }
 
-    pub(super) fn add_weight(&mut self, name: String, tensor: Tensor) -> WeightId {
-        self.weights.push(Weight { name, tensor: Arc::new(tensor), precision: Precision::F32 });
+    pub(super) fn add_weight(&mut self, name: String, tensor: impl Into<Arc<Tensor>>) -> WeightId {
+        self.weights.push(Weight { name, tensor: tensor.into(), precision: Precision::F32 });
         WeightId(self.weights.len() - 1)
     }
 
@@ -71,15 +71,19 @@ impl Op {
     #[must_use]
     pub fn inputs(&self) -> Vec<BufferId> {
         match self {
+            Self::Constant { .. } | Self::Ramp { .. } => Vec::new(),
             Self::Linear { input, .. }
             | Self::Map { input, .. }
+            | Self::Permute { input, .. }
             | Self::Copy { input, .. }
+            | Self::Window { input, .. }
             | Self::Softmax { input, .. }
             | Self::LayerNorm { input, .. }
             | Self::BatchNorm { input, .. }
             | Self::NotEqual { input, .. } => vec![*input],
             Self::Gather { ids, .. } => vec![*ids],
-            Self::Combine { left, right, .. } => vec![*left, *right],
+            Self::Combine { left, right, .. } | Self::MatMul { left, right, .. } => vec![*left, *right],
+            Self::Take { input, index, .. } => vec![*input, *index],
             Self::Reduce { input, mask, .. } => [Some(*input), *mask].into_iter().flatten().collect(),
             Self::Recurrence(r) => {
                 let initial = r.directions.iter().flat_map(|d| d.initial.iter().copied());
@@ -94,7 +98,13 @@ impl Op {
         match self {
             Self::Linear { output, .. }
             | Self::Map { output, .. }
+            | Self::Constant { output, .. }
+            | Self::Ramp { output, .. }
+            | Self::Permute { output, .. }
             | Self::Copy { output, .. }
+            | Self::Window { output, .. }
+            | Self::MatMul { output, .. }
+            | Self::Take { output, .. }
             | Self::Softmax { output, .. }
             | Self::LayerNorm { output, .. }
             | Self::BatchNorm { output, .. }
@@ -115,6 +125,7 @@ impl Op {
         match self {
             Self::Linear { weight, bias, .. } => [Some(*weight), *bias].into_iter().flatten().collect(),
             Self::Gather { table, .. } => vec![*table],
+            Self::Constant { weight, .. } => vec![*weight],
             Self::LayerNorm { gamma, beta, .. } => [*gamma, *beta].into_iter().flatten().collect(),
             Self::BatchNorm { mean, variance, gamma, beta, .. } => {
                 [Some(*mean), Some(*variance), *gamma, *beta].into_iter().flatten().collect()

@@ -3,6 +3,7 @@
 //!
 //! Not fast, and not meant to be: every other executor is compared with it.
 
+mod moves;
 mod pointwise;
 mod recurrence;
 mod reduce;
@@ -64,11 +65,22 @@ impl Run<'_> {
                 (*output, self.read(*input)?.iter().map(|&x| activation.apply_f64(x)).collect())
             }
             Op::Combine { op, left, right, output } => (*output, self.combine(*op, *left, *right, *output)?),
-            Op::Copy { input, input_start, output, output_start, axis, extent } => {
+            Op::Constant { weight, output } => (*output, self.constant(*weight)?),
+            Op::Ramp { start, step, axis, output } => (*output, self.ramp(*start, *step, *axis, *output)),
+            Op::Permute { input, axes, output } => (*output, self.permute(*input, axes, *output)?),
+            Op::Copy { input, input_start, input_step, output, output_start, axis, extent } => {
                 let size = |dim| self.bound.size(dim);
                 let (from, to, extent) = (size(input_start)?, size(output_start)?, size(extent)?);
-                (*output, self.copy(*input, from, *output, to, *axis, extent)?)
+                (*output, self.copy(*input, (from, *input_step), *output, to, *axis, extent)?)
             }
+            Op::Window { input, stride, dilation, before, fill, output } => {
+                let before = self.bound.size(before)?;
+                (*output, self.window(*input, *stride, *dilation, before, *fill, *output)?)
+            }
+            Op::MatMul { left, right, transposed, output } => {
+                (*output, self.mat_mul(*left, *right, *transposed, *output)?)
+            }
+            Op::Take { input, index, output } => (*output, self.take(*input, *index, *output)?),
             Op::Reduce { op, input, axis, mask, output } => (*output, self.reduce(*op, *input, *axis, *mask)?),
             Op::Softmax { input, axis, log, output } => (*output, self.softmax(*input, *axis, *log)?),
             Op::LayerNorm { input, first_axis, axes, gamma, beta, epsilon, output } => {

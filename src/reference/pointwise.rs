@@ -1,6 +1,6 @@
-//! Steps whose outputs each depend on few inputs: products with weights, look-ups, copies.
+//! Products, look-ups in tables and arithmetic, one output at a time.
 
-use super::{Axis, Run};
+use super::Run;
 use crate::{
     activation::Activation,
     error::{Error, Result},
@@ -68,7 +68,11 @@ impl Run<'_> {
                 CombineOp::Add => a + b,
                 CombineOp::Subtract => a - b,
                 CombineOp::Multiply => a * b,
+                CombineOp::Divide => a / b,
                 CombineOp::Maximum => maximum(a, b),
+                CombineOp::Minimum => minimum(a, b),
+                CombineOp::Equal => f64::from(u8::from(a == b)),
+                CombineOp::Less => f64::from(u8::from(a < b)),
                 CombineOp::Mask if b == 0.0 => 0.0,
                 CombineOp::Mask => a,
             });
@@ -76,27 +80,27 @@ impl Run<'_> {
         Ok(y)
     }
 
-    pub(super) fn copy(
+    pub(super) fn mat_mul(
         &self,
-        input: BufferId,
-        input_start: usize,
-        output: BufferId,
-        output_start: usize,
-        axis: usize,
-        extent: usize,
+        left: BufferId,  // [.., m, k]
+        right: BufferId, // [.., k, n] or [.., n, k]
+        transposed: bool,
+        output: BufferId, // [.., m, n]
     ) -> Result<Vec<f64>> {
-        let x = self.read(input)?;
-        let mut y = self.read(output)?.to_vec();
-        let block = Axis::of(self.shape(output), axis, 1);
-        for outer in 0..block.outer_size {
-            for position in 0..extent {
-                for inner in 0..block.inner_size {
-                    let to = block.at(outer, output_start + position, inner);
-                    let mut index = unravel(to, self.shape(output));
-                    index[axis] = input_start + position;
-                    y[to] = x[repeated(&index, self.shape(input))];
-                }
+        let (a, b) = (self.read(left)?, self.read(right)?);
+        let (a_shape, b_shape, shape) = (self.shape(left), self.shape(right), self.shape(output));
+        let (row, column) = (shape.len() - 2, shape.len() - 1);
+        let mut y = Vec::with_capacity(self.bound.len(output));
+        for flat in 0..self.bound.len(output) {
+            let index = unravel(flat, shape);
+            let mut sum = 0.0;
+            for k in 0..a_shape[column] {
+                let (mut a_index, mut b_index) = (index.clone(), index.clone());
+                a_index[column] = k;
+                (b_index[row], b_index[column]) = if transposed { (index[column], k) } else { (k, index[column]) };
+                sum += a[repeated(&a_index, a_shape)] * b[repeated(&b_index, b_shape)];
             }
+            y.push(sum);
         }
         Ok(y)
     }
@@ -114,7 +118,7 @@ impl Run<'_> {
 }
 
 /// The position of `index` in a row-major tensor of `shape`, whose axes of extent 1 are repeated.
-fn repeated(index: &[usize], shape: &[usize]) -> usize {
+pub(super) fn repeated(index: &[usize], shape: &[usize]) -> usize {
     let mut flat = 0;
     for (&i, &extent) in index.iter().zip(shape) {
         flat = flat * extent + if extent == 1 { 0 } else { i };
@@ -125,6 +129,11 @@ fn repeated(index: &[usize], shape: &[usize]) -> usize {
 /// The larger; a NaN on either side gives NaN.
 pub(super) fn maximum(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
+}
+
+/// The smaller; a NaN on either side gives NaN.
+pub(super) fn minimum(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a < b { a } else { b }
 }
 
 /// `id` as an index, if it is one.

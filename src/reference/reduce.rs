@@ -1,6 +1,9 @@
 //! Steps whose outputs depend on a whole axis.
 
-use super::{Axis, Run, pointwise::maximum};
+use super::{
+    Axis, Run,
+    pointwise::{maximum, minimum},
+};
 use crate::{
     error::Result,
     plan::{BufferId, ReduceOp, WeightId},
@@ -20,13 +23,15 @@ impl Run<'_> {
         let mut y = Vec::with_capacity(along.outer_size * along.inner_size);
         for outer in 0..along.outer_size {
             for inner in 0..along.inner_size {
-                let (mut sum, mut max, mut live) = (0.0, f64::NEG_INFINITY, 0.0);
+                let (mut sum, mut live) = (0.0, 0.0);
+                let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
                 for position in 0..along.extent {
                     if mask.is_some_and(|mask| mask[outer * along.extent + position] == 0.0) {
                         continue;
                     }
                     let value = x[along.at(outer, position, inner)];
                     sum += value;
+                    min = minimum(min, value);
                     max = maximum(max, value);
                     live += 1.0;
                 }
@@ -34,6 +39,7 @@ impl Run<'_> {
                     ReduceOp::Sum => sum,
                     ReduceOp::Mean => sum / live,
                     ReduceOp::Max => max,
+                    ReduceOp::Min => min,
                 });
             }
         }

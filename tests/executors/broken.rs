@@ -66,6 +66,7 @@ fn plan(seed: u64) -> Case {
     let copied = next(&mut b, &[5, 4], &|_, output| Op::Copy {
         input: mapped,
         input_start: Dim::from(1),
+        input_step: 1,
         output,
         output_start: Dim::from(3),
         axis: 1,

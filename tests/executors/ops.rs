@@ -154,7 +154,15 @@ fn copy() {
             let extent = rng.below(from[axis - 1].min(rest[axis - 1]) + 1);
             let input_start = Dim::from(rng.below(from[axis - 1] - extent + 1));
             let output_start = Dim::from(rng.below(rest[axis - 1] - extent + 1));
-            b.step(Op::Copy { input, input_start, output, output_start, axis, extent: Dim::from(extent) });
+            b.step(Op::Copy {
+                input,
+                input_start,
+                input_step: 1,
+                output,
+                output_start,
+                axis,
+                extent: Dim::from(extent),
+            });
         }
         finish(b, output)
     });

@@ -55,6 +55,10 @@ pub(crate) fn encode_combine(
         CombineOp::Multiply => 3,
         CombineOp::Maximum => 4,
         CombineOp::Mask => 5,
+        CombineOp::Divide => 6,
+        CombineOp::Minimum => 7,
+        CombineOp::Equal => 8,
+        CombineOp::Less => 9,
     };
     let (left_strides, right_strides, strides) = (broadcast(left.1), broadcast(right.1), strides(output.1));
     let axes: Vec<Axis> = (0..output.1.len())

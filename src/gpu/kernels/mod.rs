@@ -36,9 +36,8 @@ fn around(shape: &[usize], first_axis: usize, axes: usize) -> [usize; 3] {
 fn with_activation(key: PipelineKey, names: [&'static str; 4], activation: Activation) -> Result<PipelineKey> {
     let (kind, parameters) = activation.shader_code();
     let mut key = key.constant(names[0], kind);
+    // Constants must be finite.
     for (&name, value) in names[1..].iter().zip(parameters) {
-        // Constants must be finite; the shader reads the largest number as no bound.
-        let value = if value == f32::INFINITY { f32::MAX } else { value };
         if !value.is_finite() {
             return Err(Error::unsupported(
                 format!("activation {activation:?}"),

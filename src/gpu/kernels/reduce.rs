@@ -42,6 +42,7 @@ pub(crate) fn encode(
         ReduceOp::Sum => 0,
         ReduceOp::Mean => 1,
         ReduceOp::Max => 2,
+        ReduceOp::Min => 3,
     };
     let key = PipelineKey::new(&REDUCE).constant("OPERATION", operation);
     let bound = recorder.bind(&key, &[Some(input.0), mask, Some(output)])?;

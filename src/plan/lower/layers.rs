@@ -53,6 +53,23 @@ impl Lowering<'_> {
                 self.pool(call, ReduceOp::Max, None)
             }
             LayerKind::MaskOp(op) => self.mask_op(call, *op),
+            LayerKind::Stacked(all) => self.stacked(call, all),
+            LayerKind::Conv1d(c) => self.conv(call, c),
+            LayerKind::Pool1d(p) => self.pool_windows(call, p),
+            LayerKind::Constant(_)
+            | LayerKind::Ramp { .. }
+            | LayerKind::Permute { .. }
+            | LayerKind::Slice { .. }
+            | LayerKind::ReshapeTo { .. }
+            | LayerKind::Expand { .. }
+            | LayerKind::Pad { .. }
+            | LayerKind::Reduce { .. }
+            | LayerKind::MatMul { .. }
+            | LayerKind::Take
+            | LayerKind::LengthMask
+            | LayerKind::ReverseSequence
+            | LayerKind::MaskOf
+            | LayerKind::CarryMask => self.arranged(call, kind),
             LayerKind::BatchNormalization(n) => self.batch_norm(call, n),
             LayerKind::LayerNormalization(n) => self.layer_norm(call, n),
         }
@@ -132,7 +149,7 @@ impl Lowering<'_> {
     }
 
     /// Applies a function of each element or of the last axis.
-    fn head(&mut self, call: &Call<'_>, input: BufferId, activation: HeadActivation) -> Result<BufferId> {
+    pub(super) fn head(&mut self, call: &Call<'_>, input: BufferId, activation: HeadActivation) -> Result<BufferId> {
         let shape = self.shape(input);
         let last = shape.len().saturating_sub(1);
         if last == 1 && !matches!(activation, HeadActivation::Pointwise(_)) {
@@ -188,6 +205,7 @@ impl Lowering<'_> {
             Op::Copy {
                 input: row,
                 input_start: Dim::from(0),
+                input_step: 1,
                 output,
                 output_start: Dim::from(0),
                 axis: 2,

@@ -32,7 +32,8 @@ impl Lowering<'_> {
         for &input in parts {
             let extent = self.shape(input).get(axis).cloned().unwrap_or_else(|| Dim::from(0));
             let end = &start + &extent;
-            self.step(name, Op::Copy { input, input_start: Dim::from(0), output, output_start: start, axis, extent });
+            let input_start = Dim::from(0);
+            self.step(name, Op::Copy { input, input_start, input_step: 1, output, output_start: start, axis, extent });
             start = end;
         }
         output
@@ -117,6 +118,11 @@ impl Lowering<'_> {
             MergeOp::Add | MergeOp::Average => self.folded(&call.name, CombineOp::Add, &parts, &shape)?,
             MergeOp::Subtract => self.folded(&call.name, CombineOp::Subtract, &parts, &shape)?,
             MergeOp::Multiply => self.multiplied(call, &parts, mask, &shape)?,
+            MergeOp::Maximum => self.folded(&call.name, CombineOp::Maximum, &parts, &shape)?,
+            MergeOp::Minimum => self.folded(&call.name, CombineOp::Minimum, &parts, &shape)?,
+            MergeOp::Divide => self.folded(&call.name, CombineOp::Divide, &parts, &shape)?,
+            MergeOp::Equal => self.folded(&call.name, CombineOp::Equal, &parts, &shape)?,
+            MergeOp::Less => self.folded(&call.name, CombineOp::Less, &parts, &shape)?,
         };
         let buffer = if op == MergeOp::Average { self.average(&call.name, buffer, parts.len())? } else { buffer };
         let ragged = self.common_ragged(call)?;

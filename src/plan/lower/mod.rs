@@ -2,17 +2,20 @@
 //! value carries the mask that Keras would attach to it, and beside it the mask of a ragged batch,
 //! which no layer may drop.
 
+mod arrange;
 mod layers;
 mod merge;
 mod recurrent;
+mod windows;
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::{Buffer, BufferId, InputPort, Op, OutputPort, Plan, Precision, Rewrites, Step, Weight, WeightId, rewrite};
 use crate::{
-    dim::Dim,
+    dim::{self, Dim, Symbol},
     error::{Error, Result, quoted},
-    model::{CallMask, Model, Value},
+    layout::Layout,
+    model::{CallMask, Model, Port, Value},
     tensor::Tensor,
 };
 
@@ -50,20 +53,32 @@ impl Plan {
         let mut lowering = Lowering {
             model,
             options,
-            plan: Self { symbols: model.symbols.clone(), equalities: model.equalities.clone(), ..Self::default() },
+            plan: Self {
+                symbols: model.symbols.clone(),
+                derived: model.derived.clone(),
+                conditions: model.conditions.clone(),
+                ..Self::default()
+            },
             values: HashMap::new(),
             weights: HashMap::new(),
             visits: vec![0; model.layers.len()],
         };
-        for &input in &model.inputs {
-            lowering.input(input)?;
+        if model.late.is_some() {
+            return Err(Error::unsupported(
+                format!("model {}", quoted(&model.name)),
+                "planning without the weights that it leaves to the caller",
+                "give them with Model::with_weights",
+            ));
+        }
+        for port in &model.inputs {
+            lowering.input(port)?;
         }
         for node in 0..model.nodes.len() {
             lowering.node(node)?;
         }
-        for (name, value) in &model.outputs {
-            let buffer = lowering.value(*value)?.buffer;
-            lowering.plan.outputs.push(OutputPort { name: name.clone(), buffer });
+        for port in &model.outputs {
+            let buffer = lowering.output(port)?;
+            lowering.plan.outputs.push(OutputPort { name: port.name.clone(), buffer, layout: port.layout.clone() });
         }
         let mut plan = lowering.plan;
         rewrite::apply(&mut plan, options)?;
@@ -95,21 +110,57 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    fn input(&mut self, value: Value) -> Result<()> {
-        let name = self.layer_name(value.node)?;
-        let shape = self.model.shape(value)?.to_vec();
+    fn input(&mut self, input: &Port) -> Result<()> {
+        let name = input.name.clone();
+        let shape = self.model.shape(input.value)?.to_vec();
         let port = self.plan.inputs.len();
         let buffer = self.buffer(&name, shape.clone());
-        self.plan.inputs.push(InputPort { name: name.clone(), buffer, ids: None, ragged_mask_of: None });
+        let (layout, optional) = (input.layout.clone(), input.optional);
+        let of_values =
+            InputPort { name: name.clone(), buffer, ids: None, lengths: None, ragged_mask_of: None, layout, optional };
+        self.plan.inputs.push(of_values.clone());
         let open = shape.get(1).is_some_and(|dim| dim.fixed().is_none());
         let ragged = (self.options.ragged && open).then(|| {
-            let mask = self.buffer(&format!("{name} mask"), shape.into_iter().take(2).collect());
-            let port = InputPort { name: format!("{name} mask"), buffer: mask, ids: None, ragged_mask_of: Some(port) };
+            let (name, layout) = (format!("{name} mask"), Layout::identity(2));
+            let mask = self.buffer(&name, shape.into_iter().take(2).collect());
+            let ragged_mask_of = Some(port);
+            let port = InputPort { name, buffer: mask, ragged_mask_of, layout, optional: false, ..of_values };
             self.plan.inputs.push(port);
             mask
         });
-        self.values.insert(value, Lowered { buffer, mask: None, ragged, origins: vec![port] });
+        self.values.insert(input.value, Lowered { buffer, mask: None, ragged, origins: vec![port] });
         Ok(())
+    }
+
+    /// The buffer of an output. What does not depend on the rows of a run is repeated for each, since
+    /// a run may be split by rows.
+    fn output(&mut self, port: &Port) -> Result<BufferId> {
+        let buffer = self.value(port.value)?.buffer;
+        let mut shape = self.shape(buffer);
+        if shape.first().is_none_or(|rows| rows.symbols().any(|symbol| symbol == Symbol::BATCH)) {
+            return Ok(buffer);
+        }
+        if shape.first().and_then(Dim::fixed) != Some(1) {
+            return Err(Error::unsupported(
+                format!("output {}", quoted(&port.name)),
+                "a value without a batch axis",
+                "use an output that depends on an input's rows",
+            ));
+        }
+        if let Some(rows) = shape.first_mut() {
+            *rows = Dim::from(Symbol::BATCH);
+        }
+        Ok(self.expanded(&port.name, buffer, shape))
+    }
+
+    /// `floor(dim / divisor)`
+    fn quotient(&mut self, dim: &Dim, divisor: usize) -> Dim {
+        dim::quotient(&mut self.plan.symbols, &mut self.plan.derived, dim, divisor)
+    }
+
+    /// `max(dim, 0)`
+    fn positive(&mut self, dim: &Dim) -> Dim {
+        dim::positive(&mut self.plan.symbols, &mut self.plan.derived, dim)
     }
 
     fn node(&mut self, index: usize) -> Result<()> {
@@ -150,11 +201,6 @@ impl Lowering<'_> {
 
     fn value(&self, value: Value) -> Result<Lowered> {
         self.values.get(&value).cloned().ok_or_else(|| Error::internal("a value used before it is computed"))
-    }
-
-    fn layer_name(&self, node: usize) -> Result<String> {
-        let layer = self.model.nodes.get(node).and_then(|node| self.model.layers.get(node.layer));
-        layer.map(|layer| layer.name.clone()).ok_or_else(|| Error::internal("a node without a layer"))
     }
 
     fn shape(&self, buffer: BufferId) -> Vec<Dim> {

@@ -78,6 +78,35 @@ impl Lowering<'_> {
         Ok(outputs)
     }
 
+    /// The cells of a layer, each over the sequence of the one before.
+    pub(super) fn stacked(&mut self, call: &Call<'_>, all: &[Recurrent]) -> Result<Vec<Lowered>> {
+        let (Some(first), Some(last)) = (all.first(), all.last()) else {
+            return Err(Error::internal("a stack without a cell"));
+        };
+        if last.go_backwards && last.return_sequences {
+            call.refuse_ragged("go_backwards returns timesteps in reverse")?;
+        }
+        let mut input = call.input()?.clone();
+        let mask = self.recurrent_mask(call, last)?;
+        let mut states = call.states.as_slice();
+        let mut finals = Vec::new();
+        for (index, layer) in all.iter().enumerate() {
+            let count = layer.cell.spec().states.len().min(states.len());
+            let (own, others) = states.split_at_checked(count).unwrap_or((states, &[]));
+            states = others;
+            // The first cell meets the timesteps in the order of the layer; those behind it, in that of its output.
+            let pass = Pass { layer, name: format!("{}/{index}", call.name), states: own, flipped: false };
+            let passed = self.passes(call, &input, mask, &[pass])?;
+            finals.extend(passed.finals.into_iter().flatten().flatten());
+            input = Lowered { buffer: passed.output, ..input };
+        }
+        let mut outputs = vec![self.sequence_value(call, input.buffer, last)?];
+        if first.return_state {
+            outputs.extend(finals.into_iter().map(plain));
+        }
+        Ok(outputs)
+    }
+
     /// The output of a layer with the masks that it hands on.
     fn sequence_value(&self, call: &Call<'_>, buffer: BufferId, r: &Recurrent) -> Result<Lowered> {
         if !r.return_sequences {
@@ -200,7 +229,15 @@ impl Lowering<'_> {
             let (input_start, output_start) = (Dim::from(start), Dim::from(0));
             self.step(
                 &call.name,
-                Op::Copy { input: both, input_start, output, output_start, axis, extent: extent.clone() },
+                Op::Copy {
+                    input: both,
+                    input_start,
+                    input_step: 1,
+                    output,
+                    output_start,
+                    axis,
+                    extent: extent.clone(),
+                },
             );
             halves.push(output);
         }

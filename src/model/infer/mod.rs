@@ -1,8 +1,15 @@
 //! What a layer makes of the shapes that it is given.
 
+mod arrange;
+mod unify;
+mod windows;
+
+pub(super) use unify::Unify;
+pub(crate) use windows::Windows;
+
 use super::layer::{Bidirectional, Dense, LayerKind, LayerNormalization, MaskOp, MergeMode, MergeOp, Recurrent};
 use crate::{
-    dim::{Dim, Equality, product, shape_text},
+    dim::{Dim, product, shape_text},
     error::{Error, Result},
     tensor::MAX_RANK,
 };
@@ -18,47 +25,24 @@ pub(crate) fn resolve_axis(subject: &str, axis: i64, rank: usize) -> Result<usiz
     }
 }
 
-/// Makes dimensions equal, now if they are known, else when a run binds them.
-pub(super) struct Unify {
-    pub(super) layer: String,
-    pub(super) equalities: Vec<Equality>,
-}
-
-impl Unify {
-    fn equal(&mut self, left: &Dim, right: &Dim) -> Option<Dim> {
-        if left == right {
-            return Some(left.clone());
-        }
-        if left.fixed().is_some() && right.fixed().is_some() {
-            return None;
-        }
-        self.equalities.push(Equality { layer: self.layer.clone(), left: left.clone(), right: right.clone() });
-        Some(if left.fixed().is_some() { left.clone() } else { right.clone() })
-    }
-
-    fn broadcast(&mut self, left: &Dim, right: &Dim) -> Option<Dim> {
-        match (left.fixed(), right.fixed()) {
-            (Some(1), _) => Some(right.clone()),
-            (_, Some(1)) => Some(left.clone()),
-            _ => self.equal(left, right),
-        }
-    }
-}
-
 /// The shapes of the outputs of a layer, given those of its inputs.
 pub(super) fn output_shapes(
     subject: &str,
     kind: &LayerKind,
     inputs: &[Vec<Dim>],
     states: &[Vec<Dim>],
-    unify: &mut Unify,
+    unify: &mut Unify<'_>,
 ) -> Result<Vec<Vec<Dim>>> {
     let wrong = |expected: &str| {
         let found: Vec<String> = inputs.iter().map(|shape| shape_text(shape)).collect();
         Error::mismatch(subject, expected, format!("inputs {}", found.join(", ")))
     };
-    if !states.is_empty() && !matches!(kind, LayerKind::Recurrent(_) | LayerKind::Bidirectional(_)) {
+    let recurs = matches!(kind, LayerKind::Recurrent(_) | LayerKind::Bidirectional(_) | LayerKind::Stacked(_));
+    if !states.is_empty() && !recurs {
         return Err(Error::mismatch(subject, "no initial state", format!("{} states", states.len())));
+    }
+    if let Some(shape) = arrange::output_shape(subject, kind, inputs, unify)? {
+        return Ok(vec![shape]);
     }
     let several =
         matches!(kind, LayerKind::Concatenate { .. } | LayerKind::Merge(_) | LayerKind::MaskOp(MaskOp::LogicalOr));
@@ -89,6 +73,10 @@ pub(super) fn output_shapes(
         LayerKind::Bidirectional(b) => {
             bidirectional(first, b, states, unify).map_err(|e| e.unwrap_or_else(|| wrong(&sequence_of(&b.forward))))
         }
+        LayerKind::Stacked(all) => {
+            let text = || all.first().map_or_else(|| "a cell".to_owned(), sequence_of);
+            stacked(first, all, states, unify).map_err(|e| e.unwrap_or_else(|| wrong(&text())))
+        }
         LayerKind::Dense(d) => dense(first, d, 2, unify).ok_or_else(|| wrong(&dense_input(d))).map(|shape| vec![shape]),
         LayerKind::TimeDistributed(inner) => match inner.as_ref() {
             LayerKind::Dense(d) => {
@@ -113,7 +101,8 @@ pub(super) fn output_shapes(
                 .ok_or_else(|| wrong("shapes that agree but for the axis that grows"))?)
         }
         LayerKind::Merge(op) => {
-            if inputs.len() < 2 || (*op == MergeOp::Subtract && inputs.len() != 2) {
+            let of_two = matches!(op, MergeOp::Subtract | MergeOp::Divide | MergeOp::Equal | MergeOp::Less);
+            if inputs.len() < 2 || (of_two && inputs.len() != 2) {
                 return Err(wrong("two inputs"));
             }
             one(merge(inputs, unify).ok_or_else(|| wrong("shapes that broadcast"))?)
@@ -141,6 +130,22 @@ pub(super) fn output_shapes(
                 .ok_or_else(|| wrong("the shape of gamma and beta at the normalised axes"))?;
             one(first.clone())
         }
+        LayerKind::Constant(_)
+        | LayerKind::Ramp { .. }
+        | LayerKind::Permute { .. }
+        | LayerKind::Slice { .. }
+        | LayerKind::ReshapeTo { .. }
+        | LayerKind::Expand { .. }
+        | LayerKind::Pad { .. }
+        | LayerKind::Reduce { .. }
+        | LayerKind::MatMul { .. }
+        | LayerKind::Take
+        | LayerKind::LengthMask
+        | LayerKind::ReverseSequence
+        | LayerKind::Conv1d(_)
+        | LayerKind::Pool1d(_)
+        | LayerKind::MaskOf
+        | LayerKind::CarryMask => Err(Error::internal("a kind without a shape")),
     }
 }
 
@@ -160,7 +165,7 @@ fn dense_input(d: &Dense) -> String {
     format!("[batch, .., {}]", d.weight.shape().get(1).copied().unwrap_or(0))
 }
 
-fn dense(input: &[Dim], d: &Dense, min_rank: usize, unify: &mut Unify) -> Option<Vec<Dim>> {
+fn dense(input: &[Dim], d: &Dense, min_rank: usize, unify: &mut Unify<'_>) -> Option<Vec<Dim>> {
     let [out, features] = d.weight.shape() else {
         return None;
     };
@@ -176,7 +181,7 @@ fn dense(input: &[Dim], d: &Dense, min_rank: usize, unify: &mut Unify) -> Option
 /// A failure without an error stands for wrong input shapes, which the caller describes.
 type Fits<T> = Result<T, Option<Error>>;
 
-fn sequence_dims<'a>(input: &'a [Dim], r: &Recurrent, unify: &mut Unify) -> Fits<(&'a Dim, &'a Dim)> {
+fn sequence_dims<'a>(input: &'a [Dim], r: &Recurrent, unify: &mut Unify<'_>) -> Fits<(&'a Dim, &'a Dim)> {
     let [batch, seq_len, features] = input else {
         return Err(None);
     };
@@ -184,7 +189,7 @@ fn sequence_dims<'a>(input: &'a [Dim], r: &Recurrent, unify: &mut Unify) -> Fits
     Ok((batch, seq_len))
 }
 
-fn check_states(states: &[Vec<Dim>], r: &Recurrent, unify: &mut Unify) -> Fits<()> {
+fn check_states(states: &[Vec<Dim>], r: &Recurrent, unify: &mut Unify<'_>) -> Fits<()> {
     for state in states {
         let [_, units] = state.as_slice() else {
             return Err(None);
@@ -194,7 +199,7 @@ fn check_states(states: &[Vec<Dim>], r: &Recurrent, unify: &mut Unify) -> Fits<(
     Ok(())
 }
 
-fn recurrent(input: &[Dim], r: &Recurrent, states: &[Vec<Dim>], unify: &mut Unify) -> Fits<Vec<Vec<Dim>>> {
+fn recurrent(input: &[Dim], r: &Recurrent, states: &[Vec<Dim>], unify: &mut Unify<'_>) -> Fits<Vec<Vec<Dim>>> {
     let (batch, seq_len) = sequence_dims(input, r, unify)?;
     let count = r.cell.spec().states.len();
     if !states.is_empty() && states.len() != count {
@@ -211,7 +216,7 @@ fn recurrent(input: &[Dim], r: &Recurrent, states: &[Vec<Dim>], unify: &mut Unif
     Ok(outputs)
 }
 
-fn bidirectional(input: &[Dim], b: &Bidirectional, states: &[Vec<Dim>], unify: &mut Unify) -> Fits<Vec<Vec<Dim>>> {
+fn bidirectional(input: &[Dim], b: &Bidirectional, states: &[Vec<Dim>], unify: &mut Unify<'_>) -> Fits<Vec<Vec<Dim>>> {
     let forward_count = b.forward.cell.spec().states.len();
     let (forward_states, backward_states) = match states.split_at_checked(forward_count) {
         Some(halves) => halves,
@@ -240,6 +245,26 @@ fn bidirectional(input: &[Dim], b: &Bidirectional, states: &[Vec<Dim>], unify: &
     Ok(outputs)
 }
 
+fn stacked(input: &[Dim], all: &[Recurrent], states: &[Vec<Dim>], unify: &mut Unify<'_>) -> Fits<Vec<Vec<Dim>>> {
+    let [batch, seq_len, _] = input else { return Err(None) };
+    let (mut input, mut states, given) = (input.to_vec(), states, !states.is_empty());
+    let mut finals = Vec::new();
+    let mut output = Vec::new();
+    for layer in all {
+        let count = if given { layer.cell.spec().states.len() } else { 0 };
+        let (own, others) = states.split_at_checked(count).ok_or(None)?;
+        states = others;
+        let mut outputs = recurrent(&input, layer, own, unify)?;
+        output = outputs.remove(0);
+        finals.append(&mut outputs);
+        input = vec![batch.clone(), seq_len.clone(), Dim::from(layer.hidden_size())];
+    }
+    if !states.is_empty() || all.is_empty() {
+        return Err(None);
+    }
+    Ok([vec![output], finals].concat())
+}
+
 fn reshape(input: &[Dim], target: &[Option<usize>]) -> Option<Vec<Dim>> {
     let size = product(input.iter().skip(1));
     let known = target.iter().flatten().try_fold(1usize, |product, &dim| product.checked_mul(dim))?;
@@ -258,7 +283,7 @@ fn reshape(input: &[Dim], target: &[Option<usize>]) -> Option<Vec<Dim>> {
     (shape.len() <= MAX_RANK).then_some(shape)
 }
 
-fn concatenate(inputs: &[Vec<Dim>], axis: usize, unify: &mut Unify) -> Option<Vec<Dim>> {
+fn concatenate(inputs: &[Vec<Dim>], axis: usize, unify: &mut Unify<'_>) -> Option<Vec<Dim>> {
     let (first, rest) = inputs.split_first()?;
     let mut shape = first.clone();
     for other in rest {
@@ -273,7 +298,7 @@ fn concatenate(inputs: &[Vec<Dim>], axis: usize, unify: &mut Unify) -> Option<Ve
 }
 
 /// Shapes are aligned as Keras does: axes of extent 1 are put in after the batch axis.
-fn merge(inputs: &[Vec<Dim>], unify: &mut Unify) -> Option<Vec<Dim>> {
+fn merge(inputs: &[Vec<Dim>], unify: &mut Unify<'_>) -> Option<Vec<Dim>> {
     let rank = inputs.iter().map(Vec::len).max()?;
     let mut shape: Option<Vec<Dim>> = None;
     for input in inputs {
@@ -286,7 +311,7 @@ fn merge(inputs: &[Vec<Dim>], unify: &mut Unify) -> Option<Vec<Dim>> {
     shape
 }
 
-fn mask_op(op: MaskOp, inputs: &[Vec<Dim>], unify: &mut Unify) -> Option<Vec<Dim>> {
+fn mask_op(op: MaskOp, inputs: &[Vec<Dim>], unify: &mut Unify<'_>) -> Option<Vec<Dim>> {
     let mut shape = inputs.first()?.clone();
     match op {
         MaskOp::NotEqual { .. } | MaskOp::ZerosLike | MaskOp::OnesLike => {}
@@ -314,7 +339,7 @@ pub(super) fn check_mask(
     subject: &str,
     input: Option<&Vec<Dim>>,
     mask: Option<&[Dim]>,
-    unify: &mut Unify,
+    unify: &mut Unify<'_>,
 ) -> Result<()> {
     let Some(mask) = mask else { return Ok(()) };
     let fits = match (input.map(Vec::as_slice), mask) {
@@ -352,7 +377,7 @@ pub(crate) fn layer_norm_axes(subject: &str, n: &LayerNormalization, rank: usize
     }
 }
 
-fn layer_norm(subject: &str, input: &[Dim], n: &LayerNormalization, unify: &mut Unify) -> Result<Option<()>> {
+fn layer_norm(subject: &str, input: &[Dim], n: &LayerNormalization, unify: &mut Unify<'_>) -> Result<Option<()>> {
     let (first, count) = layer_norm_axes(subject, n, input.len())?;
     for weight in [&n.gamma, &n.beta].into_iter().flatten() {
         if weight.shape().len() != count {
