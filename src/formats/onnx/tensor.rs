@@ -160,6 +160,11 @@ impl<'a> Header<'a> {
         Ok(it)
     }
 
+    /// Whether the values are in another file.
+    pub(super) fn is_external(&self) -> bool {
+        self.is_external
+    }
+
     /// The number of elements.
     pub(super) fn count(&self, subject: &str) -> Result<usize> {
         let wrong = || Error::mismatch(subject, "a size that fits memory", format!("{:?}", self.dims));
