@@ -59,6 +59,14 @@ impl Dim {
         Some(sum)
     }
 
+    /// A number, which may be negative.
+    #[must_use]
+    pub fn integer(value: i64) -> Self {
+        let mut dim = Self { terms: BTreeMap::new() };
+        dim.add_term(Vec::new(), value);
+        dim
+    }
+
     /// The value, negative ones too, if it does not depend on the run.
     #[must_use]
     pub fn constant(&self) -> Option<i64> {
@@ -77,19 +85,6 @@ impl Dim {
     /// The symbols that the value depends on.
     pub(crate) fn symbols(&self) -> impl Iterator<Item = Symbol> {
         self.terms.keys().flatten().copied()
-    }
-
-    /// The value where `symbol` is `value`.
-    pub(crate) fn with(&self, symbol: Symbol, value: &Self) -> Self {
-        let mut sum = Self::from(0);
-        for (term, &coefficient) in &self.terms {
-            let mut product = Self { terms: BTreeMap::from([(Vec::new(), coefficient)]) };
-            for &factor in term {
-                product = if factor == symbol { &product * value } else { &product * &Self::from(factor) };
-            }
-            sum = &sum + &product;
-        }
-        sum
     }
 
     /// The quotient, if `divisor` divides every coefficient. `None` also for a zero divisor.
@@ -119,14 +114,6 @@ impl From<usize> for Dim {
     fn from(value: usize) -> Self {
         let mut dim = Self { terms: BTreeMap::new() };
         dim.add_term(Vec::new(), i64::try_from(value).unwrap_or(i64::MAX));
-        dim
-    }
-}
-
-impl From<i64> for Dim {
-    fn from(value: i64) -> Self {
-        let mut dim = Self { terms: BTreeMap::new() };
-        dim.add_term(Vec::new(), value);
         dim
     }
 }
@@ -273,7 +260,7 @@ pub(crate) fn quotient(
 /// `max(dim, 0)`, with a symbol where it is no polynomial.
 pub(crate) fn positive(symbols: &mut Vec<String>, derived: &mut Vec<(Symbol, Derived)>, dim: &Dim) -> Dim {
     match dim.constant() {
-        Some(size) => Dim::from(size.max(0)),
+        Some(size) => Dim::integer(size.max(0)),
         None if dim.is_sum_of_sizes() => dim.clone(),
         None => derived_symbol(symbols, derived, Derived::Positive(dim.clone()), "a difference of sizes"),
     }
@@ -319,7 +306,6 @@ mod tests {
         assert_eq!(&sum - &t, &t + &Dim::from(2));
         assert_eq!((&t - &Dim::from(9)).evaluate(&[7, 5]), None);
         assert_eq!((&t - &t).constant(), Some(0));
-        assert_eq!(sum.with(Symbol(1), &Dim::from(4)).fixed(), Some(10));
         assert_eq!(shape_text(&[t, Dim::from(3)]), "(None, 3)");
     }
 

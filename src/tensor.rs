@@ -97,6 +97,12 @@ impl Tensor {
         &self.data
     }
 
+    /// The values alone.
+    #[must_use]
+    pub fn into_data(self) -> Data {
+        self.data
+    }
+
     /// Number of values.
     #[must_use]
     pub fn len(&self) -> usize {

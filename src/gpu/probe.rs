@@ -238,8 +238,16 @@ fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, precision]: 
     let (gates, states) = (cell.spec().gates.len() * hidden, cell.spec().states.len());
     let flags: Vec<_> = r.directions.iter().map(|d| (d.reverse, d.flipped)).collect();
     let functions = (r.params, r.dead, flags);
+    // Projected, a few units less.
+    let output = if r.is_projected() { hidden - hidden / 4 } else { hidden };
+    let extras = match (r.has_peepholes(), r.is_projected()) {
+        (false, false) => "",
+        (true, false) => ", peepholes",
+        (false, true) => ", projected",
+        (true, true) => ", peepholes, projected",
+    };
     let mut example = Example::new(format!(
-        "recurrence of cell {}, {strategy:?} with {hidden} units, {precision:?}, {functions:?}",
+        "recurrence of cell {}, {strategy:?} with {hidden} units, {precision:?}, {functions:?}{extras}",
         cell.spec().name
     ));
     example.strategy = Some(strategy);
@@ -250,19 +258,34 @@ fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, precision]: 
         let weight_ih = example.weight(&[gates, features], 0.5, input_precision);
         // The more units, the smaller, so that the states do not grow with their number.
         let scale = if hidden < 32 { 0.25 } else { 0.0625 };
-        let weight_hh = example.weight(&[gates, hidden], scale, precision);
+        let weight_hh = example.weight(&[gates, output], scale, precision);
         let (bias_ih, bias_hh) = (Some(example.bias(gates)), Some(example.bias(gates)));
-        let initial = (0..states).map(|_| Some(example.input(&[batch, hidden], 0.5))).collect();
-        let finals = (0..states).map(|_| Some(example.buffer(&[batch, hidden]))).collect();
+        let size = |state| if state == 0 { output } else { hidden };
+        let initial = (0..states).map(|state| Some(example.input(&[batch, size(state)], 0.5))).collect();
+        let finals = (0..states).map(|state| Some(example.buffer(&[batch, size(state)]))).collect();
+        let peephole = direction.peephole.map(|_| example.bias(cell.spec().peepholes.len() * hidden));
+        let projection = direction.projection.map(|_| example.weight(&[output, hidden], scale, precision));
         let (reverse, flipped) = (direction.reverse, direction.flipped);
-        directions.push(Direction { reverse, flipped, weight_ih, weight_hh, bias_ih, bias_hh, initial, finals });
+        directions.push(Direction {
+            reverse,
+            flipped,
+            weight_ih,
+            weight_hh,
+            bias_ih,
+            bias_hh,
+            peephole,
+            projection,
+            initial,
+            finals,
+        });
     }
-    let sequence = Some(example.buffer(&[batch, seq_len, count * hidden]));
-    let last = Some(example.buffer(&[batch, count * hidden]));
+    let sequence = Some(example.buffer(&[batch, seq_len, count * output]));
+    let last = Some(example.buffer(&[batch, count * output]));
     example.step(Op::Recurrence(Recurrence {
         cell,
         params: r.params,
         hidden_size: hidden,
+        output_size: output,
         input_size: features,
         input,
         mask,
@@ -357,6 +380,8 @@ mod tests {
                 params: CellParams::new(Activation::Softsign, Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }),
                 weight_ih: tensor(&[gates, input]),
                 weight_hh: tensor(&[gates, hidden]),
+                weight_hr: None,
+                peephole: None,
                 bias_ih: Some(tensor(&[gates])),
                 bias_hh: None,
                 return_sequences,

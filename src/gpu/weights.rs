@@ -314,6 +314,8 @@ mod tests {
             params: CellParams::default(),
             weight_ih: tensor(&[4 * hidden, 4]),
             weight_hh: tensor(&[4 * hidden, hidden]),
+            weight_hr: None,
+            peephole: None,
             bias_ih: Some(tensor(&[4 * hidden])),
             bias_hh: Some(tensor(&[4 * hidden])),
             return_sequences: true,

@@ -70,6 +70,7 @@ impl Builder {
             derived: Vec::new(),
             conditions: Vec::new(),
             batch_size: None,
+            batch_is_fixed: false,
             accepts_unbatched: false,
             late: None,
             optimizer_parameters: 0,
@@ -92,6 +93,13 @@ impl Builder {
     /// States the batch size; a stateful model accepts no other.
     pub fn batch_size(&mut self, batch_size: Option<usize>) -> &mut Self {
         self.model.batch_size = batch_size;
+        self
+    }
+
+    /// Fixes the batch size: runs with another are refused.
+    pub fn fix_batch(&mut self, batch_size: usize) -> &mut Self {
+        self.model.batch_size = Some(batch_size);
+        self.model.batch_is_fixed = true;
         self
     }
 

@@ -41,6 +41,7 @@ pub struct Model {
     pub(crate) derived: Vec<(Symbol, Derived)>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) batch_size: Option<usize>,
+    pub(crate) batch_is_fixed: bool,
     pub(crate) accepts_unbatched: bool,
     pub(crate) late: Option<Late>,
     pub(crate) optimizer_parameters: usize,
@@ -204,10 +205,17 @@ impl Model {
         self.layers.iter().any(|layer| layer.kind.is_stateful())
     }
 
-    /// The batch size that the file or builder states. Only stateful models are bound to it.
+    /// The batch size that the file or builder states; whether runs are bound to it,
+    /// [`required_batch`](Self::required_batch) says.
     #[must_use]
     pub fn batch_size(&self) -> Option<usize> {
         self.batch_size
+    }
+
+    /// The batch size that every run must have: a stateful model's own, or one that the file computes with.
+    #[must_use]
+    pub fn required_batch(&self) -> Option<usize> {
+        self.batch_size.filter(|_| self.batch_is_fixed || self.is_stateful())
     }
 
     /// Number of values in all weights.

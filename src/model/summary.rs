@@ -1,7 +1,9 @@
 //! [`Model::summary`]: the table that Keras 3 prints on an 80 column page without colours
 //! (`keras/src/utils/summary_utils.py`, drawn by `rich`).
 
-use super::{CallMask, Model, Style};
+use std::collections::HashMap;
+
+use super::{CallMask, Model, Style, Value};
 use crate::dim::{Dim, Symbol};
 
 /// A line of the table.
@@ -89,40 +91,90 @@ impl Model {
     }
 }
 
-/// The rows of a model's layers. A sequential model does not list its input.
+/// The rows of a model's layers and blocks. A sequential model does not list its input.
 fn rows(model: &Model) -> Vec<Row> {
-    let mut rows: Vec<Row> = model
-        .layers
-        .iter()
-        .map(|layer| Row {
-            name: layer.name.clone(),
-            class_name: layer.class_name.clone(),
-            shapes: Vec::new(),
-            parameters: layer.kind.parameter_count(),
-            inputs: Vec::new(),
-        })
-        .collect();
-    let mut calls = vec![0; rows.len()];
-    let mut edges = Vec::with_capacity(model.nodes.len());
-    for node in &model.nodes {
-        let Some((row, calls)) = rows.get_mut(node.layer).zip(calls.get_mut(node.layer)) else {
-            continue;
-        };
-        edges.push(Edge { layer: row.name.clone(), node: *calls, output: 0 });
-        *calls += 1;
-        row.shapes = node.output_shapes.iter().map(|shape| printed(model, shape)).collect();
-        let mask = match &node.mask {
-            CallMask::Given(mask) => Some(mask),
-            _ => None,
-        };
-        for value in node.inputs.iter().chain(&node.initial_state).chain(mask) {
-            row.inputs.extend(edges.get(value.node).map(|edge| Edge { output: value.output, ..edge.clone() }));
+    let row = |name: &str, class_name: &str, parameters| Row {
+        name: name.to_owned(),
+        class_name: class_name.to_owned(),
+        shapes: Vec::new(),
+        parameters,
+        inputs: Vec::new(),
+    };
+    // A block stands before the first of its layers.
+    let layers = model.layers.iter().enumerate().filter(|(_, layer)| layer.block.is_none());
+    let layers = layers.map(|(index, layer)| {
+        ((index, 1), Part::Layer(index), row(&layer.name, &layer.class_name, layer.kind.parameter_count()))
+    });
+    let blocks = model.blocks.iter().enumerate().filter(|(_, block)| block.parent.is_none());
+    let blocks = blocks.map(|(index, block)| {
+        let parameters = model.layers.iter().filter(|layer| outermost(model, layer.block) == Some(index));
+        let parameters = parameters.map(|layer| layer.kind.parameter_count()).sum();
+        ((block.position, 0), Part::Block(index), row(&block.name, &block.class_name, parameters))
+    });
+    let mut parts: Vec<_> = layers.chain(blocks).collect();
+    parts.sort_by_key(|(place, ..)| *place);
+
+    // Calls in the order in which they were made, each with what went in and what came out.
+    let mut edges: HashMap<Value, Edge> = HashMap::new();
+    for (_, part, row) in &mut parts {
+        for (number, (_, outputs)) in calls(model, *part).into_iter().enumerate() {
+            row.shapes = outputs.iter().map(|&value| printed(model, model.shape(value).unwrap_or_default())).collect();
+            for (output, &value) in outputs.iter().enumerate() {
+                edges.insert(value, Edge { layer: row.name.clone(), node: number, output });
+            }
         }
+    }
+    let mut rows = Vec::new();
+    for (_, part, mut row) in parts {
+        let inputs = calls(model, part).into_iter().flat_map(|(inputs, _)| inputs);
+        row.inputs = inputs.filter_map(|value| edges.get(&value).cloned()).collect();
+        rows.push(row);
     }
     if model.style == Style::Sequential {
         rows.retain(|row| row.class_name != "InputLayer");
     }
     rows
+}
+
+/// What a row stands for.
+#[derive(Clone, Copy)]
+enum Part {
+    Layer(usize),
+    Block(usize),
+}
+
+/// The values that go into each call of a part, and those that come out.
+fn calls(model: &Model, part: Part) -> Vec<(Vec<Value>, Vec<Value>)> {
+    match part {
+        Part::Layer(layer) => {
+            let nodes = model.nodes.iter().enumerate().filter(|(_, node)| node.layer == layer);
+            nodes
+                .map(|(index, node)| {
+                    let mask = match node.mask {
+                        CallMask::Given(mask) => Some(mask),
+                        _ => None,
+                    };
+                    let inputs = node.inputs.iter().chain(&node.initial_state).copied().chain(mask).collect();
+                    let outputs = (0..node.output_shapes.len()).map(|output| Value { node: index, output }).collect();
+                    (inputs, outputs)
+                })
+                .collect()
+        }
+        Part::Block(block) => {
+            let calls = model.blocks.get(block).map(|block| block.calls.as_slice()).unwrap_or_default();
+            calls.iter().map(|call| (call.inputs.clone(), call.outputs.clone())).collect()
+        }
+    }
+}
+
+/// The block that is part of no other and that `block` is part of, or is.
+fn outermost(model: &Model, block: Option<usize>) -> Option<usize> {
+    let mut found = block?;
+    // A parent is older than its parts.
+    while let Some(parent) = model.blocks.get(found)?.parent.filter(|&parent| parent < found) {
+        found = parent;
+    }
+    Some(found)
 }
 
 fn printed(model: &Model, shape: &[Dim]) -> Vec<Option<usize>> {

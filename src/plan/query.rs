@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BufferId, Op, Plan, Precision, Weight, WeightId};
+use super::{BufferId, Direction, Op, Plan, Precision, Weight, WeightId};
 use crate::tensor::Tensor;
 
 impl Plan {
@@ -41,7 +41,10 @@ impl Plan {
             .flat_map(|step| match &step.op {
                 Op::Linear { weight, .. } => vec![*weight],
                 Op::Gather { table, .. } => vec![*table],
-                Op::Recurrence(r) => r.directions.iter().flat_map(|d| [d.weight_ih, d.weight_hh]).collect(),
+                Op::Recurrence(r) => {
+                    let of = |d: &Direction| [Some(d.weight_ih), Some(d.weight_hh), d.projection];
+                    r.directions.iter().flat_map(of).flatten().collect()
+                }
                 _ => Vec::new(),
             })
             .collect();
@@ -133,7 +136,7 @@ impl Op {
             Self::Recurrence(r) => r
                 .directions
                 .iter()
-                .flat_map(|d| [Some(d.weight_ih), Some(d.weight_hh), d.bias_ih, d.bias_hh])
+                .flat_map(|d| [Some(d.weight_ih), Some(d.weight_hh), d.bias_ih, d.bias_hh, d.peephole, d.projection])
                 .flatten()
                 .collect(),
             _ => Vec::new(),

@@ -37,6 +37,7 @@ pub struct DeviceReport {
 }
 
 /// A device, ready to run programs.
+#[derive(Clone)]
 pub(super) enum Opened {
     #[cfg(feature = "gpu")]
     Gpu(Gpu),

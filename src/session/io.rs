@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result, listed, quoted},
-    plan::Plan,
+    plan::{Bound, Plan},
     tensor::{Data, Tensor, unravel},
 };
 
@@ -41,16 +41,17 @@ impl Inputs {
         self
     }
 
-    /// One tensor per name of `names`, in that order.
-    pub(super) fn bind(self, names: &[&str]) -> Result<Vec<Tensor>> {
+    /// One tensor per name of `names`, in that order; each comes with whether it may be missing.
+    pub(super) fn bind(self, wanted: &[(&str, bool)]) -> Result<Vec<Option<Tensor>>> {
+        let names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
         let mut bound: Vec<Option<Tensor>> = vec![None; names.len()];
         let mut next = 0;
         for (name, tensor) in self.tensors {
             let slot = match &name {
-                Some(name) => names.iter().position(|known| known == name).ok_or_else(|| Error::Unknown {
+                Some(name) => names.iter().position(|known| *known == name).ok_or_else(|| Error::Unknown {
                     kind: "input",
                     name: quoted(name),
-                    known: listed(names),
+                    known: listed(&names),
                 })?,
                 None => {
                     next += 1;
@@ -64,15 +65,16 @@ impl Inputs {
                     return Err(Error::mismatch(format!("input {}", quoted(name)), "one tensor", "two"));
                 }
                 None => {
-                    return Err(Error::mismatch("inputs", format!("{} ({})", names.len(), listed(names)), "more"));
+                    return Err(Error::mismatch("inputs", format!("{} ({})", names.len(), listed(&names)), "more"));
                 }
             }
         }
-        let missing: Vec<&str> = names.iter().zip(&bound).filter(|(_, t)| t.is_none()).map(|(n, _)| *n).collect();
+        let missing = wanted.iter().zip(&bound).filter(|((_, optional), tensor)| !optional && tensor.is_none());
+        let missing: Vec<&str> = missing.map(|((name, _), _)| *name).collect();
         if !missing.is_empty() {
-            return Err(Error::mismatch("inputs", listed(names), format!("none for {}", listed(missing))));
+            return Err(Error::mismatch("inputs", listed(&names), format!("none for {}", listed(missing))));
         }
-        Ok(bound.into_iter().flatten().collect())
+        Ok(bound)
     }
 }
 
@@ -152,9 +154,11 @@ impl Outputs {
     }
 }
 
-/// Checks token ids, and with `finite` all other values too, before anything is computed.
-pub(super) fn check_values(plan: &Plan, tensors: &[Tensor], finite: bool) -> Result<()> {
+/// Checks token ids and, with `finite`, all other values too, before anything is computed. Tensors are
+/// in the caller's order.
+pub(super) fn check_values(plan: &Plan, tensors: &[Option<&Tensor>], finite: bool) -> Result<()> {
     for (port, tensor) in plan.inputs.iter().zip(tensors) {
+        let Some(tensor) = tensor else { continue };
         let bad = match &port.ids {
             Some((vocabulary, layer)) => bad_id(tensor, *vocabulary).map(|bad| Error::TokenOutOfRange {
                 input: quoted(&port.name),
@@ -174,6 +178,22 @@ pub(super) fn check_values(plan: &Plan, tensors: &[Tensor], finite: bool) -> Res
             None => None,
         };
         bad.map_or(Ok(()), Err)?;
+    }
+    Ok(())
+}
+
+/// Checks that lengths are whole numbers within their sequences.
+pub(super) fn check_lengths(plan: &Plan, bound: &Bound, tensors: &[Tensor]) -> Result<()> {
+    for (port, tensor) in plan.inputs.iter().zip(tensors) {
+        let Some((longest, layer)) = &port.lengths else { continue };
+        let longest = bound.size(longest)?;
+        if let Some(bad) = bad_id(tensor, longest.saturating_add(1)) {
+            return Err(Error::mismatch(
+                format!("input {}{:?}", quoted(&port.name), unravel(bad, tensor.shape())),
+                format!("a length from 0 to {longest}, the timesteps of layer {}", quoted(layer)),
+                text(tensor, bad),
+            ));
+        }
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 
 mod device;
 mod io;
+mod late;
+mod ports;
 mod ragged;
 mod state;
 
@@ -77,6 +79,8 @@ pub struct Session {
     program: Program,
     ragged: OnceLock<Program>,
     state: Mutex<Option<State>>,
+    /// The session that runs the model with the weights that were given last.
+    late: Mutex<Option<late::Completed>>,
 }
 
 /// A plan, made ready for a device.
@@ -124,7 +128,14 @@ impl Session {
     /// As [`new`](Self::new).
     pub async fn new_async(model: &Model, options: SessionOptions) -> Result<Self> {
         let (opened, device) = device::open(&options.device).await?;
-        let program = Program::new(model, &options, &opened, false).await?;
+        Self::with_device(model, options, opened, device).await
+    }
+
+    async fn with_device(model: &Model, options: SessionOptions, opened: Opened, device: DeviceReport) -> Result<Self> {
+        let program = match &model.late {
+            None => Program::new(model, &options, &opened, false).await?,
+            Some(_) => Program { plan: Arc::default(), engine: Engine::Reference, fingerprint: 0 },
+        };
         Ok(Self {
             model: model.clone(),
             options,
@@ -133,6 +144,7 @@ impl Session {
             program,
             ragged: OnceLock::new(),
             state: Mutex::new(None, true),
+            late: Mutex::new(None, true),
         })
     }
 
@@ -195,9 +207,12 @@ impl Session {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_async(&self, inputs: impl Into<Inputs>) -> Result<Outputs> {
+        let inputs = inputs.into();
+        if let Some(late) = &self.model.late {
+            return self.run_late(late, inputs).await;
+        }
         let plan = &self.program.plan;
-        let names: Vec<&str> = plan.inputs.iter().map(|port| port.name.as_str()).collect();
-        let tensors = inputs.into().bind(&names)?;
+        let tensors = inputs.bind(&wanted(plan))?;
         if plan.states.is_empty() {
             let (outputs, _) = self.program.run(&self.options, &self.model, tensors, None).await?;
             return Ok(outputs);
@@ -237,12 +252,22 @@ impl Session {
         State::restored(&self.program.plan, self.program.fingerprint, tensors, fingerprint)
     }
 
+    /// The sizes of a run with inputs of `shapes`, in the caller's order.
+    fn bind(&self, shapes: &[Vec<usize>]) -> Result<Bound> {
+        let plan = &self.program.plan;
+        let given: Vec<Option<&[usize]>> = shapes.iter().map(|shape| Some(shape.as_slice())).collect();
+        let unbatched = ports::is_unbatched(self.model.accepts_unbatched, plan, &given);
+        let inside = plan.inputs.iter().zip(shapes);
+        let inside = inside.map(|(port, shape)| ports::canonical_shape(plan, port, shape, unbatched));
+        plan.bind(&inside.collect::<Result<Vec<_>>>()?)
+    }
+
     /// Takes the creation of pipelines out of the first run with inputs of `shapes`, one per input.
     ///
     /// # Errors
     /// [`Error::KnownAnswer`] if a kernel computes wrongly on this device, and as [`run`](Self::run).
     pub fn warm_up(&self, shapes: &[Vec<usize>]) -> Result<()> {
-        let _bound = self.program.plan.bind(shapes)?;
+        let _bound = self.bind(shapes)?;
         #[cfg(feature = "gpu")]
         if let Engine::Gpu(program) = &self.program.engine {
             pollster::block_on(program.warm_up(&_bound))?;
@@ -256,7 +281,7 @@ impl Session {
     /// [`Error::Limit`] if it can never run there.
     #[cfg(feature = "gpu")]
     pub fn memory_need(&self, shapes: &[Vec<usize>]) -> Result<Option<MemoryNeed>> {
-        let bound = self.program.plan.bind(shapes)?;
+        let bound = self.bind(shapes)?;
         match &self.program.engine {
             Engine::Gpu(program) => program.memory_need(&bound).map(Some),
             Engine::Cpu(_) | Engine::Reference => Ok(None),
@@ -269,12 +294,17 @@ impl Session {
     /// As [`run`](Self::run), for the shapes.
     #[cfg(feature = "gpu")]
     pub fn strategies(&self, shapes: &[Vec<usize>]) -> Result<Vec<(String, Strategy, String)>> {
-        let bound = self.program.plan.bind(shapes)?;
+        let bound = self.bind(shapes)?;
         match &self.program.engine {
             Engine::Gpu(program) => program.strategies(&bound),
             Engine::Cpu(_) | Engine::Reference => Ok(Vec::new()),
         }
     }
+}
+
+/// Names of a plan's inputs, and whether each may be missing.
+fn wanted(plan: &Plan) -> Vec<(&str, bool)> {
+    plan.inputs.iter().map(|port| (port.name.as_str(), port.optional)).collect()
 }
 
 impl Program {
@@ -295,24 +325,43 @@ impl Program {
         Ok(Self { plan, engine, fingerprint })
     }
 
-    /// One run. `tensors` are in the order of the plan's inputs.
+    /// One run. `tensors` are those of the plan's inputs, with axes in the caller's order.
     async fn run(
         &self,
         options: &SessionOptions,
         model: &Model,
-        tensors: Vec<Tensor>,
+        tensors: Vec<Option<Tensor>>,
         state: Option<&State>,
     ) -> Result<(Outputs, State)> {
         let plan = &self.plan;
-        let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();
-        let bound = plan.bind(&shapes)?;
-        if let (Some(expected), true) = (model.batch_size(), model.is_stateful())
-            && expected != bound.batch()
-        {
-            let expected = format!("the {expected} rows that the stateful model was built for");
+        let given: Vec<Option<&Tensor>> = tensors.iter().map(Option::as_ref).collect();
+        io::check_values(plan, &given, options.refuse_non_finite)?;
+        let shapes: Vec<Option<&[usize]>> = given.iter().map(|tensor| tensor.map(Tensor::shape)).collect();
+        let unbatched = ports::is_unbatched(model.accepts_unbatched, plan, &shapes);
+        let (bound, tensors) = ports::arranged(plan, tensors, unbatched)?;
+        if let Some(expected) = model.required_batch().filter(|&expected| expected != bound.batch()) {
+            let expected = format!("the {expected} rows that the model was built for");
             return Err(Error::mismatch("batch", expected, format!("{} rows", bound.batch())));
         }
-        io::check_values(plan, &tensors, options.refuse_non_finite)?;
+        let (outputs, state) = self.run_inside(options, bound, &tensors, state).await?;
+        let outputs = plan
+            .outputs
+            .iter()
+            .zip(outputs)
+            .map(|(port, tensor)| Ok((port.name.clone(), ports::layout_of(&port.layout, unbatched).file(tensor)?)));
+        Ok((Outputs::new(outputs.collect::<Result<_>>()?), state))
+    }
+
+    /// One run, with axes in the order of the plan.
+    async fn run_inside(
+        &self,
+        options: &SessionOptions,
+        bound: Bound,
+        tensors: &[Tensor],
+        state: Option<&State>,
+    ) -> Result<(Vec<Tensor>, State)> {
+        let plan = &self.plan;
+        io::check_lengths(plan, &bound, tensors)?;
         if let Some(state) = state {
             state.check(self.fingerprint, bound.batch())?;
             if options.refuse_non_finite {
@@ -320,20 +369,16 @@ impl Program {
             }
         }
         let carried = state.map(|state| state.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>()).unwrap_or_default();
-        let mut sources: Vec<(BufferId, &Tensor)> = plan.inputs.iter().map(|port| port.buffer).zip(&tensors).collect();
+        let mut sources: Vec<(BufferId, &Tensor)> = plan.inputs.iter().map(|port| port.buffer).zip(tensors).collect();
         sources.extend(plan.states.iter().map(|port| port.initial).zip(carried));
         let mut wanted: Vec<BufferId> = plan.outputs.iter().map(|port| port.buffer).collect();
         wanted.extend(plan.states.iter().map(|port| port.last));
         let mut results = self.execute(options, &bound, &sources, &wanted).await?;
         let finals = results.split_off(plan.outputs.len().min(results.len()));
-        let names = plan.outputs.iter().map(|port| port.name.clone());
         let state_names = plan.states.iter().map(|port| port.name.clone());
         let finals = finals.into_iter().map(|tensor| Tensor::new(tensor.shape(), tensor.to_f32().into_owned()));
         let finals = finals.collect::<Result<Vec<_>>>()?;
-        Ok((
-            Outputs::new(names.zip(results).collect()),
-            State::new(self.fingerprint, state_names.zip(finals).collect()),
-        ))
+        Ok((results, State::new(self.fingerprint, state_names.zip(finals).collect())))
     }
 
     async fn execute(

@@ -1,6 +1,6 @@
 //! Ragged batches: sequences of several lengths in one run, each with the result that it has alone.
 
-use super::{Inputs, Outputs, Program, Session};
+use super::{Inputs, Outputs, Program, Session, io, ports};
 use crate::{
     dim::Symbol,
     error::{Error, Result, quoted},
@@ -43,8 +43,12 @@ impl Session {
         };
         let plan = &program.plan;
         let ports: Vec<&InputPort> = plan.inputs.iter().filter(|port| port.ragged_mask_of.is_none()).collect();
-        let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
-        let samples = samples.into_iter().map(|sample| sample.bind(&names)).collect::<Result<Vec<_>>>()?;
+        let names: Vec<(&str, bool)> = ports.iter().map(|port| (port.name.as_str(), false)).collect();
+        let samples = samples.into_iter().map(|sample| {
+            let tensors = sample.bind(&names)?.into_iter().flatten().zip(&ports);
+            tensors.map(|(tensor, port)| alone(plan, port, tensor)).collect::<Result<Vec<_>>>()
+        });
+        let samples = samples.collect::<Result<Vec<_>>>()?;
         let mut tensors = Vec::new();
         // What each symbol is for each sample.
         let mut lengths: Vec<(Symbol, Vec<usize>)> = Vec::new();
@@ -67,21 +71,37 @@ impl Session {
             tensors.push(tensor);
         }
         let count = samples.len();
-        let (outputs, _) = program.run(&self.options, &self.model, tensors, None).await?;
-        let outputs = outputs.into_vec();
+        let given: Vec<Option<&Tensor>> = tensors.iter().map(Some).collect();
+        io::check_values(plan, &given, self.options.refuse_non_finite)?;
+        // From here on everything is in the order of the plan.
+        let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();
+        let (outputs, _) = program.run_inside(&self.options, plan.bind(&shapes)?, &tensors, None).await?;
         (0..count)
             .map(|row| {
-                let each = plan.outputs.iter().zip(&outputs).map(|(port, (name, tensor))| {
+                let each = plan.outputs.iter().zip(&outputs).map(|(port, tensor)| {
                     let dim = plan.buffers.get(port.buffer.index()).and_then(|buffer| buffer.shape.get(1));
                     let symbol = dim.and_then(crate::dim::Dim::as_symbol);
                     let own = lengths.iter().find(|(known, _)| Some(*known) == symbol);
                     let length = own.and_then(|(_, lengths)| lengths.get(row).copied());
-                    Ok((name.clone(), sample_of(tensor, row, length)?))
+                    let sample = sample_of(tensor, row, length)?;
+                    let whole = [&[1], sample.shape()].concat();
+                    let sample = Tensor::new(whole, sample.into_data())?;
+                    Ok((port.name.clone(), port.layout.without_batch().file(sample)?))
                 });
                 Ok(Outputs::new(each.collect::<Result<_>>()?))
             })
             .collect()
     }
+}
+
+/// A sample in the order of the plan, without its batch axis.
+fn alone(plan: &Plan, port: &InputPort, tensor: Tensor) -> Result<Tensor> {
+    if port.layout.is_identity(port.layout.groups().len()) {
+        return Ok(tensor);
+    }
+    let shape = ports::canonical_shape(plan, port, tensor.shape(), true)?;
+    let inside = port.layout.without_batch().canonical(tensor, shape.len())?;
+    Tensor::new(shape.get(1..).unwrap_or_default(), inside.into_data())
 }
 
 /// The symbol of the second axis of an input, if the run decides it.

@@ -7,28 +7,29 @@ use crate::{
     tensor::{Tensor, element_count, zeros},
 };
 
-/// Name and tensor of each input of `model`, with `batch` rows and `seq_len` wherever the run decides
-/// a length. Numbers are within -1 and 1, token ids within the vocabulary. Where the model has masks,
-/// the rows have dead timesteps on the left, on the right, inside, nowhere, everywhere, in turn.
+/// Name and tensor of each input of `model`, in the order of its file, with `batch` rows and `seq_len`
+/// wherever the run decides a length. Numbers are within -1 and 1, token ids within the vocabulary,
+/// lengths within the sequence. Where the model has masks, the rows have dead timesteps on the left, on
+/// the right, inside, nowhere, everywhere, in turn.
 ///
 /// # Errors
 /// [`Error::Limit`] if the inputs do not fit memory, and as planning the model.
 pub fn random_inputs(model: &Model, batch: usize, seq_len: usize, seed: u64) -> Result<Vec<(String, Tensor)>> {
-    let plan = Plan::new(model, &PlanOptions::default())?;
     let mut random = Random(seed);
+    if model.late.is_some() {
+        return late_inputs(model, batch, seq_len, seed, &mut random);
+    }
+    let plan = Plan::new(model, &PlanOptions::default())?;
+    let symbols: Vec<usize> = (0..plan.symbols.len()).map(|symbol| if symbol == 0 { batch } else { seq_len }).collect();
     let mut inputs = Vec::new();
-    for (port, &value) in plan.inputs.iter().zip(&model.inputs) {
-        let dims = model.shape(value)?.iter().skip(1).map(|dim| dim.fixed().unwrap_or(seq_len));
-        let shape: Vec<usize> = std::iter::once(batch).chain(dims).collect();
-        let count = element_count(&shape).ok_or_else(|| Error::Limit {
-            what: format!("input {}", quoted(&port.name)),
-            need: format!("shape {shape:?}"),
-            limit: "the memory of this machine".to_owned(),
-            hint: "use a smaller batch or shorter sequences".to_owned(),
-        })?;
-        let dead = mask_value(model, value, port.ids.as_ref().map(|(_, layer)| layer.as_str()));
-        let tensor = match &port.ids {
-            Some((vocabulary, _)) => {
+    for (port, input) in plan.inputs.iter().zip(&model.inputs) {
+        let dims = model.shape(input.value)?;
+        let shape: Vec<usize> = dims.iter().map(|dim| dim.evaluate(&symbols).unwrap_or(0)).collect();
+        let count = element_count(&shape).ok_or_else(|| too_large(&port.name, &shape))?;
+        let dead = mask_value(model, input.value, port.ids.as_ref().map(|(_, layer)| layer.as_str()));
+        let longest = port.lengths.as_ref().and_then(|(longest, _)| longest.evaluate(&symbols));
+        let tensor = match (&port.ids, longest) {
+            (Some((vocabulary, _)), _) => {
                 // From 1 where 0 is dead.
                 let first = usize::from(dead.is_some() && *vocabulary > 1);
                 let mut ids: Vec<i64> = zeros(count)?;
@@ -36,16 +37,53 @@ pub fn random_inputs(model: &Model, batch: usize, seq_len: usize, seed: u64) -> 
                 kill(&mut ids, &shape, dead.map(|_| 0), &mut random);
                 Tensor::new(shape, ids)
             }
-            None => {
+            (None, Some(longest)) => {
+                let mut lengths: Vec<i64> = zeros(count)?;
+                lengths.iter_mut().for_each(|length| *length = random.below(longest.min(1), longest + 1));
+                Tensor::new(shape, lengths)
+            }
+            (None, None) => {
                 let mut values: Vec<f32> = zeros(count)?;
                 values.iter_mut().for_each(|x| *x = random.uniform() * 2.0 - 1.0);
                 kill(&mut values, &shape, dead, &mut random);
                 Tensor::new(shape, values)
             }
         }?;
-        inputs.push((port.name.clone(), tensor));
+        inputs.push((port.name.clone(), port.layout.file(tensor)?));
     }
     Ok(inputs)
+}
+
+/// Inputs of a model that leaves its weights to the caller: random weights too.
+fn late_inputs(
+    model: &Model,
+    batch: usize,
+    seq_len: usize,
+    seed: u64,
+    random: &mut Random,
+) -> Result<Vec<(String, Tensor)>> {
+    let mut weights = Vec::new();
+    for weight in model.needs_weights() {
+        let shape: Vec<usize> = weight.shape.iter().map(|size| size.unwrap_or(1)).collect();
+        let count = element_count(&shape).ok_or_else(|| too_large(&weight.name, &shape))?;
+        let mut values: Vec<f32> = zeros(count)?;
+        values.iter_mut().for_each(|x| *x = random.uniform() - 0.5);
+        weights.push((weight.name, Tensor::new(shape, values)?));
+    }
+    let tensors: Vec<Tensor> = weights.iter().map(|(_, tensor)| tensor.clone()).collect();
+    let others = random_inputs(&model.with_weights(&tensors)?, batch, seq_len, seed)?;
+    let all: Vec<(String, Tensor)> = weights.into_iter().chain(others).collect();
+    let of = |name: &str| all.iter().find(|(known, _)| known == name).cloned();
+    Ok(model.inputs().iter().filter_map(|input| of(&input.name)).collect())
+}
+
+fn too_large(input: &str, shape: &[usize]) -> Error {
+    Error::Limit {
+        what: format!("input {}", quoted(input)),
+        need: format!("shape {shape:?}"),
+        limit: "the memory of this machine".to_owned(),
+        hint: "use a smaller batch or shorter sequences".to_owned(),
+    }
 }
 
 /// What marks dead timesteps of an input: 0 if `embedding` or another one says so, the value of a

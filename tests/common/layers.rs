@@ -156,6 +156,8 @@ impl Layer {
                 weight_hh,
                 bias_ih: self.bias.0.then_some(biases[0]),
                 bias_hh: self.bias.1.then_some(biases[1]),
+                peephole: None,
+                projection: None,
                 initial,
                 finals: last,
             });
@@ -166,6 +168,7 @@ impl Layer {
             cell: self.cell,
             params: self.params,
             hidden_size: hidden,
+            output_size: hidden,
             input_size: self.input_size,
             input,
             mask,

@@ -49,7 +49,7 @@ impl Builder {
     pub fn input(&mut self, rest: &[usize], values: Vec<f32>) -> BufferId {
         let buffer = self.buffer(rest);
         let name = format!("input {}", self.plan.inputs.len());
-        self.plan.inputs.push(InputPort { name, buffer, ids: None, ragged_mask_of: None });
+        self.plan.inputs.push(InputPort::new(name, buffer, rest.len() + 1));
         self.inputs.push((buffer, values));
         buffer
     }

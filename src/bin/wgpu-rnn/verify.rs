@@ -63,13 +63,15 @@ pub(crate) fn inputs(
         return Ok(binding::read(model, specs)?);
     }
     let _busy = busy("making inputs");
-    if seq_len.is_some() && model.inputs().iter().all(|input| input.shape.iter().skip(1).all(Option::is_some)) {
+    let open = |input: &Signature| {
+        input.shape.iter().enumerate().any(|(axis, size)| size.is_none() && input.batch_axis != Some(axis))
+    };
+    if seq_len.is_some() && !model.inputs().iter().any(open) {
         note("the shapes of the model's inputs are fixed: --seq-len does not apply");
     }
-    // A stateful model has a batch size of its own.
-    let own = model.batch_size().filter(|_| model.is_stateful());
+    let own = model.required_batch();
     if let Some(own) = own.filter(|&own| own != batch) {
-        note(&format!("the stateful model is built for {own} rows: running these"));
+        note(&format!("the model is built for {own} rows: running these"));
     }
     Ok(random_inputs(model, own.unwrap_or(batch), seq_len.unwrap_or(default), seed)?)
 }

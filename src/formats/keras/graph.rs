@@ -244,7 +244,7 @@ impl<'a> Graph<'a> {
         if let Some(left) = left {
             return Err(malformed(CONFIG, "input_layers to name all inputs", format!("{} left out", quoted(left))));
         }
-        builder.order_inputs(inputs);
+        builder.order_inputs(&inputs);
         Ok(())
     }
 }

@@ -137,7 +137,7 @@ fn slice_fits(len: &Dim, start: &Dim, step: i64, extent: &Dim, unify: &mut Unify
     if extent.fixed() == Some(0) {
         return Some(());
     }
-    let last = start + &(&(extent - &Dim::from(1)) * &Dim::from(step));
+    let last = start + &(&(extent - &Dim::from(1)) * &Dim::integer(step));
     let (lowest, highest) = if step > 0 { (start, &last) } else { (&last, start) };
     // Of a slice that may be empty only the ends that it has must exist.
     unify.at_least(if extent.fixed().is_some() { lowest } else { start }, &none)?;

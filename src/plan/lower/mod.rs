@@ -14,7 +14,6 @@ use super::{Buffer, BufferId, InputPort, Op, OutputPort, Plan, Precision, Rewrit
 use crate::{
     dim::{self, Dim, Symbol},
     error::{Error, Result, quoted},
-    layout::Layout,
     model::{CallMask, Model, Port, Value},
     tensor::Tensor,
 };
@@ -116,16 +115,12 @@ impl Lowering<'_> {
         let port = self.plan.inputs.len();
         let buffer = self.buffer(&name, shape.clone());
         let (layout, optional) = (input.layout.clone(), input.optional);
-        let of_values =
-            InputPort { name: name.clone(), buffer, ids: None, lengths: None, ragged_mask_of: None, layout, optional };
-        self.plan.inputs.push(of_values.clone());
+        self.plan.inputs.push(InputPort { layout, optional, ..InputPort::new(&name, buffer, shape.len()) });
         let open = shape.get(1).is_some_and(|dim| dim.fixed().is_none());
         let ragged = (self.options.ragged && open).then(|| {
-            let (name, layout) = (format!("{name} mask"), Layout::identity(2));
+            let name = format!("{name} mask");
             let mask = self.buffer(&name, shape.into_iter().take(2).collect());
-            let ragged_mask_of = Some(port);
-            let port = InputPort { name, buffer: mask, ragged_mask_of, layout, optional: false, ..of_values };
-            self.plan.inputs.push(port);
+            self.plan.inputs.push(InputPort { ragged_mask_of: Some(port), ..InputPort::new(name, mask, 2) });
             mask
         });
         self.values.insert(input.value, Lowered { buffer, mask: None, ragged, origins: vec![port] });

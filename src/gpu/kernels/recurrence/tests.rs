@@ -166,7 +166,7 @@ impl Layer {
                                 })
                                 .collect();
                             let mut unit: Vec<f64> = state.iter().map(|s| s[u]).collect();
-                            (spec.update)(&gx, &gh, &mut unit, &self.params);
+                            (spec.update)(&gx, &gh, &mut unit, None, &self.params);
                             for (s, value) in unit.into_iter().enumerate() {
                                 next[s][u] = value;
                             }
