@@ -334,6 +334,12 @@ impl Recurrent {
         std::iter::once(output).chain(std::iter::repeat(hidden)).take(states).collect()
     }
 
+    fn weights_mut(&mut self) -> Vec<&mut Arc<Tensor>> {
+        let Self { weight_ih, weight_hh, bias_ih, bias_hh, peephole, weight_hr, .. } = self;
+        let optional = [bias_ih, bias_hh, peephole, weight_hr].into_iter().filter_map(Option::as_mut);
+        [weight_ih, weight_hh].into_iter().chain(optional).collect()
+    }
+
     /// The weights that there are, with `prefix` before their names.
     fn weights(&self, prefix: &str) -> Vec<(Cow<'static, str>, &Arc<Tensor>, bool)> {
         let all = [
@@ -508,6 +514,30 @@ impl LayerKind {
                 all
             }
             Self::LayerNormalization(n) => present([("gamma", n.gamma.as_ref()), ("beta", n.beta.as_ref())]),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The weights, in the order of [`weights`](Self::weights).
+    pub(crate) fn weights_mut(&mut self) -> Vec<&mut Arc<Tensor>> {
+        match self {
+            Self::Embedding(e) => vec![&mut e.table],
+            Self::Recurrent(r) => r.weights_mut(),
+            Self::Bidirectional(b) => {
+                let mut all = b.forward.weights_mut();
+                all.extend(b.backward.weights_mut());
+                all
+            }
+            Self::Stacked(all) => all.iter_mut().flat_map(Recurrent::weights_mut).collect(),
+            Self::Dense(d) => [Some(&mut d.weight), d.bias.as_mut()].into_iter().flatten().collect(),
+            Self::Conv1d(c) => [Some(&mut c.weight), c.bias.as_mut()].into_iter().flatten().collect(),
+            Self::TimeDistributed(inner) => inner.weights_mut(),
+            Self::Constant(tensor) => vec![tensor],
+            Self::BatchNormalization(n) => {
+                let all = [n.gamma.as_mut(), n.beta.as_mut(), Some(&mut n.moving_mean), Some(&mut n.moving_variance)];
+                all.into_iter().flatten().collect()
+            }
+            Self::LayerNormalization(n) => [n.gamma.as_mut(), n.beta.as_mut()].into_iter().flatten().collect(),
             _ => Vec::new(),
         }
     }

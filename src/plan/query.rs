@@ -53,6 +53,17 @@ impl Plan {
         ids
     }
 
+    /// The plan without the values of the weights `ids`, for an executor that has them.
+    pub(crate) fn without_values(&self, ids: impl IntoIterator<Item = WeightId>) -> Self {
+        let mut plan = self.clone();
+        for id in ids {
+            if let Some(weight) = plan.weights.get_mut(id.0) {
+                weight.tensor = Arc::new(weight.tensor.hollow());
+            }
+        }
+        plan
+    }
+
     /// Empties the weights that no step reads any more; numbers stay.
     pub(super) fn drop_unused_weights(&mut self) {
         let mut used = vec![false; self.weights.len()];
