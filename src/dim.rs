@@ -101,6 +101,19 @@ impl Dim {
         Some(Self { terms })
     }
 
+    /// The value where `symbol` is `value`.
+    pub(crate) fn with(&self, symbol: Symbol, value: &Self) -> Self {
+        let mut sum = Self::from(0);
+        for (term, &coefficient) in &self.terms {
+            let mut product = Self { terms: BTreeMap::from([(Vec::new(), coefficient)]) };
+            for &factor in term {
+                product = if factor == symbol { &product * value } else { &product * &Self::from(factor) };
+            }
+            sum = &sum + &product;
+        }
+        sum
+    }
+
     /// The quotient by a divisor of one term, if it is a polynomial.
     pub(crate) fn over(&self, divisor: &Self) -> Option<Self> {
         let (factors, &coefficient) = divisor.terms.first_key_value().filter(|_| divisor.terms.len() == 1)?;

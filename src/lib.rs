@@ -27,6 +27,7 @@
 //!
 //! - `gpu` (default): the wgpu executor.
 //! - `keras` (default): loading of `.keras` files.
+//! - `onnx` (default): loading of ONNX files.
 //! - `cli` (default): the command line. Embedders switch it off:
 //!   `default-features = false, features = ["gpu", "keras"]`.
 //! - `fault-injection`: lets tests fail any call to a device.
@@ -49,7 +50,7 @@ pub mod compare;
 pub mod cpu;
 pub mod dim;
 pub mod error;
-#[cfg(feature = "keras")]
+#[cfg(any(feature = "keras", feature = "onnx"))]
 pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;

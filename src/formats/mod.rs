@@ -1,10 +1,18 @@
 //! Files that hold models. Everything in a file is data: nothing in it is ever run, no other file
 //! is opened for it, and nothing is written to disk.
 
+#[cfg(feature = "keras")]
 mod keras;
 mod limits;
+#[cfg(feature = "onnx")]
+mod onnx;
 
-use std::{fs, io::Cursor, path::Path, sync::Arc};
+use std::{
+    fs,
+    io::{Cursor, Read, Seek},
+    path::Path,
+    sync::Arc,
+};
 
 pub use limits::Limits;
 
@@ -64,7 +72,16 @@ impl Model {
         if fs::metadata(path).map_err(io)?.is_dir() {
             return keras::from_directory(path, &name, options);
         }
-        let file = fs::File::open(path).map_err(io)?;
+        let mut file = fs::File::open(path).map_err(io)?;
+        #[cfg(feature = "onnx")]
+        if onnx::is_onnx(&start_of(&mut file).map_err(io)?) {
+            let limit = u64::try_from(options.limits.total_bytes).unwrap_or(u64::MAX);
+            let length = file.metadata().map_err(io)?.len();
+            limits::within(|| name.clone(), length, options.limits.total_bytes, "total_bytes")?;
+            let mut bytes = Vec::new();
+            file.take(limit).read_to_end(&mut bytes).map_err(io)?;
+            return onnx::from_bytes(&bytes, Some(path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))), &name, options);
+        }
         keras::from_zip(file, &name, options)
     }
 
@@ -82,7 +99,40 @@ impl Model {
     /// As [`load`](Self::load).
     pub fn from_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Self> {
         let name = options.file_name.clone().unwrap_or_else(|| "<bytes>".to_owned());
+        #[cfg(feature = "onnx")]
+        if onnx::is_onnx(bytes) {
+            return onnx::from_bytes(bytes, None, &name, options);
+        }
         keras::from_zip(Cursor::new(bytes), &name, options)
+    }
+}
+
+/// The first bytes of a file, which is left where it was.
+#[cfg(feature = "onnx")]
+fn start_of(file: &mut fs::File) -> std::io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    file.by_ref().take(16).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start)
+}
+
+/// What reads archives where the feature is off.
+#[cfg(not(feature = "keras"))]
+mod keras {
+    use std::{io, path::Path};
+
+    use super::LoadOptions;
+    use crate::{
+        error::{Error, Result},
+        model::Model,
+    };
+
+    pub(super) fn from_directory(_: &Path, name: &str, _: &LoadOptions) -> Result<Model> {
+        Err(Error::unsupported(name, "a Keras model without the feature 'keras'", "build with it"))
+    }
+
+    pub(super) fn from_zip<R: io::Read + io::Seek>(_: R, name: &str, _: &LoadOptions) -> Result<Model> {
+        Err(Error::unsupported(name, "a file that is not ONNX, without the feature 'keras'", "build with it"))
     }
 }
 

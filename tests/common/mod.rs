@@ -5,6 +5,8 @@
 pub mod keras_files;
 pub mod layers;
 pub mod nets;
+#[cfg(feature = "onnx")]
+pub mod onnx_files;
 pub mod plans;
 
 /// SplitMix64: a small generator whose numbers depend on the seed alone.

@@ -190,7 +190,7 @@ impl<'a> Importer<'a> {
             self.rows = Dim::from(1);
         }
         if let Some(rows) = axes.rows.filter(|&rows| rows != 1) {
-            self.builder.require_equal("the batch size of the file", &Dim::from(Symbol::BATCH), &Dim::from(rows))?;
+            self.builder.fix_batch(rows);
         }
         let mut symbols: HashMap<&str, Dim> = HashMap::new();
         for info in &graph.inputs {

@@ -31,6 +31,12 @@ use crate::{
 /// The operator sets of ai.onnx that are understood.
 pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 
+/// Whether a file that starts so is one of ONNX: its first field is the IR version, a small number.
+/// Archives and HDF5 files start otherwise.
+pub(super) fn is_onnx(start: &[u8]) -> bool {
+    matches!(start, [0x08, 1..=0x7f, ..])
+}
+
 /// The model in `bytes`; `folder` is where it lies, if it is a file.
 pub(super) fn from_bytes(bytes: &[u8], folder: Option<&Path>, name: &str, options: &LoadOptions) -> Result<Model> {
     load(bytes, folder, name, &options.limits).map_err(|error| in_file(error, name))

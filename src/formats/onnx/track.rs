@@ -117,14 +117,14 @@ impl Importer<'_> {
         if !is_one(0) && (named.first() != Some(&0) || slots.first().is_none_or(Vec::is_empty)) {
             return Err(self.mixes_rows(at));
         }
-        let rest = (0..shape.len()).filter(|axis| !named.contains(axis));
-        if let Some(lost) = rest.clone().find(|&axis| !is_one(axis)) {
+        let rest: Vec<usize> = (0..shape.len()).filter(|axis| !named.contains(axis)).collect();
+        if let Some(lost) = rest.iter().find(|&&axis| !is_one(axis)) {
             return Err(Error::internal(format!("{at}: axis {lost} of a value is lost")));
         }
         let mut value = view.value;
         if !named.is_sorted() {
             let first = if is_one(0) { vec![0] } else { Vec::new() };
-            let axes: Vec<usize> = [first, named, rest.filter(|&axis| axis != 0).collect()].concat();
+            let axes: Vec<usize> = [first, named, rest.into_iter().filter(|&axis| axis != 0).collect()].concat();
             value = self.layer(at, "transposed", LayerKind::Permute { axes }, &[value])?;
         }
         let dim = |slot: &Vec<usize>| product(slot.iter().filter_map(|&axis| shape.get(axis)));
