@@ -309,7 +309,16 @@ def run_exported(name, model, calls, covers):
     """Asks ONNX Runtime for the outputs of an exported model."""
     run = session(model)
     outputs = [output.name for output in run.get_outputs()]
-    write(name, model, [(inputs, run.run(None, inputs)) for inputs in calls], outputs, covers)
+    done = []
+    for k, inputs in enumerate(calls):
+        try:
+            done.append((inputs, run.run(None, inputs)))
+        except Exception as error:  # noqa: BLE001
+            # Some exporters write the size of the example into the file: other sizes fail.
+            if k == 0:
+                raise
+            print(f"{name}, call {k}: {str(error)[:200]}")
+    write(name, model, done, outputs, covers)
 
 
 def torch_models(python):
@@ -540,6 +549,8 @@ def keras_models():
         keras.backend.clear_session()
         keras.utils.set_random_seed(zlib.crc32(name.encode()) % 2**31)
         model = make()
+        # What was never called is not exported.
+        model(np.ones([1, *(8 if axis is None else axis for axis in spec[1])], np.float32))
         rng = rng_of(name)
         for weight in model.weights:
             if "bias" in weight.path or "moving" in weight.path:
@@ -563,7 +574,7 @@ def keras_models():
     export("lstm_bidirectional", model(lambda: layers.Bidirectional(layers.LSTM(6, return_sequences=True)), lambda: layers.Dense(3)), sequence, "Bidirectional")
     export("embedding", lambda: keras.Sequential([layers.Input([None], dtype="int32"), layers.Embedding(11, 4), layers.LSTM(6), layers.Dense(2, activation="sigmoid")]), ("ids", [None]), "Embedding")
     export("conv", model(lambda: layers.Conv1D(8, 3, padding="causal", activation="relu"), lambda: layers.LSTM(6, return_sequences=True), lambda: layers.GlobalMaxPooling1D(), lambda: layers.Dense(2)), sequence, "Conv1D causal, GlobalMaxPooling1D", calls=((3, 6), (2, 9)))
-    export("normalized", model(lambda: layers.LSTM(6, return_sequences=True), lambda: layers.LayerNormalization(), lambda: layers.BatchNormalization(), lambda: layers.Dense(2, activation="gelu")), sequence, "LayerNormalization, BatchNormalization")
+    export("normalized", model(lambda: layers.LSTM(6, return_sequences=True), lambda: layers.LayerNormalization(), lambda: layers.BatchNormalization(), lambda: layers.Dense(2, activation="silu")), sequence, "LayerNormalization, BatchNormalization")
     export("gru_loop", model(lambda: layers.GRU(6)), sequence, "GRU as a Loop")
 
 

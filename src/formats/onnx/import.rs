@@ -78,8 +78,10 @@ pub(super) fn model(
     importer.count_uses(graph, &live);
     importer.count_weights(graph, given)?;
     importer.add_inputs(graph, &axes, given)?;
-    for &index in &live {
-        let node = graph.nodes.get(index).ok_or_else(|| Error::internal("a node that is not there"))?;
+    // What is not understood at all is said first.
+    let nodes: Vec<&Node<'_>> = live.iter().filter_map(|&index| graph.nodes.get(index)).collect();
+    nodes.iter().try_for_each(|node| operators::find(node).map(drop))?;
+    for node in nodes {
         importer.node(node)?;
     }
     for output in &graph.outputs {
@@ -262,7 +264,7 @@ impl<'a> Importer<'a> {
         let outputs = (operator.import)(self, &call)?;
         for (name, tracked) in node.outputs.iter().zip(outputs) {
             if self.uses.contains_key(name) {
-                self.values.insert(name, tracked);
+                self.values.insert(name, simplified(tracked)?);
             }
         }
         for tracked in call.inputs.iter().flatten() {
@@ -368,4 +370,12 @@ impl<'a> Importer<'a> {
     fn size_as_value(&self, at: &str) -> Error {
         Error::unsupported(at, "a size of the run as a value to compute with", "export the model with fixed sizes")
     }
+}
+
+/// Sizes that do not depend on the run are a constant like any other.
+fn simplified(tracked: Tracked) -> Result<Tracked> {
+    let Tracked::Sizes(sizes) = &tracked else { return Ok(tracked) };
+    let Some(values) = sizes.values.iter().map(Dim::constant).collect::<Option<Vec<i64>>>() else { return Ok(tracked) };
+    let shape = if sizes.scalar { Vec::new() } else { vec![values.len()] };
+    Const::of_ints(shape, values).map(Tracked::Const)
 }

@@ -104,6 +104,7 @@ pub(super) const OPERATORS: &[Operator] = operators! {
     "ReduceMin" 2 ["axes" "keepdims" "noop_with_empty_axes"] reduce::reduce;
     "ReduceProd" 2 ["axes" "keepdims" "noop_with_empty_axes"] reduce::reduce;
     "ReduceSum" 2 ["axes" "keepdims" "noop_with_empty_axes"] reduce::reduce;
+    "ReduceSumSquare" 2 ["axes" "keepdims" "noop_with_empty_axes"] reduce::sum_square;
     "Relu" 1 [] pointwise::unary;
     "Reshape" 2 ["allowzero"] moves::reshape;
     "ReverseSequence" 2 ["batch_axis" "time_axis"] gather::reverse_sequence;

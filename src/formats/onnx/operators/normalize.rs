@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::{call::Call, import::Importer, tensor::Kind, track::Tracked};
+use super::super::{call::Call, import::Importer, reshape::Target, tensor::Kind, track::Tracked};
+use super::pointwise::{apply, both};
 use crate::{
+    activation::Activation,
     dim::Dim,
     error::Result,
     model::{BatchNormalization, LayerKind, LayerNormalization},
@@ -70,6 +72,9 @@ pub(super) fn batch(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
     if view.axes.len() < 2 {
         return Err(call.mismatch("[batch, channels, ..]", format!("rank {}", view.axes.len())));
     }
+    if (1..5).any(|index| !matches!(call.optional(index), Some(Tracked::Const(_)))) {
+        return by_values(importer, call, view.axes.len());
+    }
     let (view, place) = importer.single(&call.at, &view, 1)?;
     let weights = ["scale", "B", "mean", "var"].iter().enumerate().map(|(index, what)| call.weight(index + 1, what));
     let weights: Vec<Arc<Tensor>> = weights.collect::<Result<_>>()?;
@@ -99,4 +104,26 @@ pub(super) fn batch(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
     });
     let value = importer.layer(&call.at, "", kind, &[value])?;
     importer.view(Kind::Float, value, axes).map(|view| vec![Tracked::View(view)])
+}
+
+/// With statistics that each run computes: how tf2onnx writes a layer normalization.
+fn by_values(importer: &mut Importer<'_>, call: &Call<'_>, rank: usize) -> Result<Vec<Tracked>> {
+    let mut weights = Vec::new();
+    for index in 1..5 {
+        // Along axis 1: the axes behind it have extent 1.
+        let mut weight = call.input(index)?.clone();
+        let dims = importer.dims(&weight)?;
+        let [dim] = dims.as_slice() else { return Err(call.mismatch("weights [channels]", format!("{dims:?}"))) };
+        let ones = std::iter::repeat_n(Dim::from(1), rank - 2);
+        let targets: Vec<Target> = std::iter::once(dim.clone()).chain(ones).map(Target::Size).collect();
+        weight = importer.reshaped(&call.at, &weight, &targets)?;
+        weights.push(weight);
+    }
+    let [scale, bias, mean, variance] = weights.as_slice() else { return Err(call.mismatch("four weights", "fewer")) };
+    let centred = both(importer, call, "Sub", call.input(0)?, mean)?;
+    let variance = apply(importer, call, variance, Activation::Affine { alpha: 1.0, beta: epsilon(call)? })?;
+    let deviation = apply(importer, call, &variance, Activation::Sqrt)?;
+    let normal = both(importer, call, "Div", &centred, &deviation)?;
+    let scaled = both(importer, call, "Mul", &normal, scale)?;
+    both(importer, call, "Add", &scaled, bias).map(|tracked| vec![tracked])
 }

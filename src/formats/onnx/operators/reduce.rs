@@ -7,7 +7,7 @@ use super::super::{
     tensor::Kind,
     track::{Sizes, Tracked, View},
 };
-use super::moves::without_axes;
+use super::{moves::without_axes, pointwise::both};
 use crate::{
     dim::product,
     error::Result,
@@ -15,7 +15,15 @@ use crate::{
 };
 
 pub(super) fn reduce(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
-    let x = call.input(0)?;
+    reduced(importer, call, call.input(0)?)
+}
+
+pub(super) fn sum_square(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
+    let squares = both(importer, call, "Mul", call.input(0)?, call.input(0)?)?;
+    reduced(importer, call, &squares)
+}
+
+fn reduced(importer: &mut Importer<'_>, call: &Call<'_>, x: &Tracked) -> Result<Vec<Tracked>> {
     let rank = importer.dims(x)?.len();
     let keep = call.flag("keepdims", true)?;
     let axes = match call.ints_or_input("axes", 1)?.filter(|axes| !axes.is_empty()) {
@@ -31,7 +39,7 @@ pub(super) fn reduce(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
             let count: usize = axes.iter().filter_map(|&axis| constant.shape().get(axis)).product();
             importer.room(&call.at, constant.tensor.len().saturating_mul(3))?;
             let (start, function): (f64, fn(f64, f64) -> f64) = match call.op {
-                "ReduceSum" | "ReduceMean" => (0.0, |a, b| a + b),
+                "ReduceSum" | "ReduceSumSquare" | "ReduceMean" => (0.0, |a, b| a + b),
                 "ReduceProd" => (1.0, |a, b| a * b),
                 "ReduceMax" => (f64::NEG_INFINITY, |a, b| if b.is_nan() || b > a { b } else { a }),
                 _ => (f64::INFINITY, |a, b| if b.is_nan() || b < a { b } else { a }),
@@ -46,7 +54,7 @@ pub(super) fn reduce(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
         }
         other => {
             let op = match call.op {
-                "ReduceSum" => Reduction::Sum,
+                "ReduceSum" | "ReduceSumSquare" => Reduction::Sum,
                 "ReduceMean" => Reduction::Mean,
                 "ReduceMax" => Reduction::Max,
                 "ReduceMin" => Reduction::Min,

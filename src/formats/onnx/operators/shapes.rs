@@ -64,23 +64,12 @@ pub(super) fn shape(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
     let bound = |at: i64| usize::try_from(if at < 0 { at.saturating_add(rank) } else { at }.clamp(0, rank)).unwrap_or(0);
     let (start, end) = (bound(call.int("start")?.unwrap_or(0)), bound(call.int("end")?.unwrap_or(rank)));
     let values = dims.get(start..end.max(start)).unwrap_or_default().to_vec();
-    Ok(vec![known_or(Sizes { scalar: false, values })?])
+    Ok(vec![Tracked::Sizes(Sizes { scalar: false, values })])
 }
 
 pub(super) fn size(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     let dims = importer.dims(call.input(0)?)?;
-    Ok(vec![known_or(Sizes { scalar: true, values: vec![product(&dims)] })?])
-}
-
-/// Sizes that do not depend on the run are a constant like any other.
-fn known_or(sizes: Sizes) -> Result<Tracked> {
-    match sizes.values.iter().map(Dim::constant).collect::<Option<Vec<i64>>>() {
-        Some(values) => {
-            let shape = if sizes.scalar { Vec::new() } else { vec![values.len()] };
-            Const::of_ints(shape, values).map(Tracked::Const)
-        }
-        None => Ok(Tracked::Sizes(sizes)),
-    }
+    Ok(vec![Tracked::Sizes(Sizes { scalar: true, values: vec![product(&dims)] })])
 }
 
 pub(super) fn range(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {

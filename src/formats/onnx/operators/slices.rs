@@ -141,6 +141,12 @@ fn range(importer: &mut Importer<'_>, call: &Call<'_>, len: &Dim, start: &Dim, e
     };
     let start_at = place(importer, start, false).ok_or_else(unknown)?;
     let end_at = place(importer, end, true).ok_or_else(unknown)?;
+    // One position, as for `x[:1]`: a run in which there is none is refused.
+    let one_position = start.constant().zip(end.constant()).filter(|(start, end)| end - start == 1 && *start >= 0);
+    let (start_at, end_at) = match one_position {
+        Some((start, end)) => (Dim::integer(start), Dim::integer(end)),
+        None => (start_at, end_at),
+    };
     let distance = &end_at - &start_at;
     let extent = if distance.constant().is_some() || distance.is_sum_of_sizes() { distance } else { importer.builder.positive(&distance) };
     if extent.constant().is_some_and(|extent| extent < 0) {
