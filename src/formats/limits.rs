@@ -90,6 +90,7 @@ pub(super) fn exceeded(what: String, need: String, limit: usize, name: &str) -> 
 }
 
 /// The size that `stored` bytes may expand to.
+#[cfg(feature = "keras")]
 pub(super) fn expanded(stored: u64, limits: &Limits) -> u64 {
     let ratio = u64::try_from(limits.expansion).unwrap_or(u64::MAX);
     stored.saturating_mul(ratio).saturating_add(1 << 20)

@@ -33,8 +33,6 @@ struct Slot {
     axis: usize,
     /// Which part, counted from the outside.
     part: usize,
-    /// The operand that has it, and its axis there.
-    source: (usize, usize),
     is_rows: bool,
 }
 
@@ -135,16 +133,19 @@ impl Importer<'_> {
         let order = order(&operands, rank, slots);
         let (lead, first) = if row.is_some() { (false, 0) } else { (true, 1) };
         let mut values = Vec::new();
-        for (index, operand) in operands.iter().enumerate() {
+        for operand in &operands {
             let mut arrangement: Vec<Vec<usize>> = if lead { vec![Vec::new()] } else { Vec::new() };
             for slot in &order {
                 let axis = operand.group(rank, slot.axis).get(slot.part).copied();
-                if axis == Some(0) && matches!(operand, Operand::View(_)) && Some((slot.axis, slot.part)) != row {
+                let is_view = matches!(operand, Operand::View(_));
+                if is_view && (axis == Some(0)) && !slot.is_rows {
                     return Err(self.mixes_rows(at));
+                }
+                if !is_view && slot.is_rows && axis.is_some() {
+                    return Err(Error::unsupported(at, "a constant that differs by sample", "make it an input of the model"));
                 }
                 arrangement.push(axis.into_iter().collect());
             }
-            debug_assert!(index < operands.len());
             values.push(match operand {
                 Operand::View(view) => self.arranged(at, view, &arrangement)?,
                 Operand::Const { tensor, .. } => self.constant(at, tensor, &arrangement)?,
@@ -244,10 +245,9 @@ fn slots(operands: &[Operand], rank: usize) -> Vec<Slot> {
         let by_rows = |operand: &&Operand| matches!(operand, Operand::View(_)) && operand.group(rank, axis).contains(&0);
         let found = operands.iter().find(by_rows).or_else(|| operands.iter().find(|operand| !operand.group(rank, axis).is_empty()));
         let Some(operand) = found else { continue };
-        let index = operands.iter().position(|other| std::ptr::eq(other, operand)).unwrap_or(0);
         for (part, &source) in operand.group(rank, axis).iter().enumerate() {
             let is_rows = source == 0 && matches!(operand, Operand::View(_));
-            slots.push(Slot { axis, part, source: (index, source), is_rows });
+            slots.push(Slot { axis, part, is_rows });
         }
     }
     slots

@@ -141,14 +141,6 @@ impl<'a> Call<'a> {
         self.optional(index).ok_or_else(|| self.mismatch(format!("an input {index}"), "none"))
     }
 
-    /// The most inputs that the operator has.
-    pub(super) fn at_most(&self, count: usize) -> Result<()> {
-        if self.inputs.len() > count {
-            return Err(self.mismatch(format!("at most {count} inputs"), self.inputs.len().to_string()));
-        }
-        Ok(())
-    }
-
     /// Refuses outputs from `first` on that something reads.
     pub(super) fn only_outputs(&self, first: usize, what: &str) -> Result<()> {
         if self.wanted.iter().skip(first).any(|&wanted| wanted) {

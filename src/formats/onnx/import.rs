@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     batch,
     call::{Call, subject},
+    expression::Expressions,
     external::Folder,
     operators,
     proto::{Axis, Graph, Info, ModelFile, Node},
@@ -32,6 +33,7 @@ pub(super) struct Importer<'a> {
     /// The number of rows, where the file states it.
     fixed_rows: Option<usize>,
     pub(super) folder: &'a Folder,
+    pub(super) expressions: Expressions,
     values: HashMap<&'a str, Tracked>,
     initializers: HashMap<&'a str, Span<'a>>,
     /// How many times each tensor is still read.
@@ -67,6 +69,7 @@ pub(super) fn model(
         rows: Dim::from(Symbol::BATCH),
         fixed_rows: axes.rows,
         folder,
+        expressions: Expressions::default(),
         values: HashMap::new(),
         initializers: graph.initializers.iter().copied().collect(),
         uses: HashMap::new(),

@@ -4,6 +4,7 @@
 mod align;
 mod batch;
 mod call;
+mod expression;
 mod external;
 mod fold;
 mod functions;

@@ -95,6 +95,11 @@ impl Importer<'_> {
         left == right || self.reduced(left) == self.reduced(right)
     }
 
+    /// Whether two sizes are the same, or can be: then runs in which they differ are refused.
+    pub(super) fn agree(&mut self, at: &str, left: &Dim, right: &Dim) -> bool {
+        self.same(left, right) || self.builder.require_equal(at, left, right).is_ok()
+    }
+
     /// `view` with axis `axis` of its value split in two.
     pub(super) fn split_axis(&mut self, at: &str, view: &View, axis: usize, outer: Dim, inner: Dim) -> Result<View> {
         let mut shape = self.builder.shape(view.value)?.to_vec();

@@ -77,7 +77,7 @@ fn progression(call: &Call<'_>, places: &[i64], len: &Dim) -> Result<Range> {
 
 /// Rows of a table that ids name.
 fn embedding(importer: &mut Importer<'_>, call: &Call<'_>, table: &Const, ids: &View, axis: usize) -> Result<Tracked> {
-    let &[_, features] = table.shape() else {
+    let &[rows, features] = table.shape() else {
         return Err(call.unsupported("a table of another rank than 2", "reshape it to rows of features"));
     };
     if axis != 0 {
@@ -91,7 +91,9 @@ fn embedding(importer: &mut Importer<'_>, call: &Call<'_>, table: &Const, ids: &
     }
     let kind = LayerKind::Embedding(Embedding { table: table.f32()?, mask_zero: false });
     let rank = importer.builder.shape(ids.value)?.len();
-    let value = importer.layer(&call.at, "", kind, &[ids.value])?;
+    // Ids are checked to be whole numbers when they are given.
+    let source = importer.expressions.same_ids(ids.value, rows);
+    let value = importer.layer(&call.at, "", kind, &[source])?;
     let mut axes = ids.axes.clone();
     axes.push(if features == 1 { Vec::new() } else { vec![rank] });
     importer.view(table.kind, value, axes).map(Tracked::View)

@@ -2,6 +2,7 @@
 
 use super::super::{
     call::Call,
+    expression::Operand,
     fold::{self, Binary},
     functions::{leaky, thresholded},
     import::Importer,
@@ -96,6 +97,7 @@ pub(super) fn apply(importer: &mut Importer<'_>, call: &Call<'_>, tracked: &Trac
             let view = importer.materialised(&call.at, other)?;
             let kind = LayerKind::Activation(HeadActivation::Pointwise(function));
             let value = importer.layer(&call.at, "", kind, &[view.value])?;
+            importer.expressions.unary(value, function, view.value);
             importer.view(view.kind, value, view.axes).map(Tracked::View)
         }
     }
@@ -250,11 +252,32 @@ pub(super) fn both(importer: &mut Importer<'_>, call: &Call<'_>, op: &str, left:
         operands.reverse();
     }
     let mut value = importer.layer(&call.at, "", LayerKind::Merge(arithmetic.merge), &operands)?;
-    let whole = (ints && op == "Div").then_some(Activation::Trunc);
-    for after in [arithmetic.after, whole].into_iter().flatten() {
-        value = importer.layer(&call.at, "", LayerKind::Activation(HeadActivation::Pointwise(after)), &[value])?;
+    let pointwise = |function| LayerKind::Activation(HeadActivation::Pointwise(function));
+    if let Some(after) = arithmetic.after {
+        value = importer.layer(&call.at, "", pointwise(after), &[value])?;
+    }
+    if let Some(operands) = elementwise(left, right, &aligned.values) {
+        importer.expressions.binary(value, arithmetic.host.float, operands);
+    }
+    if ints && op == "Div" {
+        let quotient = value;
+        value = importer.layer(&call.at, "", pointwise(Activation::Trunc), &[quotient])?;
+        importer.expressions.unary(value, Activation::Trunc, quotient);
     }
     importer.result(kind, value, &aligned)
+}
+
+/// The operands as functions of single elements, where the values are used as they are.
+fn elementwise(left: &Tracked, right: &Tracked, values: &[Value]) -> Option<[Operand; 2]> {
+    let operand = |tracked: &Tracked, index: usize| match tracked {
+        Tracked::View(view) if values.get(index) == Some(&view.value) => Some(Operand::Value(view.value)),
+        Tracked::Const(constant) => constant.scalar().map(Operand::Number),
+        _ => None,
+    };
+    match (left, right) {
+        (Tracked::View(a), Tracked::View(b)) if a.axes != b.axes => None,
+        _ => Some([operand(left, 0)?, operand(right, 1)?]),
+    }
 }
 
 pub(super) fn kind_of(tracked: &Tracked) -> Kind {
@@ -279,7 +302,7 @@ fn splat_of(tracked: &Tracked) -> Option<Splat> {
 }
 
 /// The shape that two shapes broadcast to.
-pub(super) fn broadcast(importer: &Importer<'_>, call: &Call<'_>, left: &[Dim], right: &[Dim]) -> Result<Vec<Dim>> {
+pub(super) fn broadcast(importer: &mut Importer<'_>, call: &Call<'_>, left: &[Dim], right: &[Dim]) -> Result<Vec<Dim>> {
     let rank = left.len().max(right.len());
     let at = |shape: &[Dim], axis: usize| {
         (axis + shape.len()).checked_sub(rank).and_then(|axis| shape.get(axis)).cloned().unwrap_or_else(|| Dim::from(1))
@@ -287,10 +310,13 @@ pub(super) fn broadcast(importer: &Importer<'_>, call: &Call<'_>, left: &[Dim], 
     let mut dims = Vec::new();
     for axis in 0..rank {
         let (a, b) = (at(left, axis), at(right, axis));
-        dims.push(if a.fixed() == Some(1) || importer.same(&a, &b) {
+        dims.push(if a.fixed() == Some(1) {
             b
         } else if b.fixed() == Some(1) {
             a
+        } else if importer.agree(&call.at, &a, &b) {
+            // The one that a run decides says more.
+            if a.fixed().is_some() { b } else { a }
         } else {
             return Err(call.mismatch("shapes that broadcast", format!("{left:?} and {right:?}")));
         });
@@ -478,6 +504,7 @@ fn chosen(importer: &mut Importer<'_>, call: &Call<'_>, condition: &Const, yes: 
     let Some(all) = condition.splat() else { return Ok(None) };
     let (taken, left) = if all != 0.0 { (yes, no) } else { (no, yes) };
     let dims = importer.dims(taken)?;
-    let whole = broadcast(importer, call, &dims, &importer.dims(left)?)?;
+    let others = importer.dims(left)?;
+    let whole = broadcast(importer, call, &dims, &others)?;
     Ok((whole.len() == dims.len() && whole.iter().zip(&dims).all(|(a, b)| importer.same(a, b))).then(|| taken.clone()))
 }

@@ -18,7 +18,7 @@ fn dense(importer: &mut Importer<'_>, call: &Call<'_>, x: &View, axis: usize, we
     let features = weight.shape().get(1).copied().unwrap_or(0);
     let group = x.axes.get(axis).cloned().unwrap_or_default();
     let dims = importer.view_dims(x)?;
-    if !dims.get(axis).is_some_and(|dim| importer.same(dim, &Dim::from(features))) {
+    if !dims.get(axis).is_some_and(|dim| importer.agree(&call.at, dim, &Dim::from(features))) {
         return Err(call.mismatch(format!("{features} features at axis {axis}"), format!("a shape {dims:?}")));
     }
     if group.contains(&0) {

@@ -130,7 +130,7 @@ fn options(call: &Call<'_>) -> Result<Options> {
 fn lengths(importer: &mut Importer<'_>, call: &Call<'_>, rows: &Dim, seq_len: &Dim) -> Result<Option<Value>> {
     let Some(lengths) = call.optional(4) else { return Ok(None) };
     let dims = importer.dims(lengths)?;
-    if dims.len() != 1 || !dims.iter().all(|dim| importer.same(dim, rows)) {
+    if dims.len() != 1 || !dims.iter().all(|dim| importer.agree(&call.at, dim, rows)) {
         return Err(call.mismatch("sequence_lens of shape [batch]", format!("{dims:?}")));
     }
     let same = match lengths {
@@ -196,7 +196,7 @@ fn state(importer: &mut Importer<'_>, call: &Call<'_>, options: &Options, tracke
     let (dirs, hidden) = (options.directions.len(), options.hidden);
     let order = if options.batch_first { [0, 1, 2] } else { [1, 0, 2] };
     let expected = [rows.clone(), Dim::from(dirs), Dim::from(hidden)];
-    let fits = dims.len() == 3 && order.iter().zip(&expected).all(|(&axis, expected)| dims.get(axis).is_some_and(|dim| importer.same(dim, expected)));
+    let fits = dims.len() == 3 && order.iter().zip(&expected).all(|(&axis, expected)| dims.get(axis).is_some_and(|dim| importer.agree(&call.at, dim, expected)));
     if !fits {
         let place = if options.batch_first { "[batch, directions, hidden]" } else { "[directions, batch, hidden]" };
         return Err(call.mismatch(format!("initial states {place} with {dirs} directions and {hidden} units"), format!("{dims:?}")));

@@ -157,6 +157,7 @@ pub(super) fn cast(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
         },
         (Tracked::View(view), Kind::Bool) => {
             let value = importer.layer(&call.at, "", LayerKind::MaskOp(MaskOp::NotEqual { value: 0.0 }), &[view.value])?;
+            importer.expressions.not_zero(value, view.value);
             Tracked::View(importer.view(to, value, view.axes.clone())?)
         }
     };

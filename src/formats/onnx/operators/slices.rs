@@ -184,7 +184,7 @@ pub(super) fn split(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
         return Err(call.mismatch(format!("{} parts", call.wanted.len()), format!("{parts:?}")));
     }
     let sum = parts.iter().fold(Dim::from(0), |sum, part| &sum + part);
-    if !importer.same(&sum, &len) {
+    if !importer.agree(&call.at, &sum, &len) {
         return Err(call.mismatch(format!("parts that add up to {len:?}"), format!("{parts:?}")));
     }
     let (mut start, mut outputs) = (Dim::from(0), Vec::new());
