@@ -6,6 +6,8 @@ mod json;
 #[cfg(feature = "keras")]
 mod keras;
 mod limits;
+#[cfg(feature = "native")]
+mod native;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod recognise;
@@ -22,6 +24,8 @@ use std::{
 };
 
 pub use limits::Limits;
+#[cfg(feature = "native")]
+pub use native::{SaveOptions, WeightType};
 
 use self::recognise::{HEAD, Kind, recognise};
 use crate::{
@@ -57,7 +61,8 @@ pub enum KerasBackend {
 
 impl Model {
     /// Reads a model from a file; what kind of file it is, its contents tell: `.keras` of Keras 3 (or a
-    /// directory with the same members), a PyTorch state dict in a safetensors file.
+    /// directory with the same members), a PyTorch state dict in a safetensors file, a file that
+    /// [`save`](Self::save) wrote.
     ///
     /// ```no_run
     /// # use wgpu_rnn::Model;
@@ -165,6 +170,14 @@ fn whole(file: Box<dyn Source + '_>, length: u64, name: &str, limits: &Limits) -
 #[cfg(any(feature = "torch", feature = "native"))]
 fn of_tensors<'a>(file: Box<dyn Source + 'a>, path: Option<&Path>, options: &LoadOptions) -> Result<Model> {
     let archive = safetensors::Archive::open(file, &options.limits)?;
+    #[cfg(feature = "native")]
+    if archive.metadata().contains_key(native::KEY) {
+        return native::read(&archive, &options.limits);
+    }
+    #[cfg(not(feature = "native"))]
+    if archive.metadata().contains_key("wgpu_rnn") {
+        return Err(without("the file", "a file of this crate's own", "native"));
+    }
     #[cfg(feature = "torch")]
     return torch::read(archive, config(path, options)?.as_deref(), &options.limits);
     #[cfg(not(feature = "torch"))]

@@ -76,6 +76,7 @@ impl Builder {
             optimizer_parameters: 0,
             optimizer_bytes: 0,
             notes: Vec::new(),
+            known_answers: Vec::new(),
         };
         Self { model, names: HashSet::new(), open_blocks: Vec::new() }
     }
