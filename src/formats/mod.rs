@@ -4,7 +4,10 @@
 mod keras;
 mod limits;
 
-use std::{fs, io::Cursor, path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 pub use limits::Limits;
 
@@ -23,6 +26,10 @@ pub struct LoadOptions {
     pub keras_backend: KerasBackend,
     /// What messages call the file where there is no path.
     pub file_name: Option<String>,
+    /// The configuration of a file that holds weights only.
+    pub config: Option<PathBuf>,
+    /// The version of Keras that wrote a file which does not say it, such as `(2, 15)`.
+    pub keras_version: Option<(u32, u32)>,
 }
 
 /// A backend of Keras. They differ in the output of a recurrent layer at masked timesteps.
@@ -36,7 +43,8 @@ pub enum KerasBackend {
 }
 
 impl Model {
-    /// Reads a model from a Keras 3 `.keras` file (or a directory with the same members).
+    /// Reads a model from a file of Keras: `.keras` (or a directory with the same members), `.h5` with the
+    /// whole model, or a folder of `config.json` and weights.
     ///
     /// ```no_run
     /// # use wgpu_rnn::Model;
@@ -60,15 +68,10 @@ impl Model {
     pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         let path = path.as_ref();
         let name = options.file_name.clone().unwrap_or_else(|| path.display().to_string());
-        let io = |cause| io_error(&name, cause);
-        if fs::metadata(path).map_err(io)?.is_dir() {
-            return keras::from_directory(path, &name, options);
-        }
-        let file = fs::File::open(path).map_err(io)?;
-        keras::from_zip(file, &name, options)
+        keras::from_path(path, &name, options)
     }
 
-    /// Reads a model from the bytes of a `.keras` file.
+    /// Reads a model from the bytes of a `.keras` or `.h5` file.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -82,7 +85,7 @@ impl Model {
     /// As [`load`](Self::load).
     pub fn from_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Self> {
         let name = options.file_name.clone().unwrap_or_else(|| "<bytes>".to_owned());
-        keras::from_zip(Cursor::new(bytes), &name, options)
+        keras::from_bytes(bytes, &name, options)
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`Builder`]: puts a [`Model`] together, call by call, checking each.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Block, BlockCall, Layer, LayerKind, Model, Node, Port, Style, Value, check, infer};
 use crate::{
@@ -30,6 +30,8 @@ pub struct Builder {
     names: HashSet<String>,
     /// The blocks that are open, the innermost last.
     open_blocks: Vec<usize>,
+    /// How many parts of blocks have a name.
+    parts: HashMap<String, usize>,
 }
 
 /// What a layer is called with.
@@ -76,7 +78,7 @@ impl Builder {
             optimizer_parameters: 0,
             optimizer_bytes: 0,
         };
-        Self { model, names: HashSet::new(), open_blocks: Vec::new() }
+        Self { model, names: HashSet::new(), open_blocks: Vec::new(), parts: HashMap::new() }
     }
 
     /// The model as it stands, for one that has no layers yet.
@@ -222,6 +224,34 @@ impl Builder {
         let block = self.model.blocks.len() - 1;
         self.open_blocks.push(block);
         Ok(block)
+    }
+
+    /// Opens a block again, to add to it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is no such block.
+    pub(crate) fn enter_block(&mut self, block: usize) -> Result<()> {
+        if block >= self.model.blocks.len() {
+            return Err(Error::internal("a block that was not begun"));
+        }
+        self.open_blocks.push(block);
+        Ok(())
+    }
+
+    /// Adds a part of the block that is open and calls it once. Its name comes from the block's.
+    pub(crate) fn part(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
+        let block = self.open_blocks.last().and_then(|&block| self.model.blocks.get(block));
+        let outer = block.map_or("", |block| &block.name);
+        let full = format!("{outer}/{name}");
+        let count = self.parts.entry(full.clone()).or_insert(0);
+        *count += 1;
+        let unique = if *count == 1 { full } else { format!("{full}_{}", *count - 1) };
+        self.add(&unique, kind, inputs)
+    }
+
+    /// How many calls there are so far.
+    pub(crate) fn calls(&self) -> usize {
+        self.model.nodes.len()
     }
 
     /// Closes the block that was opened last.

@@ -28,6 +28,8 @@ pub(super) struct Described<'a> {
     pub(super) class: &'a str,
     pub(super) origin: Origin,
     pub(super) config: &'a Map<String, Value>,
+    /// The layers of a Sequential that has nothing else in its configuration: Keras before 2.2.3.
+    pub(super) listed: Option<&'a Value>,
     /// What messages call the layer that it is in.
     pub(super) within: Option<&'a str>,
 }
@@ -97,19 +99,35 @@ impl<'a> Described<'a> {
     pub(super) fn new(value: &'a Value, place: &str) -> Result<Self> {
         let map = object(Some(value), place)?;
         let class = text(map.get("class_name"), &format!("{place}.class_name"))?;
-        let config = object(map.get("config"), &format!("{place}.config"))?;
-        let name = map.get("name").filter(|name| !name.is_null()).or_else(|| config.get("name"));
-        let name = text(name, &format!("{place}.name"))?;
-        let module = map.get("module").and_then(Value::as_str).unwrap_or_default();
         let registered = map.get("registered_name").and_then(Value::as_str);
+        let module = map.get("module").and_then(Value::as_str);
+        let listed = map.get("config").filter(|config| module.is_none() && class == "Sequential" && config.is_array());
+        let config = match listed {
+            Some(_) => map,
+            None => object(map.get("config"), &format!("{place}.config"))?,
+        };
+        let name = map.get("name").filter(|name| !name.is_null()).or_else(|| config.get("name"));
+        let name = if listed.is_some() && name.is_none() { "sequential" } else { text(name, &format!("{place}.name"))? };
         let origin = match (module, class) {
-            ("keras", "Sequential") => Origin::Model,
-            ("keras" | "keras.src.models.functional" | "keras.models", "Functional" | "Model") => Origin::Model,
-            ("keras.layers", _) if registered.is_none() => Origin::Layer,
-            (module, _) if module.starts_with("keras.src.ops.") || module == "keras.ops" => Origin::Function,
+            // Legacy files name the class only. A function of keras.ops has no options of layers.
+            (None, "Sequential" | "Functional" | "Model") => Origin::Model,
+            (None, "InputLayer") => Origin::Layer,
+            (None, _) if map.contains_key("inbound_nodes") && !config.contains_key("trainable") => Origin::Function,
+            (None, _) => Origin::Layer,
+            (Some("keras"), "Sequential") => Origin::Model,
+            (Some("keras" | "keras.src.models.functional" | "keras.models"), "Functional" | "Model") => Origin::Model,
+            (Some("keras.layers"), _) if registered.is_none() => Origin::Layer,
+            (Some(module), _) if module.starts_with("keras.src.ops.") || module == "keras.ops" => Origin::Function,
             _ => Origin::Custom,
         };
-        Ok(Self { name, class, origin, config, within: None })
+        Ok(Self { name, class, origin, config, listed, within: None })
+    }
+
+    /// Whether the layer is a model that Keras makes by a first call: one whose inputs are known.
+    pub(super) fn is_made_by_call(&self, keras2: bool) -> bool {
+        let first = self.config.get("layers").or(self.listed).and_then(Value::as_array).and_then(|all| all.first());
+        let has_input = || first.and_then(|first| first.get("class_name")).is_some_and(|class| class == "InputLayer");
+        self.origin == Origin::Model && (self.class != "Sequential" || (keras2 && has_input()))
     }
 
     /// What messages call the layer.
@@ -145,17 +163,18 @@ impl<'a> Described<'a> {
                 let what = format!("the function {} of keras.ops in the graph", plain(self.class));
                 return Err(Error::unsupported(subject, what, "use a layer in its place"));
             }
-            (Origin::Model, _) => {
-                let instead = "build one model of all layers, in one Sequential or one graph";
-                return Err(Error::unsupported(subject, "a model inside a model", instead));
-            }
+            (Origin::Model, _) => return Err(Error::internal("a model that is read as a layer")),
             (Origin::Custom, _) => {
                 let what = format!("the class {}, whose code is not in the file,", plain(self.class));
                 return Err(Error::unsupported(subject, what, "replace it with layers of Keras' own"));
             }
         };
         let source = Source { options: self.options(limits), scope, rules };
-        source.options.float32()?;
+        source.options.dtype()?;
+        if rules.keras2 {
+            // Statements about the input's shape, which is known.
+            source.options.ignore(&["batch_input_shape"]);
+        }
         let kind = read(&source)?;
         let trainable = source.options.trainable()?;
         source.options.finish()?;

@@ -61,7 +61,7 @@ fn recurrent(s: &Source<'_>, options: &Options<'_>, scope: &Scope<'_>, zero: boo
         go_backwards: options.flag("go_backwards", false)?,
         stateful: options.flag("stateful", false)?,
         dead: dead_timesteps(s.rules.backend, zero, unroll),
-        passes_mask: s.rules.passes_mask,
+        passes_mask: s.rules.passes_mask.unwrap_or(true),
     })
 }
 
@@ -98,7 +98,7 @@ fn direction(s: &Source<'_>, value: Option<&Value>, side: &str) -> Result<Recurr
         return Err(Error::unsupported(subject, "a Bidirectional of it", "use SimpleRNN, LSTM or GRU"));
     }
     let options = Options::new(subject.clone(), inner.class, inner.config, s.options.limits);
-    options.float32()?;
+    options.dtype()?;
     options.ignore(&["trainable", "zero_output_for_mask"]);
     let scope = s.scope.below(&format!("{side}_layer")).called(subject);
     let zero = options.flag("return_sequences", false)?;
