@@ -1,8 +1,9 @@
 // output = activation(left op right) over up to six axes, each operand with its own strides: maps,
-// broadcasting arithmetic and block copies.
+// broadcasting arithmetic, transposes and block copies. A negative stride wraps round.
 
 // 0: left, 1: left + right, 2: left - right, 3: left * right, 4: the larger, NaN if either is,
-// 5: left where right is not 0, else 0.
+// 5: left where right is not 0, else 0, 6: left / right, 7: the smaller, NaN if either is, 8: 1 where both
+// are equal, else 0, 9: 1 where left is less, else 0.
 override OPERATION: u32 = 0u;
 
 struct Params {
@@ -40,8 +41,11 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
             case 2u: { y = y - r; }
             case 3u: { y = y * r; }
             case 5u: { y = select(vec4<f32>(0.0), y, r != vec4<f32>(0.0) | is_nan(r)); }
+            case 6u: { y = y / r; }
+            case 8u: { y = select(vec4<f32>(0.0), vec4<f32>(1.0), (y == r) & !(is_nan(y) | is_nan(r))); }
+            case 9u: { y = select(vec4<f32>(0.0), vec4<f32>(1.0), (y < r) & !(is_nan(y) | is_nan(r))); }
             default: {
-                let number = select(y, r, r > y);
+                let number = select(y, r, select(r > y, r < y, vec4<bool>(OPERATION == 7u)));
                 y = select(select(number, r, is_nan(r)), y, is_nan(y));
             }
         }

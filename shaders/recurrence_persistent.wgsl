@@ -9,7 +9,7 @@ fn multiply(direction: u32, gates: u32, slice: u32, unit: u32) {
     let groups = (params.hidden + 3u) / 4u;
     for (var k4 = slice; k4 < groups; k4 += SLICES) {
         let at = 4u * k4;
-        add_products(gates, weight_index(direction, k4, unit),
+        add_products(gates, weight_index(direction, params.hidden, NUM_GATES, k4, unit),
             hidden_tile[at], hidden_tile[at + 1u], hidden_tile[at + 2u], hidden_tile[at + 3u]);
     }
 }
@@ -29,6 +29,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     // The invocation that holds the unit's states.
     let holds = slice == 0u && local_unit < params.hidden;
 
+    let peephole = load_peephole(direction, unit);
     var old: array<vec4<f32>, NUM_STATES>;
     var output = vec4<f32>(0.0);
     if (holds) {
@@ -63,7 +64,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         }
         workgroupBarrier();
         if (holds) {
-            let updated = cell_update(gate_x(direction, row, step, unit), gate_h(direction, unit), old);
+            let updated = cell_update(gate_x(direction, row, step, unit), gate_h(direction, unit), old, peephole);
             let live = live_rows(direction, row, step);
             for (var slot = 0u; slot < NUM_STATES; slot++) {
                 old[slot] = select(old[slot], updated[slot], live);

@@ -1,20 +1,28 @@
 // One timestep of any hidden size, all gates and directions: product with the recurrent weights, bias,
 // cell, masks and outputs. Reads the state of one parity and writes the other. A cell with a reset
-// stage needs a dispatch with RESET_STAGE = 1 before it, which leaves r * h in the reset slot.
+// stage needs a dispatch of STAGE_RESET before it, which leaves r * h in the spare slot. Where the hidden
+// state is PROJECTED, the cell leaves what it gives there, and a dispatch of STAGE_PROJECT, whose weights
+// are the projection's, makes the hidden state and the output of it.
 
-override RESET_STAGE: u32 = 0u;
+const STAGE_UPDATE = 0u;
+const STAGE_RESET = 1u;
+const STAGE_PROJECT = 2u;
+override STAGE: u32 = 0u;
+override PROJECTED: u32 = 0u;
 
-const TILE = 512u; // hidden units staged at a time
+const TILE = 512u; // units staged at a time
 const WORKGROUP = 256u;
 
 // Adds the products of `gates` (bits) with the state in `slot`. Ends without a barrier.
 fn multiply(slot: u32, parity: u32, direction: u32, row: u32, gates: u32, index: u32, unit: u32) {
-    let groups = (params.hidden + 3u) / 4u;
-    for (var start = 0u; start < params.hidden; start += TILE) {
+    let inputs = slot_units(slot);
+    let groups = (inputs + 3u) / 4u;
+    let stacked = select(NUM_GATES, 1u, STAGE == STAGE_PROJECT);
+    for (var start = 0u; start < inputs; start += TILE) {
         workgroupBarrier();
         for (var i = index; i < TILE; i += WORKGROUP) {
             var h = vec4<f32>(0.0);
-            if (start + i < params.hidden) {
+            if (start + i < inputs) {
                 h = load_state(slot, parity, direction, row, start + i);
             }
             shared_tile[i] = h;
@@ -24,7 +32,7 @@ fn multiply(slot: u32, parity: u32, direction: u32, row: u32, gates: u32, index:
         let end = min(groups - first, TILE / 4u);
         for (var k4 = index / UNITS; k4 < end; k4 += SLICES) {
             let at = 4u * k4;
-            add_products(gates, weight_index(direction, first + k4, unit),
+            add_products(gates, weight_index(direction, inputs, stacked, first + k4, unit),
                 shared_tile[at], shared_tile[at + 1u], shared_tile[at + 2u], shared_tile[at + 3u]);
         }
     }
@@ -48,35 +56,54 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let parity = step % 2u;
 
     clear_sums();
-    if (RESET_GATE == NO_GATE) {
+    if (STAGE == STAGE_PROJECT) {
+        multiply(SPARE_SLOT, 1u - parity, direction, row, 1u, index, window_unit);
+    } else if (RESET_GATE == NO_GATE) {
         multiply(0u, parity, direction, row, all_gates(), index, window_unit);
-    } else if (RESET_STAGE == 1u) {
+    } else if (STAGE == STAGE_RESET) {
         multiply(0u, parity, direction, row, gate_bit(RESET_GATE), index, window_unit);
     } else {
         multiply(0u, parity, direction, row, all_gates() & ~(gate_bit(RESET_GATE) | gate_bit(RESET_TARGET)), index, window_unit);
-        multiply(RESET_SLOT, parity, direction, row, gate_bit(RESET_TARGET), index, window_unit);
+        multiply(SPARE_SLOT, parity, direction, row, gate_bit(RESET_TARGET), index, window_unit);
     }
     reduce_sums(all_gates(), slice, index % UNITS);
     if (slice != 0u || local_unit >= params.units) {
         return;
     }
 
-    if (RESET_STAGE == 1u) {
+    let live = live_rows(direction, row, step);
+    if (STAGE == STAGE_RESET) {
         let h = load_state(0u, parity, direction, row, unit);
-        store_state(RESET_SLOT, parity, direction, row, unit, reset_hidden(direction, row, step, unit, h));
+        store_state(SPARE_SLOT, parity, direction, row, unit, reset_hidden(direction, row, step, unit, h));
+        return;
+    }
+    if (STAGE == STAGE_PROJECT) {
+        finish(direction, row, step, unit, live, sum0);
         return;
     }
     var old: array<vec4<f32>, NUM_STATES>;
-    for (var slot = 0u; slot < NUM_STATES; slot++) {
+    for (var slot = PROJECTED; slot < NUM_STATES; slot++) {
         old[slot] = load_state(slot, parity, direction, row, unit);
     }
-    let updated = cell_update(gate_x(direction, row, step, unit), gate_h(direction, unit), old);
-    let live = live_rows(direction, row, step);
-    for (var slot = 0u; slot < NUM_STATES; slot++) {
+    let peephole = load_peephole(direction, unit);
+    let updated = cell_update(gate_x(direction, row, step, unit), gate_h(direction, unit), old, peephole);
+    for (var slot = 1u; slot < NUM_STATES; slot++) {
         store_state(slot, 1u - parity, direction, row, unit, select(old[slot], updated[slot], live));
     }
+    if (PROJECTED == 1u) {
+        store_state(SPARE_SLOT, 1u - parity, direction, row, unit, updated[0]);
+    } else {
+        finish(direction, row, step, unit, live, updated[0]);
+    }
+}
+
+// The hidden state and the output of a timestep.
+fn finish(direction: u32, row: u32, step: u32, unit: u32, live: vec4<bool>, updated: vec4<f32>) {
+    let parity = step % 2u;
+    let hidden_state = select(load_state(0u, parity, direction, row, unit), updated, live);
+    store_state(0u, 1u - parity, direction, row, unit, hidden_state);
     let last_output = load_state(OUTPUT_SLOT, parity, direction, row, unit);
-    let output = output_of(live, select(old[0], updated[0], live), last_output);
+    let output = output_of(live, hidden_state, last_output);
     store_state(OUTPUT_SLOT, 1u - parity, direction, row, unit, output);
     store_sequence(direction, row, step, unit, output);
 }

@@ -1,6 +1,6 @@
 // Reduces the middle axis of [outer, len, inner] in order, skipping dead positions.
 
-// 0: sum, 1: mean, 2: maximum (NaN if any is).
+// 0: sum, 1: mean, 2: maximum, 3: minimum (NaN if any is).
 override OPERATION: u32 = 0u;
 
 struct Params {
@@ -8,7 +8,7 @@ struct Params {
     len: u32,
     inner: u32,
     has_mask: u32,
-    lowest: f32,   // -inf, which WGSL cannot spell
+    first: f32,    // what the extreme of nothing is, -inf or inf, which WGSL cannot spell
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let outer = i / params.inner;
     let first = outer * params.len * params.inner + i % params.inner;
     var sum = 0.0;
-    var largest = params.lowest;
+    var extreme = params.first;
     var live = 0u;
     for (var k = 0u; k < params.len; k++) {
         if (params.has_mask != 0u) {
@@ -35,9 +35,10 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         }
         let x = input[first + k * params.inner];
         live++;
-        if (OPERATION == 2u) {
-            let keep = is_nan(vec4<f32>(largest)).x || !(x > largest || is_nan(vec4<f32>(x)).x);
-            largest = select(x, largest, keep);
+        if (OPERATION >= 2u) {
+            let beyond = select(x > extreme, x < extreme, OPERATION == 3u);
+            let keep = is_nan(vec4<f32>(extreme)).x || !(beyond || is_nan(vec4<f32>(x)).x);
+            extreme = select(x, extreme, keep);
         } else {
             sum += x;
         }
@@ -45,5 +46,5 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     if (OPERATION == 1u) {
         sum = sum / f32(live);
     }
-    output[i] = select(sum, largest, OPERATION == 2u);
+    output[i] = select(sum, extreme, OPERATION >= 2u);
 }

@@ -1,6 +1,9 @@
 //! [`Tensor`]: a shape and its values, row-major, on the host.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use crate::error::{Error, Result};
 
@@ -61,10 +64,29 @@ macro_rules! data_from {
 data_from!(f32 => F32, half::f16 => F32, half::bf16 => F32, f64 => F64, i8 => I64, i16 => I64, i32 => I64, i64 => I64, u8 => I64, u16 => I64, u32 => I64);
 
 /// A shape and its values, row-major.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Tensor {
     shape: Vec<usize>,
     data: Data,
+    id: TensorId,
+}
+
+/// Tells a tensor, and its clones, from all others of the process: what has it has the same values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TensorId(u64);
+
+impl TensorId {
+    fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// By shape and values.
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.data == other.data
+    }
 }
 
 impl Tensor {
@@ -82,7 +104,7 @@ impl Tensor {
                 format!("{} values", data.len()),
             ));
         }
-        Ok(Self { shape, data })
+        Ok(Self { shape, data, id: TensorId::fresh() })
     }
 
     /// The shape.
@@ -97,6 +119,11 @@ impl Tensor {
         &self.data
     }
 
+    /// The same for clones, another for every other tensor.
+    pub(crate) fn id(&self) -> TensorId {
+        self.id
+    }
+
     /// The values alone.
     #[must_use]
     pub fn into_data(self) -> Data {
@@ -106,13 +133,23 @@ impl Tensor {
     /// Number of values.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.data.len()
+        element_count(&self.shape).unwrap_or(0)
     }
 
     /// Whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
+        self.len() == 0
+    }
+
+    /// The same tensor without its values, which are on a device.
+    pub(crate) fn hollow(&self) -> Self {
+        Self { shape: self.shape.clone(), data: Data::F32(Vec::new()), id: self.id }
+    }
+
+    /// Whether the values were [left out](Self::hollow).
+    pub(crate) fn is_hollow(&self) -> bool {
+        self.data.len() != self.len()
     }
 
     /// The values as f32, converted where they are stored otherwise.

@@ -68,6 +68,8 @@ fn lstm(input: usize, hidden: usize, outputs: usize) -> Arc<Plan> {
         params: CellParams::default(),
         weight_ih: random.tensor(&[4 * hidden, input], 0.5),
         weight_hh: random.tensor(&[4 * hidden, hidden], 0.3),
+        weight_hr: None,
+        peephole: None,
         bias_ih: Some(random.tensor(&[4 * hidden], 0.5)),
         bias_hh: None,
         return_sequences: true,

@@ -24,6 +24,8 @@ fn recurrent(cell: Cell, input_size: usize, hidden: usize, weight: f32) -> Recur
         params: CellParams::default(),
         weight_ih: constant(&[rows, input_size], weight),
         weight_hh: constant(&[rows, hidden], weight),
+        weight_hr: None,
+        peephole: None,
         bias_ih: Some(constant(&[rows], 0.0)),
         bias_hh: None,
         return_sequences: false,

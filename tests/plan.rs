@@ -46,6 +46,8 @@ fn model() -> Model {
         params: CellParams::default(),
         weight_ih: random(&mut rng, &[12, 5], -1.0, 1.0),
         weight_hh: random(&mut rng, &[12, 4], -0.5, 0.5),
+        weight_hr: None,
+        peephole: None,
         bias_ih: None,
         bias_hh: None,
         return_sequences: true,

@@ -122,3 +122,38 @@ fn rows_without_timesteps_cost_nothing() {
         assert!(matches!(session.run(x), Err(wgpu_rnn::Error::Limit { .. })), "{name}");
     }
 }
+
+#[test]
+fn a_session_may_release_its_weights() {
+    for (name, device) in devices() {
+        for cell in [Cell::Lstm, Cell::GruResetBefore] {
+            let net = Net { stateful: true, ..Net::new(3, cell, 7) };
+            let model = net.model();
+            let mut options = SessionOptions::on(device.clone());
+            options.release_weights = true;
+            let (kept, released) =
+                (Session::new(&model, SessionOptions::on(device.clone())), Session::new(&model, options));
+            let (kept, released) = (kept.unwrap(), released.unwrap());
+            let matrices: Vec<_> = model.layers().iter().flat_map(|layer| layer.kind.weights()).collect();
+            let matrices: Vec<_> = matrices.iter().filter(|(_, tensor, _)| tensor.shape().len() == 2).collect();
+            let weak: Vec<_> = matrices.iter().map(|(_, tensor, _)| Arc::downgrade(tensor)).collect();
+            assert!(!weak.is_empty());
+            let summary = model.summary();
+            for _ in 0..2 {
+                assert_eq!(released.run(net.inputs()).unwrap(), kept.run(net.inputs()).unwrap(), "{name} {cell:?}");
+            }
+            assert_eq!(released.state(), kept.state(), "{name} {cell:?}");
+            drop((kept, model));
+            assert!(weak.iter().all(|weak| weak.upgrade().is_none()), "{name} {cell:?}");
+            assert_eq!(released.model().summary(), summary);
+            released.run(net.inputs()).unwrap();
+            let error = released.rebuilt().unwrap_err().to_string();
+            assert!(
+                error.ends_with(
+                    "planning with weights that its session has released is not supported; load the model again"
+                ),
+                "{error}"
+            );
+        }
+    }
+}

@@ -90,6 +90,8 @@ impl<'a> Description<'a> {
             params: CellParams::default(),
             weight_ih: zeros(&[gates, features]),
             weight_hh: zeros(&[gates, units]),
+            weight_hr: None,
+            peephole: None,
             bias_ih: Some(zeros(&[gates])),
             bias_hh: (cell == Cell::Gru).then(|| zeros(&[gates])),
             return_sequences: self.flag("return_sequences", false),

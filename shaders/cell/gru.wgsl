@@ -7,7 +7,7 @@ const RESET = 0u;
 const UPDATE = 1u;
 const NEW = 2u;
 
-fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>) -> array<vec4<f32>, NUM_STATES> {
+fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>, peephole: array<f32, NUM_PEEPHOLES>) -> array<vec4<f32>, NUM_STATES> {
     let reset = gate_activation(gx[RESET] + gh[RESET]);
     let update = gate_activation(gx[UPDATE] + gh[UPDATE]);
     let new_value = candidate_activation(fma(reset, gh[NEW], gx[NEW]));

@@ -7,7 +7,7 @@ const RESET_TARGET = 2u;
 const UPDATE = 1u;
 const NEW = 2u;
 
-fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>) -> array<vec4<f32>, NUM_STATES> {
+fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>, peephole: array<f32, NUM_PEEPHOLES>) -> array<vec4<f32>, NUM_STATES> {
     let update = gate_activation(gx[UPDATE] + gh[UPDATE]);
     let new_value = candidate_activation(gx[NEW] + gh[NEW]);
     return array<vec4<f32>, NUM_STATES>(fma(update, state[0], (1.0 - update) * new_value));

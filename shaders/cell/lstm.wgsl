@@ -7,12 +7,18 @@ const INPUT = 0u;
 const FORGET = 1u;
 const CELL = 2u;
 const OUTPUT = 3u;
+const PEEPHOLE_INPUT = 0u;
+const PEEPHOLE_FORGET = 1u;
+const PEEPHOLE_OUTPUT = 2u;
 
-fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>) -> array<vec4<f32>, NUM_STATES> {
-    let input = gate_activation(gx[INPUT] + gh[INPUT]);
-    let forget_gate = gate_activation(gx[FORGET] + gh[FORGET]);
+fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>, peephole: array<f32, NUM_PEEPHOLES>) -> array<vec4<f32>, NUM_STATES> {
+    let input = gate_activation(with_peephole(gx[INPUT] + gh[INPUT], peephole[PEEPHOLE_INPUT], state[1]));
+    var forget_gate = 1.0 - input;
+    if (coupled == 0u) {
+        forget_gate = gate_activation(with_peephole(gx[FORGET] + gh[FORGET], peephole[PEEPHOLE_FORGET], state[1]));
+    }
     let candidate = candidate_activation(gx[CELL] + gh[CELL]);
-    let output = gate_activation(gx[OUTPUT] + gh[OUTPUT]);
     let cell_state = fma(forget_gate, state[1], input * candidate);
+    let output = gate_activation(with_peephole(gx[OUTPUT] + gh[OUTPUT], peephole[PEEPHOLE_OUTPUT], cell_state));
     return array<vec4<f32>, NUM_STATES>(output * output_activation(cell_state), cell_state);
 }

@@ -4,6 +4,6 @@ const NUM_STATES = 1u;
 const RESET_GATE = NO_GATE;
 const RESET_TARGET = NO_GATE;
 
-fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>) -> array<vec4<f32>, NUM_STATES> {
+fn cell_update(gx: array<vec4<f32>, NUM_GATES>, gh: array<vec4<f32>, NUM_GATES>, state: array<vec4<f32>, NUM_STATES>, peephole: array<f32, NUM_PEEPHOLES>) -> array<vec4<f32>, NUM_STATES> {
     return array<vec4<f32>, NUM_STATES>(candidate_activation(gx[0] + gh[0]));
 }

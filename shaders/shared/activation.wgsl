@@ -105,6 +105,97 @@ fn softsign(x: vec4<f32>) -> vec4<f32> {
     return select(x / (1.0 + a), far, a > splat(1e30));
 }
 
+// min(max(x, low), high); bit 0 of `bounds` says that there is a lower bound, bit 1 an upper one.
+fn clip(x: vec4<f32>, low: f32, high: f32, bounds: u32) -> vec4<f32> {
+    let above = select(x, max(x, splat(low)), vec4<bool>((bounds & 1u) != 0u));
+    return select(above, min(above, splat(high)), vec4<bool>((bounds & 2u) != 0u));
+}
+
+// `x` with all bits of an exponent set and none of the fraction: infinite, with its sign.
+fn infinite_like(x: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>((bitcast<vec4<u32>>(x) & vec4<u32>(0x80000000u)) | vec4<u32>(0x7f800000u));
+}
+
+// Denormal numbers are scaled up first; NaN below 0, infinite at both ends.
+fn log_number(x: vec4<f32>) -> vec4<f32> {
+    let small = x < splat(1e-30);
+    let y = log(select(x, x * 1.2676506e30, small)) - select(splat(0.0), splat(69.314718), small);
+    let ends = select(y, infinite_like(x), x > splat(UNBOUNDED));
+    return select(select(ends, infinite_like(splat(-1.0) - abs(x)), x == splat(0.0)), nan_like(x), x < splat(0.0));
+}
+
+fn sqrt_number(x: vec4<f32>) -> vec4<f32> {
+    let y = select(sqrt(x), x, x > splat(UNBOUNDED) | x == splat(0.0));
+    return select(y, nan_like(x), x < splat(0.0));
+}
+
+fn reciprocal(x: vec4<f32>) -> vec4<f32> {
+    return select(1.0 / x, infinite_like(x), x == splat(0.0));
+}
+
+// Below 1 the odd polynomial of Cephes' erff keeps the relative accuracy.
+fn erf(x: vec4<f32>) -> vec4<f32> {
+    let a = abs(x);
+    let z = x * x;
+    var p = fma(z, splat(7.853861353e-5), splat(-8.010193626e-4));
+    p = fma(p, z, splat(5.188327686e-3));
+    p = fma(p, z, splat(-2.685381193e-2));
+    p = fma(p, z, splat(1.128358515e-1));
+    p = fma(p, z, splat(-3.761262582e-1));
+    p = fma(p, z, splat(1.128379167));
+    let far = 1.0 - erfc_positive(a);
+    return select(select(far, -far, x < splat(0.0)), p * x, a < splat(1.0));
+}
+
+// Word `i` of 2 / pi in binary, 32 bits each, after one of zeros.
+fn two_over_pi(i: vec4<u32>) -> vec4<u32> {
+    var words = array<u32, 7>(0u, 0xa2f9836eu, 0x4e441529u, 0xfc2757d1u, 0xf534ddc0u, 0xdb629599u, 0x3c439041u);
+    return vec4<u32>(words[i.x], words[i.y], words[i.z], words[i.w]);
+}
+
+// |x| in quarters of a turn: in units of 2^-30 quarters, whole turns dropped, off by a few units. |x| is a
+// number of 24 bits times a power of two, so of 2 / pi only 64 bits from a place that depends on the power matter
+// (the method of Payne and Hanek). For |x| of 0.5 at least.
+fn quarters(x: vec4<f32>) -> vec4<u32> {
+    let bits = bitcast<vec4<u32>>(x);
+    let number = (bits & vec4<u32>(0x7fffffu)) | vec4<u32>(0x800000u);
+    let place = max((bits >> vec4<u32>(23u)) & vec4<u32>(0xffu), vec4<u32>(120u)) - vec4<u32>(120u);
+    let first = place >> vec4<u32>(5u);
+    let shift = place & vec4<u32>(31u);
+    // A shift by 32 would be one by 0.
+    let rest = vec4<u32>(31u) - shift;
+    let middle = two_over_pi(first + vec4<u32>(1u));
+    let high = (two_over_pi(first) << shift) | ((middle >> vec4<u32>(1u)) >> rest);
+    let low = (middle << shift) | ((two_over_pi(first + vec4<u32>(2u)) >> vec4<u32>(1u)) >> rest);
+    // The upper half of number * low, in parts that fit.
+    let carry = (((number >> vec4<u32>(8u)) * (low >> vec4<u32>(16u))) >> vec4<u32>(8u))
+        + (((number & vec4<u32>(0xffu)) * (low >> vec4<u32>(16u))) >> vec4<u32>(16u))
+        + (((number >> vec4<u32>(8u)) * (low & vec4<u32>(0xffffu))) >> vec4<u32>(24u));
+    return number * high + carry;
+}
+
+// The sine `ahead` quarters of a turn after `x`. The builtins are exact to 2^-11 only, and in one turn only.
+fn sine(x: vec4<f32>, ahead: u32) -> vec4<f32> {
+    let near = abs(x) < splat(0.5);
+    let turned = select(quarters(x), vec4<u32>(0u), near);
+    let nearest = (turned + vec4<u32>(0x20000000u)) >> vec4<u32>(30u);
+    let left = vec4<f32>(bitcast<vec4<i32>>(turned - (nearest << vec4<u32>(30u)))) * 1.4629180792671596e-9;
+    let negative = x < splat(0.0);
+    let r = select(select(left, -left, negative), x, near);
+    let quarter = select(nearest, vec4<u32>(0u) - nearest, negative) + vec4<u32>(ahead);
+    // Polynomials of Cephes' sinf on an eighth of a turn either side.
+    let z = r * r;
+    var s = fma(z, splat(-1.9515295891e-4), splat(8.3321608736e-3));
+    s = fma(s, z, splat(-1.6666654611e-1));
+    s = fma(s * z, r, r);
+    var c = fma(z, splat(2.443315711809948e-5), splat(-1.388731625493765e-3));
+    c = fma(c, z, splat(4.166664568298827e-2));
+    c = fma(c * z, z, fma(z, splat(-0.5), splat(1.0)));
+    let y = select(s, c, (quarter & vec4<u32>(1u)) != vec4<u32>(0u));
+    let signed = select(y, -y, (quarter & vec4<u32>(2u)) != vec4<u32>(0u));
+    return select(signed, nan_like(x), abs(x) > splat(UNBOUNDED));
+}
+
 fn activate_number(kind: u32, a: f32, b: f32, c: f32, x: vec4<f32>) -> vec4<f32> {
     let zero = splat(0.0);
     let one = splat(1.0);
@@ -137,6 +228,20 @@ fn activate_number(kind: u32, a: f32, b: f32, c: f32, x: vec4<f32>) -> vec4<f32>
         case 22u: { return select(select(0.5 * (x + 1.0), one, x >= one), zero, x <= -one); }
         case 23u: { return squareplus(x, a); }
         case 24u: { return fma(splat(a), x, splat(b)); }
+        case 25u: { return a * tanh_stable(b * x); }
+        case 26u: { return clip(x, a, b, u32(c)); }
+        case 27u: { return sqrt_number(x); }
+        case 28u: { return log_number(x); }
+        case 29u: { return abs(x); }
+        case 30u: { return reciprocal(x); }
+        case 31u: { return erf(x); }
+        case 32u: { return floor(x); }
+        case 33u: { return ceil(x); }
+        case 34u: { return round(x); }
+        case 35u: { return trunc(x); }
+        case 36u: { return sign(x); }
+        case 37u: { return sine(x, 0u); }
+        case 38u: { return sine(x, 1u); }
         default: { return x; }
     }
 }

@@ -1,4 +1,7 @@
-// The functions of a cell, fixed when its pipeline is made: the others are dead code there.
+// What of a cell a model chose, fixed when its pipeline is made: the rest is dead code there.
+override clip_bound: f32 = 0.0; // of what gate and candidate are given; 0: none
+override coupled: u32 = 0u;     // 1: the forget gate is one minus the input gate
+override peepholes: u32 = 0u;   // 1: gates see the cell state
 override gate_kind: u32 = 1u;
 override gate_a: f32 = 0.0;
 override gate_b: f32 = 0.0;
@@ -12,12 +15,28 @@ override output_a: f32 = 0.0;
 override output_b: f32 = 0.0;
 override output_c: f32 = 0.0;
 
+// A NaN stays one.
+fn clipped(x: vec4<f32>) -> vec4<f32> {
+    if (clip_bound == 0.0) {
+        return x;
+    }
+    return select(clamp(x, vec4<f32>(-clip_bound), vec4<f32>(clip_bound)), x, is_nan(x));
+}
+
 fn gate_activation(x: vec4<f32>) -> vec4<f32> {
-    return activate(gate_kind, gate_a, gate_b, gate_c, x);
+    return activate(gate_kind, gate_a, gate_b, gate_c, clipped(x));
 }
 
 fn candidate_activation(x: vec4<f32>) -> vec4<f32> {
-    return activate(candidate_kind, candidate_a, candidate_b, candidate_c, x);
+    return activate(candidate_kind, candidate_a, candidate_b, candidate_c, clipped(x));
+}
+
+// `sum` with what a gate sees of the cell state.
+fn with_peephole(sum: vec4<f32>, weight: f32, cell_state: vec4<f32>) -> vec4<f32> {
+    if (peepholes == 0u) {
+        return sum;
+    }
+    return fma(vec4<f32>(weight), cell_state, sum);
 }
 
 fn output_activation(x: vec4<f32>) -> vec4<f32> {

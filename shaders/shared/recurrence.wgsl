@@ -4,7 +4,8 @@
 
 struct Params {
     workgroups: u32,    // workgroups with work; the dispatch may hold more
-    hidden: u32,
+    hidden: u32,        // units of the cell
+    outputs: u32,       // units of the hidden state: as many, unless it is projected
     rows: u32,          // rows of this batch tile
     first_row: u32,     // batch row of the tile's first row
     row_capacity: u32,  // rows that `state` has room for
@@ -32,16 +33,18 @@ override UNITS: u32 = 8u;
 override SLICES: u32 = 32u;
 
 const NO_GATE = 255u;
+const NUM_PEEPHOLES = 3u;
 const OUTPUT_SLOT = NUM_STATES;     // the last output
-const RESET_SLOT = NUM_STATES + 1u; // r * h, of cells with a reset stage
+const SPARE_SLOT = NUM_STATES + 1u; // r * h of a cell with a reset stage; what is projected
 
 @group(0) @binding(0) var<uniform> params: Params;
-// @binding(1) weights: [directions, ceil(hidden / 4), gates, units] of vec4 over hidden
+// @binding(1) weights: [directions, ceil(inputs / 4), gates, units] of vec4 over inputs
 @group(0) @binding(2) var<storage, read> bias: array<f32>; // [directions, gates, hidden]
 @group(0) @binding(3) var<storage, read> gates_x: array<f32>; // [directions, rows, slice_len, gates, hidden]
 @group(0) @binding(4) var<storage, read> mask: array<f32>; // [batch, seq_len]
-@group(0) @binding(5) var<storage, read_write> state: array<f32>; // [slot, parity, directions, row_capacity, hidden]
-@group(0) @binding(6) var<storage, read_write> sequence: array<f32>; // [batch, seq_len, directions * hidden]
+@group(0) @binding(5) var<storage, read_write> state: array<f32>; // [slot, parity, directions, row_capacity * hidden]
+@group(0) @binding(6) var<storage, read_write> sequence: array<f32>; // [batch, seq_len, directions * outputs]
+@group(0) @binding(7) var<storage, read> peephole_weights: array<f32>; // [directions, peepholes, hidden]
 
 var<workgroup> shared_tile: array<vec4<f32>, 512>; // [k] of four rows, or partial sums [gate, 128]
 
@@ -78,10 +81,10 @@ fn add_products(gates: u32, weight: u32, h0: vec4<f32>, h1: vec4<f32>, h2: vec4<
     if ((gates & 8u) != 0u) { sum3 = multiply_add(sum3, load_weight(weight + 3u * params.units), h0, h1, h2, h3); }
 }
 
-// Index of the first gate's weights for hidden units 4 * k4 .. 4 * k4 + 3.
-fn weight_index(direction: u32, k4: u32, unit: u32) -> u32 {
-    let groups = (params.hidden + 3u) / 4u;
-    return (direction * groups + k4) * (NUM_GATES * params.units) + unit;
+// Index of the first gate's weights for the inputs 4 * k4 .. 4 * k4 + 3 of `inputs`.
+fn weight_index(direction: u32, inputs: u32, gates: u32, k4: u32, unit: u32) -> u32 {
+    let groups = (inputs + 3u) / 4u;
+    return (direction * groups + k4) * (gates * params.units) + unit;
 }
 
 // Adds the slices' sums of `gates` (bits) in a fixed tree; slice 0 holds the result.
@@ -111,29 +114,37 @@ fn rows_present(row: u32) -> vec4<bool> {
     return vec4<u32>(row, row + 1u, row + 2u, row + 3u) < vec4<u32>(params.rows);
 }
 
+// Units of what a slot holds.
+fn slot_units(slot: u32) -> u32 {
+    return select(params.hidden, params.outputs, slot == 0u || slot == OUTPUT_SLOT);
+}
+
 fn state_index(slot: u32, parity: u32, direction: u32, row: u32, unit: u32) -> u32 {
-    return (((slot * 2u + parity) * params.directions + direction) * params.row_capacity + row) * params.hidden + unit;
+    let place = (slot * 2u + parity) * params.directions + direction;
+    return place * (params.row_capacity * params.hidden) + row * slot_units(slot) + unit;
 }
 
 // Four rows of one unit; rows that are not there read as zero.
 fn load_state(slot: u32, parity: u32, direction: u32, row: u32, unit: u32) -> vec4<f32> {
     let at = state_index(slot, parity, direction, row, unit);
+    let stride = slot_units(slot);
     let present = rows_present(row);
     var value = vec4<f32>(0.0);
     if (present.x) { value.x = state[at]; }
-    if (present.y) { value.y = state[at + params.hidden]; }
-    if (present.z) { value.z = state[at + 2u * params.hidden]; }
-    if (present.w) { value.w = state[at + 3u * params.hidden]; }
+    if (present.y) { value.y = state[at + stride]; }
+    if (present.z) { value.z = state[at + 2u * stride]; }
+    if (present.w) { value.w = state[at + 3u * stride]; }
     return value;
 }
 
 fn store_state(slot: u32, parity: u32, direction: u32, row: u32, unit: u32, value: vec4<f32>) {
     let at = state_index(slot, parity, direction, row, unit);
+    let stride = slot_units(slot);
     let present = rows_present(row);
     if (present.x) { state[at] = value.x; }
-    if (present.y) { state[at + params.hidden] = value.y; }
-    if (present.z) { state[at + 2u * params.hidden] = value.z; }
-    if (present.w) { state[at + 3u * params.hidden] = value.w; }
+    if (present.y) { state[at + stride] = value.y; }
+    if (present.z) { state[at + 2u * stride] = value.z; }
+    if (present.w) { state[at + 3u * stride] = value.w; }
 }
 
 fn is_reverse(direction: u32) -> bool {
@@ -164,6 +175,17 @@ fn load_bias(direction: u32, gate: u32, unit: u32) -> f32 {
         return bias[(direction * NUM_GATES + gate) * params.hidden + unit];
     }
     return 0.0;
+}
+
+// What the unit's gates see of the cell state, if the cell has peepholes.
+fn load_peephole(direction: u32, unit: u32) -> array<f32, NUM_PEEPHOLES> {
+    var weight: array<f32, NUM_PEEPHOLES>;
+    if (peepholes == 1u) {
+        for (var which = 0u; which < NUM_PEEPHOLES; which++) {
+            weight[which] = peephole_weights[(direction * NUM_PEEPHOLES + which) * params.hidden + unit];
+        }
+    }
+    return weight;
 }
 
 fn sum_of(gate: u32) -> vec4<f32> {
@@ -220,9 +242,9 @@ fn store_sequence(direction: u32, row: u32, step: u32, unit: u32, value: vec4<f3
         return;
     }
     let place = select(step, params.seq_len - 1u - step, has(FLIPPED << direction));
-    let width = params.directions * params.hidden;
+    let width = params.directions * params.outputs;
     let stride = params.seq_len * width;
-    let at = ((params.first_row + row) * params.seq_len + place) * width + direction * params.hidden + unit;
+    let at = ((params.first_row + row) * params.seq_len + place) * width + direction * params.outputs + unit;
     let present = rows_present(row);
     if (present.x) { sequence[at] = value.x; }
     if (present.y) { sequence[at + stride] = value.y; }

@@ -6,7 +6,7 @@
 //! h' = z h + (1 - z) n
 //! ```
 
-use super::{CellParams, CellSpec};
+use super::{CellParams, CellSpec, MAX_PEEPHOLES};
 use crate::{
     activation::{Activation, sigmoid_f32, tanh_f32},
     simd::wide,
@@ -21,22 +21,25 @@ pub(super) static SPEC: CellSpec = CellSpec {
     gates: &["reset", "update", "new"],
     states: &["hidden_state"],
     reset: None,
+    peepholes: &[],
+    can_couple: false,
+    can_project: false,
     wgsl: include_str!("../../shaders/cell/gru.wgsl"),
     update,
     update_row,
 };
 
-fn update(x: &[f64], h: &[f64], state: &mut [f64], p: &CellParams) {
-    let reset = p.gate.apply_f64(x[RESET] + h[RESET]);
-    let update = p.gate.apply_f64(x[UPDATE] + h[UPDATE]);
-    let new = p.candidate.apply_f64(x[NEW] + reset * h[NEW]);
+fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES]>, p: &CellParams) {
+    let reset = p.gate_f64(x[RESET] + h[RESET]);
+    let update = p.gate_f64(x[UPDATE] + h[UPDATE]);
+    let new = p.candidate_f64(x[NEW] + reset * h[NEW]);
     state[0] = update * state[0] + (1.0 - update) * new;
 }
 
-fn update_row(x: &[f32], h: &[f32], state: &mut [f32], p: &CellParams) {
-    wide(|| match (p.gate, p.candidate) {
-        (Activation::Sigmoid, Activation::Tanh) => units(x, h, state, sigmoid_f32, tanh_f32),
-        _ => units(x, h, state, |v| p.gate.apply_f32(v), |v| p.candidate.apply_f32(v)),
+fn update_row(x: &[f32], h: &[f32], state: &mut [f32], _: Option<&[f32]>, p: &CellParams) {
+    wide(|| match (p.gate, p.candidate, p.clip) {
+        (Activation::Sigmoid, Activation::Tanh, None) => units(x, h, state, sigmoid_f32, tanh_f32),
+        _ => units(x, h, state, |v| p.gate_f32(v), |v| p.candidate_f32(v)),
     });
 }
 

@@ -15,6 +15,8 @@ use crate::activation::Activation;
 pub const MAX_GATES: usize = 4;
 /// The most states that a cell may have.
 pub const MAX_STATES: usize = 2;
+/// The most peephole weights that a unit may have.
+pub const MAX_PEEPHOLES: usize = 3;
 
 /// A kind of recurrent cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,13 +60,28 @@ pub struct CellSpec {
     /// For cells that need a second recurrent product per timestep: the gate that scales the hidden
     /// state before the product of the gate `reset_target` is taken.
     pub reset: Option<Reset>,
-    /// The cell's WGSL: `NUM_GATES`, `NUM_STATES`, `cell_update()` (and `cell_reset()`).
+    /// The gates that may see the cell state, in the order of the peephole weights: weight `p` of
+    /// unit `u` is value `p * hidden_size + u`. None where the cell has no peepholes.
+    pub peepholes: &'static [&'static str],
+    /// Whether [`CellParams::coupled`] means something to it.
+    pub can_couple: bool,
+    /// Whether its hidden state may be projected: its update does not read its own unit of it.
+    pub can_project: bool,
+    /// The cell's WGSL: `NUM_GATES`, `NUM_STATES`, `RESET_GATE`, `RESET_TARGET`, `cell_update()`.
     pub wgsl: &'static str,
     /// One unit, one timestep, f64: the specification.
-    pub update: fn(gates_x: &[f64], gates_h: &[f64], state: &mut [f64], params: &CellParams),
+    pub update: UpdateUnit,
     /// All units of one row, one timestep, f32.
-    pub update_row: fn(gates_x: &[f32], gates_h: &[f32], state: &mut [f32], params: &CellParams),
+    pub update_row: UpdateRow,
 }
+
+/// `[gates]`, `[gates]`, `[states]`, and the unit's peephole weights, if it has any.
+pub type UpdateUnit =
+    fn(gates_x: &[f64], gates_h: &[f64], state: &mut [f64], peephole: Option<[f64; MAX_PEEPHOLES]>, &CellParams);
+
+/// `[gates, hidden_size]`, `[gates, hidden_size]`, `[states, hidden_size]`, `[peepholes, hidden_size]`.
+pub type UpdateRow =
+    fn(gates_x: &[f32], gates_h: &[f32], state: &mut [f32], peephole: Option<&[f32]>, params: &CellParams);
 
 /// The extra stage of a cell that resets the hidden state before a recurrent product.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +92,7 @@ pub struct Reset {
     pub target: usize,
 }
 
-/// The functions of a cell that a model may choose.
+/// What of a cell a model may choose.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CellParams {
     /// Of the gates (Keras' `recurrent_activation`); unused by the simple RNN.
@@ -84,13 +101,74 @@ pub struct CellParams {
     pub candidate: Activation,
     /// Of the cell state on its way out (LSTM only; Keras' `activation` again).
     pub output: Activation,
+    /// Bounds what `gate` and `candidate` are given to `-clip..=clip`: whole sums, biases and
+    /// peepholes included, but not what `output` is given. Above 0. (ONNX Runtime's reading of `clip`.)
+    pub clip: Option<f32>,
+    /// Whether the forget gate is `1 - i` of the input gate `i`, whatever its weights (LSTM only;
+    /// ONNX' `input_forget`).
+    pub coupled: bool,
 }
 
 impl CellParams {
     /// Keras' `activation` and `recurrent_activation`.
     #[must_use]
     pub fn new(activation: Activation, recurrent_activation: Activation) -> Self {
-        Self { gate: recurrent_activation, candidate: activation, output: activation }
+        Self { gate: recurrent_activation, candidate: activation, output: activation, clip: None, coupled: false }
+    }
+
+    /// The function of the gates, of a sum that is clipped first.
+    #[must_use]
+    pub fn gate_f64(&self, sum: f64) -> f64 {
+        self.gate.apply_f64(self.clip.map_or(sum, |clip| clipped_f64(sum, clip)))
+    }
+
+    /// The function of the candidate, of a sum that is clipped first.
+    #[must_use]
+    pub fn candidate_f64(&self, sum: f64) -> f64 {
+        self.candidate.apply_f64(self.clip.map_or(sum, |clip| clipped_f64(sum, clip)))
+    }
+
+    /// [`gate_f64`](Self::gate_f64) in f32.
+    #[must_use]
+    pub fn gate_f32(&self, sum: f32) -> f32 {
+        self.gate.apply_f32(self.clip.map_or(sum, |clip| clipped_f32(sum, clip)))
+    }
+
+    /// [`candidate_f64`](Self::candidate_f64) in f32.
+    #[must_use]
+    pub fn candidate_f32(&self, sum: f32) -> f32 {
+        self.candidate.apply_f32(self.clip.map_or(sum, |clip| clipped_f32(sum, clip)))
+    }
+
+    /// Replaces each sum by its [`gate_f32`](Self::gate_f32), the same bits, faster.
+    pub fn gate_slice_f32(&self, sums: &mut [f32]) {
+        if let Some(clip) = self.clip {
+            sums.iter_mut().for_each(|sum| *sum = clipped_f32(*sum, clip));
+        }
+        self.gate.apply_slice_f32(sums);
+    }
+}
+
+/// `x` in `-clip..=clip`; a NaN stays one.
+fn clipped_f64(x: f64, clip: f32) -> f64 {
+    let clip = f64::from(clip);
+    if x > clip {
+        clip
+    } else if x < -clip {
+        -clip
+    } else {
+        x
+    }
+}
+
+/// [`clipped_f64`] in f32.
+fn clipped_f32(x: f32, clip: f32) -> f32 {
+    if x > clip {
+        clip
+    } else if x < -clip {
+        -clip
+    } else {
+        x
     }
 }
 

@@ -1,6 +1,6 @@
 //! The simple RNN (Elman 1990): `h' = f(gates_x + gates_h)`.
 
-use super::{CellParams, CellSpec};
+use super::{CellParams, CellSpec, MAX_PEEPHOLES};
 use crate::{
     activation::{Activation, tanh_f32},
     simd::wide,
@@ -11,19 +11,22 @@ pub(super) static SPEC: CellSpec = CellSpec {
     gates: &["hidden"],
     states: &["hidden_state"],
     reset: None,
+    peepholes: &[],
+    can_couple: false,
+    can_project: false,
     wgsl: include_str!("../../shaders/cell/rnn.wgsl"),
     update,
     update_row,
 };
 
-fn update(x: &[f64], h: &[f64], state: &mut [f64], p: &CellParams) {
-    state[0] = p.candidate.apply_f64(x[0] + h[0]);
+fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES]>, p: &CellParams) {
+    state[0] = p.candidate_f64(x[0] + h[0]);
 }
 
-fn update_row(x: &[f32], h: &[f32], state: &mut [f32], p: &CellParams) {
-    wide(|| match p.candidate {
-        Activation::Tanh => units(x, h, state, tanh_f32),
-        other => units(x, h, state, |v| other.apply_f32(v)),
+fn update_row(x: &[f32], h: &[f32], state: &mut [f32], _: Option<&[f32]>, p: &CellParams) {
+    wide(|| match (p.candidate, p.clip) {
+        (Activation::Tanh, None) => units(x, h, state, tanh_f32),
+        _ => units(x, h, state, |v| p.candidate_f32(v)),
     });
 }
 

@@ -47,6 +47,19 @@ impl Packed {
         Self { out_size, in_size, panels, bias: padded }
     }
 
+    /// `matrix` is `[in_size, out_size]`; no bias.
+    pub(super) fn of_columns(matrix: &[f32], out_size: usize) -> Self {
+        let out_size = out_size.max(1);
+        let (in_size, groups) = (matrix.len() / out_size, out_size.div_ceil(LANES));
+        let mut panels = vec![[0.0; LANES]; groups * in_size];
+        for (k, row) in matrix.chunks_exact(out_size).enumerate() {
+            for (group, values) in row.chunks(LANES).enumerate() {
+                panels[group * in_size + k][..values.len()].copy_from_slice(values);
+            }
+        }
+        Self { out_size, in_size, panels, bias: vec![[0.0; LANES]; groups] }
+    }
+
     pub(super) fn in_size(&self) -> usize {
         self.in_size
     }

@@ -5,6 +5,8 @@
 //! fused multiply-add.
 
 mod gemm;
+mod mat_mul;
+mod moves;
 mod pointwise;
 mod recurrence;
 mod reduce;
@@ -66,6 +68,15 @@ impl CpuProgram {
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// Lets go of the plan's own copies of the weights that are packed.
+    pub fn release_weights(&mut self) {
+        let packed = |op: &&Op| matches!(op, Op::Linear { .. } | Op::Recurrence(_));
+        let (packed, others): (Vec<&Op>, Vec<&Op>) = self.plan.steps.iter().map(|step| &step.op).partition(packed);
+        let kept: Vec<WeightId> = others.into_iter().flat_map(Op::weights).collect();
+        let packed: Vec<WeightId> = packed.into_iter().flat_map(Op::weights).filter(|id| !kept.contains(id)).collect();
+        self.plan = Arc::new(self.plan.without_values(packed));
     }
 
     /// The values of `outputs` after a run with the sizes `bound`, its rows shared out to at most
@@ -142,16 +153,32 @@ fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Ve
         }
         (Op::Gather { ids, table, .. }, _) => pointwise::gather(memory, *ids, *table, y),
         (Op::Combine { op, left, right, output }, _) => pointwise::combine(memory, *op, [*left, *right], *output, y),
-        (Op::Copy { input, input_start, output, output_start, axis, extent, .. }, _) => {
+        (Op::Constant { weight, .. }, _) => moves::constant(memory, *weight, y),
+        (Op::Ramp { start, step, axis, output }, _) => {
+            moves::ramp(memory.bound.shape(*output), *start, *step, *axis, y);
+            Ok(())
+        }
+        (Op::Permute { input, axes, .. }, _) => moves::permute(memory, *input, axes, y),
+        (Op::Copy { input, input_start, input_step, output, output_start, axis, extent }, _) => {
             let size = |dim| memory.bound.size(dim);
-            let block = pointwise::Block {
+            let block = moves::Block {
                 from: size(input_start)?,
+                step: *input_step,
                 to: size(output_start)?,
                 axis: *axis,
                 extent: size(extent)?,
             };
-            pointwise::copy(memory, *input, *output, &block, y)
+            moves::copy(memory, *input, *output, &block, y)
         }
+        (Op::Window { input, stride, dilation, before, fill, output }, _) => {
+            let before = memory.bound.size(before)?;
+            let windows = moves::Windows { stride: *stride, dilation: *dilation, before, fill: *fill };
+            moves::window(memory, *input, *output, &windows, y)
+        }
+        (Op::MatMul { left, right, transposed, output }, _) => {
+            mat_mul::mat_mul(memory, *left, *right, *transposed, *output, y)
+        }
+        (Op::Take { input, index, .. }, _) => moves::take(memory, *input, *index, y),
         (Op::Reduce { op, input, axis, mask, .. }, _) => reduce::reduce(memory, *op, *input, *axis, *mask, y),
         (Op::Softmax { input, axis, log, .. }, _) => reduce::softmax(memory, *input, *axis, *log, y),
         (Op::LayerNorm { input, first_axis, axes, gamma, beta, epsilon, .. }, _) => {
@@ -163,15 +190,6 @@ fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Ve
             reduce::batch_norm(memory, *input, *axis, statistics, *epsilon, y)
         }
         (Op::NotEqual { input, value, width, .. }, _) => pointwise::not_equal(memory, *input, *value, *width, y),
-        (
-            Op::Constant { .. }
-            | Op::Ramp { .. }
-            | Op::Permute { .. }
-            | Op::Window { .. }
-            | Op::MatMul { .. }
-            | Op::Take { .. },
-            _,
-        ) => Err(Error::internal("step that this executor does not know yet")),
         (Op::Linear { .. } | Op::Recurrence(_), _) => Err(Error::internal("step without packed weights")),
     }
 }

@@ -1,4 +1,4 @@
-//! Look-ups, broadcasts and copies.
+//! Look-ups in tables and arithmetic with broadcasts.
 
 use super::Memory;
 use crate::{
@@ -76,48 +76,6 @@ fn combine_with(
     Ok(())
 }
 
-/// A block of positions along an axis.
-pub(super) struct Block {
-    pub(super) from: usize,
-    pub(super) to: usize,
-    pub(super) axis: usize,
-    pub(super) extent: usize,
-}
-
-pub(super) fn copy(memory: &Memory<'_>, input: BufferId, output: BufferId, block: &Block, y: &mut [f32]) -> Result<()> {
-    let x = memory.read(input)?;
-    let (x_shape, y_shape) = (memory.bound.shape(input), memory.bound.shape(output));
-    let &Block { from, to, axis, extent } = block;
-    let same = |range: std::ops::Range<usize>| x_shape.get(range.clone()) == y_shape.get(range);
-    if same(0..axis) && same(axis + 1..y_shape.len()) {
-        let inner: usize = y_shape.iter().skip(axis + 1).product();
-        let (x_size, y_size) = (x_shape[axis] * inner, y_shape[axis] * inner);
-        let outer: usize = y_shape.iter().take(axis).product();
-        for i in 0..outer {
-            let x = &x[i * x_size + from * inner..][..extent * inner];
-            y[i * y_size + to * inner..][..extent * inner].copy_from_slice(x);
-        }
-        return Ok(());
-    }
-    // The block's own shape; the axis is never repeated, even with extent 1.
-    let mut shape = y_shape.to_vec();
-    shape[axis] = extent;
-    let mut x_strides = strides(x_shape);
-    let (x_step, y_strides) = (x_shape.iter().skip(axis + 1).product(), dense_strides(y_shape));
-    x_strides[axis] = x_step;
-    let (x_first, y_first) = (from * x_step, to * y_strides[axis]);
-    let width = last(&shape);
-    let rows: usize = shape.iter().rev().skip(1).product();
-    for row in 0..if width == 0 { 0 } else { rows } {
-        let x_start = x_first + offset(row, &shape, &x_strides);
-        let y_start = y_first + offset(row, &shape, &y_strides);
-        for i in 0..width {
-            y[y_start + i * last(&y_strides)] = x[x_start + i * last(&x_strides)];
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn not_equal(
     memory: &Memory<'_>,
     input: BufferId, // [.., width]
@@ -141,15 +99,10 @@ pub(super) fn minimum(a: f32, b: f32) -> f32 {
     if a.is_nan() || a < b { a } else { b }
 }
 
-/// Distance of neighbours along each axis of a row-major tensor.
-fn dense_strides(shape: &[usize]) -> Vec<usize> {
-    (0..shape.len()).map(|axis| shape.iter().skip(axis + 1).product()).collect()
-}
-
-/// The same with 0 for axes of extent 1, which are repeated.
+/// Distance of neighbours along each axis of a row-major tensor; 0 for axes of extent 1, which are repeated.
 fn strides(shape: &[usize]) -> Vec<usize> {
-    let dense = dense_strides(shape).into_iter().zip(shape);
-    dense.map(|(stride, &extent)| if extent == 1 { 0 } else { stride }).collect()
+    let dense = |axis: usize| shape.iter().skip(axis + 1).product();
+    shape.iter().enumerate().map(|(axis, &extent)| if extent == 1 { 0 } else { dense(axis) }).collect()
 }
 
 /// Where the `row`-th line along the last axis of `shape` starts under `strides`.

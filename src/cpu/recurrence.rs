@@ -26,6 +26,10 @@ pub(super) struct DirectionWeights {
     hh: Vec<(usize, Packed)>,
     /// The product of the reset hidden state, for cells that have one.
     hh_reset: Option<Packed>,
+    /// `[peepholes * hidden_size]`
+    peephole: Option<Vec<f32>>,
+    /// The product of what the cell gives, where the hidden state is projected.
+    hr: Option<Packed>,
 }
 
 impl DirectionWeights {
@@ -34,7 +38,9 @@ impl DirectionWeights {
         let (weight_ih, weight_hh) = (weight_of(plan, direction.weight_ih)?, weight_of(plan, direction.weight_hh)?);
         let bias_ih = direction.bias_ih.map(|id| weight_of(plan, id)).transpose()?;
         let bias_hh = direction.bias_hh.map(|id| weight_of(plan, id)).transpose()?;
-        let hidden = r.hidden_size;
+        let peephole = direction.peephole.map(|id| Ok(weight_of(plan, id)?.into_owned())).transpose()?;
+        let hr = direction.projection.map(|id| Ok(Packed::new(&weight_of(plan, id)?, None, r.hidden_size)));
+        let (hidden, output) = (r.hidden_size, r.output_size);
         let gates = |first: usize, end: usize| {
             let part = |values: &[f32], width: usize| {
                 let gate = hidden.saturating_mul(width);
@@ -44,7 +50,7 @@ impl DirectionWeights {
                     .unwrap_or_default()
             };
             let bias = bias_hh.as_deref().map(|bias| part(bias, 1));
-            Packed::new(&part(&weight_hh, hidden), bias.as_deref(), hidden)
+            Packed::new(&part(&weight_hh, output), bias.as_deref(), output)
         };
         let (hh, hh_reset) = match spec.reset {
             None => (vec![(0, gates(0, spec.gates.len()))], None),
@@ -55,7 +61,8 @@ impl DirectionWeights {
                 (others, Some(gates(reset.target, reset.target + 1)))
             }
         };
-        Ok(Self { ih: Packed::new(&weight_ih, bias_ih.as_deref(), r.input_size), hh, hh_reset })
+        let ih = Packed::new(&weight_ih, bias_ih.as_deref(), r.input_size);
+        Ok(Self { ih, hh, hh_reset, peephole, hr: hr.transpose()? })
     }
 }
 
@@ -84,9 +91,10 @@ pub(super) fn run(
             tile.run(&place, x, mask, &mut outputs);
             for (state, values) in finals.iter_mut().enumerate() {
                 let Some(values) = values else { continue };
+                let size = r.state_size(state);
                 for row in 0..rows {
-                    let at = (first_row + row) * r.hidden_size;
-                    values[at..at + r.hidden_size].copy_from_slice(tile.state(row, state));
+                    let at = (first_row + row) * size;
+                    values[at..at + size].copy_from_slice(tile.state(row, state));
                 }
             }
         }
@@ -95,8 +103,8 @@ pub(super) fn run(
 }
 
 struct Outputs<'a> {
-    sequence: Option<&'a mut [f32]>, // [batch, seq_len, directions * hidden_size]
-    last: Option<&'a mut [f32]>,     // [batch, directions * hidden_size]
+    sequence: Option<&'a mut [f32]>, // [batch, seq_len, directions * output_size]
+    last: Option<&'a mut [f32]>,     // [batch, directions * output_size]
 }
 
 struct Place<'a> {
@@ -125,16 +133,18 @@ struct Tile<'a> {
     x: Vec<f32>,       // [slice, rows, input_size]
     gates_x: Vec<f32>, // [slice, rows, gates, hidden_size]
     gates_h: Vec<f32>, // [rows, gates, hidden_size]
-    states: Vec<f32>,  // [rows, states, hidden_size]
+    states: Vec<f32>,  // [rows, states, hidden_size]; where h is projected, what the cell gives is in its place
+    hidden: Vec<f32>,  // [rows, output_size], the hidden state where it is projected
+    given: Vec<f32>,   // [rows, output_size], as it comes out of the projection
     reset_h: Vec<f32>, // [rows, hidden_size]
-    output: Vec<f32>,  // [rows, hidden_size], kept over dead timesteps
+    output: Vec<f32>,  // [rows, output_size], kept over dead timesteps
 }
 
 impl<'a> Tile<'a> {
     fn new(
         r: &'a Recurrence,
         weights: &'a DirectionWeights,
-        initial: &[Option<&[f32]>], // per state [batch, hidden_size]
+        initial: &[Option<&[f32]>], // per state [batch, state_size]
         first_row: usize,
         rows: usize,
         seq_len: usize,
@@ -142,6 +152,7 @@ impl<'a> Tile<'a> {
         let spec = r.cell.spec();
         let hidden = r.hidden_size;
         let stacked = spec.gates.len() * hidden;
+        let projected = if weights.hr.is_some() { rows * r.output_size } else { 0 };
         let slice = (MAX_GATES_X / (rows * stacked).max(1)).clamp(1, seq_len.max(1));
         let mut tile = Self {
             r,
@@ -154,14 +165,16 @@ impl<'a> Tile<'a> {
             gates_x: zeros(slice * rows * stacked)?,
             gates_h: zeros(rows * stacked)?,
             states: zeros(rows * spec.states.len() * hidden)?,
+            hidden: zeros(projected)?,
+            given: zeros(projected)?,
             reset_h: zeros(if spec.reset.is_some() { rows * hidden } else { 0 })?,
-            output: zeros(rows * hidden)?,
+            output: zeros(rows * r.output_size)?,
         };
         for row in 0..rows {
             for (state, values) in initial.iter().enumerate() {
                 let Some(values) = values else { continue };
-                let to = (row * spec.states.len() + state) * hidden;
-                tile.states[to..to + hidden].copy_from_slice(&values[(first_row + row) * hidden..][..hidden]);
+                let size = r.state_size(state);
+                tile.state_mut(row, state).copy_from_slice(&values[(first_row + row) * size..][..size]);
             }
         }
         if r.dead == DeadTimesteps::RepeatState {
@@ -171,18 +184,43 @@ impl<'a> Tile<'a> {
     }
 
     fn state(&self, row: usize, state: usize) -> &[f32] {
-        &self.states[(row * self.spec.states.len() + state) * self.r.hidden_size..][..self.r.hidden_size]
+        let size = self.r.state_size(state);
+        match (&self.weights.hr, state) {
+            (Some(_), 0) => &self.hidden[row * size..][..size],
+            _ => &self.states[(row * self.spec.states.len() + state) * size..][..size],
+        }
+    }
+
+    fn state_mut(&mut self, row: usize, state: usize) -> &mut [f32] {
+        let size = self.r.state_size(state);
+        match (&self.weights.hr, state) {
+            (Some(_), 0) => &mut self.hidden[row * size..][..size],
+            _ => &mut self.states[(row * self.spec.states.len() + state) * size..][..size],
+        }
+    }
+
+    /// The hidden state of every row.
+    fn hidden_state(&self) -> Rows<'_> {
+        match &self.weights.hr {
+            Some(_) => Rows::of(&self.hidden, self.r.output_size),
+            None => {
+                let stride = self.spec.states.len() * self.r.hidden_size;
+                Rows { values: &self.states, stride, count: self.rows }
+            }
+        }
     }
 
     /// The hidden state of some rows becomes their output.
     fn keep_output(&mut self, rows: impl Fn(usize) -> bool) {
-        let (hidden, stride) = (self.r.hidden_size, self.spec.states.len() * self.r.hidden_size);
-        let outputs = self.output.chunks_exact_mut(hidden).zip(self.states.chunks_exact(stride));
-        for (row, (output, states)) in outputs.enumerate() {
+        let mut output = std::mem::take(&mut self.output);
+        let (size, h) = (self.r.output_size, self.hidden_state());
+        let outputs = output.chunks_exact_mut(size).zip(h.values.chunks_exact(h.stride));
+        for (row, (output, h)) in outputs.enumerate() {
             if rows(row) {
-                output.copy_from_slice(&states[..hidden]);
+                output.copy_from_slice(&h[..size]);
             }
         }
+        self.output = output;
     }
 
     fn run(&mut self, place: &Place<'_>, x: &[f32], mask: Option<&[f32]>, outputs: &mut Outputs<'_>) {
@@ -198,12 +236,12 @@ impl<'a> Tile<'a> {
                 self.put_sequence(place, if place.direction.flipped { seq_len - 1 - s } else { s }, outputs);
             }
         }
-        let hidden = self.r.hidden_size;
-        let width = self.r.directions.len() * hidden;
+        let size = self.r.output_size;
+        let width = self.r.directions.len() * size;
         if let Some(last) = &mut outputs.last {
-            for (row, output) in self.output.chunks_exact(hidden).enumerate() {
-                let at = (self.first_row + row) * width + place.index * hidden;
-                last[at..at + hidden].copy_from_slice(output);
+            for (row, output) in self.output.chunks_exact(size).enumerate() {
+                let at = (self.first_row + row) * width + place.index * size;
+                last[at..at + size].copy_from_slice(output);
             }
         }
     }
@@ -221,47 +259,74 @@ impl<'a> Tile<'a> {
 
     /// The `s`-th timestep of the slice.
     fn timestep(&mut self, s: usize, live: &impl Fn(usize) -> bool) {
-        let (hidden, stacked) = (self.r.hidden_size, self.spec.gates.len() * self.r.hidden_size);
         if (0..self.rows).any(live) {
-            let h = Rows { values: &self.states, stride: self.spec.states.len() * hidden, count: self.rows };
-            for (gate, weight) in &self.weights.hh {
-                product(h, weight, &mut self.gates_h[gate * hidden..], stacked);
-            }
-            let gates_x = &self.gates_x[s * self.rows * stacked..][..self.rows * stacked];
-            if let (Some(reset), Some(weight)) = (self.spec.reset, &self.weights.hh_reset) {
-                let gates = gates_x.chunks_exact(stacked).zip(self.gates_h.chunks_exact(stacked));
-                let rows = self.states.chunks_exact(h.stride).zip(gates);
-                for (to, (h, (gates_x, gates_h))) in self.reset_h.chunks_exact_mut(hidden).zip(rows) {
-                    let first = reset.gate * hidden;
-                    to.iter_mut().zip(&gates_x[first..]).zip(&gates_h[first..]).for_each(|((to, x), h)| *to = x + h);
-                    self.r.params.gate.apply_slice_f32(to);
-                    to.iter_mut().zip(h).for_each(|(to, h)| *to *= h);
-                }
-                let reset_h = Rows::of(&self.reset_h, hidden);
-                product(reset_h, weight, &mut self.gates_h[reset.target * hidden..], stacked);
-            }
-            let gates = gates_x.chunks_exact(stacked).zip(self.gates_h.chunks_exact(stacked));
-            let rows = self.states.chunks_exact_mut(self.spec.states.len() * hidden).zip(gates);
-            for (row, (state, (x, h))) in rows.enumerate() {
-                if live(row) {
-                    (self.spec.update_row)(x, h, state, &self.r.params);
-                }
-            }
+            self.products_of_hidden(s);
+            self.update(s, live);
+            self.project_hidden(live);
         }
         self.keep_output(live);
         if self.r.dead == DeadTimesteps::Zero {
-            let outputs = self.output.chunks_exact_mut(hidden).enumerate();
+            let outputs = self.output.chunks_exact_mut(self.r.output_size).enumerate();
             outputs.filter(|(row, _)| !live(*row)).for_each(|(_, output)| output.fill(0.0));
         }
     }
 
+    /// `gates_h` of every row.
+    fn products_of_hidden(&mut self, s: usize) {
+        let (hidden, stacked) = (self.r.hidden_size, self.spec.gates.len() * self.r.hidden_size);
+        let mut gates_h = std::mem::take(&mut self.gates_h);
+        let h = self.hidden_state();
+        for (gate, weight) in &self.weights.hh {
+            product(h, weight, &mut gates_h[gate * hidden..], stacked);
+        }
+        if let (Some(reset), Some(weight)) = (self.spec.reset, &self.weights.hh_reset) {
+            let mut reset_h = std::mem::take(&mut self.reset_h);
+            let gates_x = &self.gates_x[s * self.rows * stacked..][..self.rows * stacked];
+            let gates = gates_x.chunks_exact(stacked).zip(gates_h.chunks_exact(stacked));
+            let rows = self.hidden_state().values.chunks_exact(self.hidden_state().stride).zip(gates);
+            for (to, (h, (gates_x, gates_h))) in reset_h.chunks_exact_mut(hidden).zip(rows) {
+                let first = reset.gate * hidden;
+                to.iter_mut().zip(&gates_x[first..]).zip(&gates_h[first..]).for_each(|((to, x), h)| *to = x + h);
+                self.r.params.gate_slice_f32(to);
+                to.iter_mut().zip(h).for_each(|(to, h)| *to *= h);
+            }
+            product(Rows::of(&reset_h, hidden), weight, &mut gates_h[reset.target * hidden..], stacked);
+            self.reset_h = reset_h;
+        }
+        self.gates_h = gates_h;
+    }
+
+    /// The cell, for live rows.
+    fn update(&mut self, s: usize, live: &impl Fn(usize) -> bool) {
+        let (hidden, stacked) = (self.r.hidden_size, self.spec.gates.len() * self.r.hidden_size);
+        let gates_x = &self.gates_x[s * self.rows * stacked..][..self.rows * stacked];
+        let gates = gates_x.chunks_exact(stacked).zip(self.gates_h.chunks_exact(stacked));
+        let rows = self.states.chunks_exact_mut(self.spec.states.len() * hidden).zip(gates);
+        for (row, (state, (x, h))) in rows.enumerate() {
+            if live(row) {
+                (self.spec.update_row)(x, h, state, self.weights.peephole.as_deref(), &self.r.params);
+            }
+        }
+    }
+
+    /// The hidden state of live rows from what the cell gave, where it is projected.
+    fn project_hidden(&mut self, live: &impl Fn(usize) -> bool) {
+        let Some(weight) = &self.weights.hr else { return };
+        let stride = self.spec.states.len() * self.r.hidden_size;
+        let given = Rows { values: &self.states, stride, count: self.rows };
+        product(given, weight, &mut self.given, self.r.output_size);
+        let size = self.r.output_size;
+        let rows = self.hidden.chunks_exact_mut(size).zip(self.given.chunks_exact(size));
+        rows.enumerate().filter(|(row, _)| live(*row)).for_each(|(_, (to, from))| to.copy_from_slice(from));
+    }
+
     fn put_sequence(&self, place: &Place<'_>, position: usize, outputs: &mut Outputs<'_>) {
         let Some(sequence) = &mut outputs.sequence else { return };
-        let hidden = self.r.hidden_size;
-        let width = self.r.directions.len() * hidden;
-        for (row, output) in self.output.chunks_exact(hidden).enumerate() {
-            let at = ((self.first_row + row) * place.seq_len + position) * width + place.index * hidden;
-            sequence[at..at + hidden].copy_from_slice(output);
+        let size = self.r.output_size;
+        let width = self.r.directions.len() * size;
+        for (row, output) in self.output.chunks_exact(size).enumerate() {
+            let at = ((self.first_row + row) * place.seq_len + position) * width + place.index * size;
+            sequence[at..at + size].copy_from_slice(output);
         }
     }
 }

@@ -4,6 +4,8 @@ use super::{
     kernels::{
         elementwise, gather,
         linear::{self, Linear, Rows},
+        mat_mul,
+        moves::{self, Windows},
         normalize::{self, Scale},
         not_equal,
         recurrence::{self, DirectionJob, RecurrenceJob},
@@ -16,6 +18,7 @@ use super::{
     weights::{self, Layout, Weights},
 };
 use crate::{
+    activation::Activation,
     error::{Error, Result},
     plan::{Bound, BufferId, Op, Plan, Recurrence, WeightId},
 };
@@ -38,7 +41,7 @@ pub(super) fn strategy_of(
     limits: &wgpu::Limits,
     pinned: Option<Strategy>,
 ) -> Result<(Strategy, String)> {
-    choose_strategy(r.cell.spec(), r.directions.len(), r.hidden_size, limits, pinned)
+    choose_strategy(r, limits, pinned)
 }
 
 impl<'a> Run<'a> {
@@ -96,11 +99,37 @@ impl<'a> Run<'a> {
                 let (left, right, output) = (self.shaped(*left)?, self.shaped(*right)?, self.shaped(*output)?);
                 elementwise::encode_combine(recorder, *op, left, right, output)
             }
-            Op::Copy { input, input_start, output, output_start, axis, extent, .. } => {
-                let (from, to) = (self.shaped(*input)?, self.shaped(*output)?);
-                let from = (from.0, from.1, self.bound.size(input_start)?);
-                let to = (to.0, to.1, self.bound.size(output_start)?);
-                elementwise::encode_copy(recorder, from, to, *axis, self.bound.size(extent)?)
+            Op::Constant { weight, output } => {
+                let values = self.weights.plain(*weight)?;
+                elementwise::encode_map(recorder, values, Activation::Linear, self.view(*output)?)
+            }
+            Op::Ramp { start, step, axis, output } => {
+                moves::encode_ramp(recorder, [*start, *step], *axis, self.shaped(*output)?)
+            }
+            Op::Permute { input, axes, output } => {
+                elementwise::encode_permute(recorder, self.shaped(*input)?, axes, self.shaped(*output)?)
+            }
+            Op::Copy { input, input_start, input_step, output, output_start, axis, extent } => {
+                let block = elementwise::Block {
+                    axis: *axis,
+                    from: self.bound.size(input_start)?,
+                    step: *input_step,
+                    to: self.bound.size(output_start)?,
+                    extent: self.bound.size(extent)?,
+                };
+                elementwise::encode_copy(recorder, self.shaped(*input)?, self.shaped(*output)?, block)
+            }
+            Op::Window { input, stride, dilation, before, fill, output } => {
+                let before = self.bound.size(before)?;
+                let windows = Windows { stride: *stride, dilation: *dilation, before, fill: *fill };
+                moves::encode_window(recorder, self.shaped(*input)?, windows, self.shaped(*output)?)
+            }
+            Op::MatMul { left, right, transposed, output } => {
+                let (left, right, output) = (self.shaped(*left)?, self.shaped(*right)?, self.shaped(*output)?);
+                mat_mul::encode(recorder, left, right, *transposed, output)
+            }
+            Op::Take { input, index, output } => {
+                moves::encode_take(recorder, self.shaped(*input)?, self.shaped(*index)?, self.view(*output)?)
             }
             Op::Reduce { op, input, axis, mask, output } => {
                 reduce::encode(recorder, *op, self.shaped(*input)?, *axis, self.optional(*mask)?, self.view(*output)?)
@@ -125,12 +154,6 @@ impl<'a> Run<'a> {
                     self.view(*output)?,
                 )
             }
-            Op::Constant { .. }
-            | Op::Ramp { .. }
-            | Op::Permute { .. }
-            | Op::Window { .. }
-            | Op::MatMul { .. }
-            | Op::Take { .. } => Err(Error::internal("step that this executor does not know yet")),
             Op::NotEqual { input, value, output, width } => {
                 not_equal::encode(recorder, self.view(*input)?, *value, *width, self.view(*output)?)
             }
@@ -155,7 +178,8 @@ impl<'a> Run<'a> {
             })
         });
         let directions = directions.collect::<Result<Vec<_>>>()?;
-        let bias_hh = weights::recurrent_bias(r).map(|layout| self.weights.single(&layout)).transpose()?;
+        let vectors = |layout: Option<Layout>| layout.map(|layout| self.weights.single(&layout)).transpose();
+        let weight_hr = weights::projection(r).map(|layout| self.weights.matrix(&layout)).transpose()?;
         let [gates_x, state] = self.pool.scratch(self.need)?;
         let job = RecurrenceJob {
             cell: r.cell,
@@ -163,13 +187,16 @@ impl<'a> Run<'a> {
             dead: r.dead,
             strategy: strategy_of(r, self.limits, self.strategy)?.0,
             hidden: r.hidden_size,
+            outputs: r.output_size,
             input_size,
             batch,
             seq_len,
             input: self.view(r.input)?,
             mask: self.optional(r.mask)?,
             weight_hh: &self.weights.matrix(&weights::recurrent(r))?,
-            bias_hh,
+            bias_hh: vectors(weights::recurrent_bias(r))?,
+            peephole: vectors(weights::peephole(r))?,
+            weight_hr: weight_hr.as_ref(),
             directions,
             sequence: self.optional(r.sequence)?,
             last: self.optional(r.last)?,

@@ -1,7 +1,6 @@
 //! How much device memory a run takes and which values share a buffer. Pure arithmetic.
 
 use crate::{
-    cell::Cell,
     error::{Error, Result, bytes, quoted},
     gpu::kernels::recurrence::{gates_x_len, state_len},
     plan::{Bound, BufferId, Op, Plan},
@@ -139,14 +138,16 @@ impl Scratch {
         let mut scratch = Self::default();
         for step in &plan.steps {
             let Op::Recurrence(r) = &step.op else { continue };
-            let directions = r.directions.len();
             let &[rows, seq_len, _] = bound.shape(r.input) else { continue };
-            let at_least_one = |len: fn(Cell, usize, usize, usize) -> usize, rows: usize| {
-                let one = len(r.cell, directions, 1, r.hidden_size).max(1);
+            let at_least_one = |one: usize, rows: usize| {
+                let one = one.max(1);
                 one.saturating_mul(rows).min(limit - limit % one).max(one)
             };
-            scratch.gates_x = scratch.gates_x.max(at_least_one(projection_len, rows.saturating_mul(seq_len)));
-            scratch.state = scratch.state.max(at_least_one(state_len, rows));
+            let (directions, hidden) = (r.directions.len(), r.hidden_size);
+            let gates_x = gates_x_len(r.cell, directions, 1, 1, hidden);
+            let state = state_len(r.cell, r.is_projected(), directions, 1, hidden);
+            scratch.gates_x = scratch.gates_x.max(at_least_one(gates_x, rows.saturating_mul(seq_len)));
+            scratch.state = scratch.state.max(at_least_one(state, rows));
         }
         scratch
     }
@@ -158,10 +159,6 @@ impl Scratch {
     pub(super) fn state_bytes(&self) -> u64 {
         byte_size(self.state)
     }
-}
-
-fn projection_len(cell: Cell, directions: usize, rows: usize, hidden: usize) -> usize {
-    gates_x_len(cell, directions, rows, 1, hidden)
 }
 
 /// The buffers that a run needs.

@@ -107,25 +107,24 @@ pub(crate) fn pack_linear(
         .collect())
 }
 
-/// The recurrent weights `[gates * hidden, hidden]` of every direction, in windows of units:
-/// `[direction][ceil(hidden / 4)][gate][unit]` of four hidden units.
+/// The matrices `[gates * units, inputs]` of every direction that a recurrence multiplies its states
+/// with, in windows of units: `[direction][ceil(inputs / 4)][gate][unit]` of four inputs.
 ///
 /// # Errors
 /// [`Error::Limit`] if not even one unit fits `max_binding` bytes.
 pub(crate) fn pack_recurrent(
     directions: &[&[f32]],
-    gates: usize,
-    hidden: usize,
+    [gates, units, inputs]: [usize; 3],
     precision: Precision,
     max_binding: u64,
 ) -> Result<Vec<Packed>> {
-    let each = directions.len() * gates * hidden.div_ceil(4) * group_bytes(precision);
-    let ranges = windows("the recurrent weights", hidden, each, max_binding)?;
+    let each = directions.len() * gates * inputs.div_ceil(4) * group_bytes(precision);
+    let ranges = windows("the recurrent weights", units, each, max_binding)?;
     Ok(ranges
         .into_iter()
         .map(|range| {
-            let rows = (0..gates).flat_map(|gate| range.clone().map(move |unit| gate * hidden + unit));
-            let bytes = directions.iter().flat_map(|values| pack_matrix(values, hidden, rows.clone(), precision));
+            let rows = (0..gates).flat_map(|gate| range.clone().map(move |unit| gate * units + unit));
+            let bytes = directions.iter().flat_map(|values| pack_matrix(values, inputs, rows.clone(), precision));
             Packed { bytes: bytes.collect(), range }
         })
         .collect())
@@ -160,9 +159,8 @@ pub(crate) fn pack_table(
         .collect())
 }
 
-/// The recurrent biases `[gates * hidden]` of every direction on end, zero where there is none;
-/// `None` if there is none at all.
-pub(crate) fn pack_bias(directions: &[Option<&[f32]>], len: usize) -> Option<Vec<f32>> {
+/// The vectors of every direction on end, zero where there is none; `None` if there is none at all.
+pub(crate) fn pack_vectors(directions: &[Option<&[f32]>], len: usize) -> Option<Vec<f32>> {
     directions.iter().any(Option::is_some).then(|| {
         directions
             .iter()
@@ -208,7 +206,7 @@ mod tests {
     fn recurrent_weights_keep_gates_together_per_window() {
         // Two gates, two units: rows g0u0, g0u1, g1u0, g1u1.
         let values: Vec<f32> = (0..8u8).map(f32::from).collect();
-        let packed = pack_recurrent(&[&values, &values], 2, 2, Precision::F32, 64).unwrap();
+        let packed = pack_recurrent(&[&values, &values], [2, 2, 2], Precision::F32, 64).unwrap();
         assert_eq!(packed.len(), 2);
         assert_eq!(floats(&packed[1].bytes), [2., 3., 0., 0., 6., 7., 0., 0., 2., 3., 0., 0., 6., 7., 0., 0.]);
     }
@@ -219,7 +217,7 @@ mod tests {
         let packed = pack_table(&values, 3, 3, Precision::F32, 32).unwrap();
         assert_eq!(floats(&packed[0].bytes), [0., 1., 2., 3., 4., 5., 0., 0.]);
         assert_eq!(floats(&packed[1].bytes), [6., 7., 8., 0.]);
-        assert_eq!(pack_bias(&[None, Some(&[1.0, 2.0])], 2).unwrap(), [0., 0., 1., 2.]);
-        assert_eq!(pack_bias(&[None, None], 2), None);
+        assert_eq!(pack_vectors(&[None, Some(&[1.0, 2.0])], 2).unwrap(), [0., 0., 1., 2.]);
+        assert_eq!(pack_vectors(&[None, None], 2), None);
     }
 }

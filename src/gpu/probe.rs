@@ -238,8 +238,16 @@ fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, precision]: 
     let (gates, states) = (cell.spec().gates.len() * hidden, cell.spec().states.len());
     let flags: Vec<_> = r.directions.iter().map(|d| (d.reverse, d.flipped)).collect();
     let functions = (r.params, r.dead, flags);
+    // Projected, a few units less.
+    let output = if r.is_projected() { hidden - hidden / 4 } else { hidden };
+    let extras = match (r.has_peepholes(), r.is_projected()) {
+        (false, false) => "",
+        (true, false) => ", peepholes",
+        (false, true) => ", projected",
+        (true, true) => ", peepholes, projected",
+    };
     let mut example = Example::new(format!(
-        "recurrence of cell {}, {strategy:?} with {hidden} units, {precision:?}, {functions:?}",
+        "recurrence of cell {}, {strategy:?} with {hidden} units, {precision:?}, {functions:?}{extras}",
         cell.spec().name
     ));
     example.strategy = Some(strategy);
@@ -250,19 +258,34 @@ fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, precision]: 
         let weight_ih = example.weight(&[gates, features], 0.5, input_precision);
         // The more units, the smaller, so that the states do not grow with their number.
         let scale = if hidden < 32 { 0.25 } else { 0.0625 };
-        let weight_hh = example.weight(&[gates, hidden], scale, precision);
+        let weight_hh = example.weight(&[gates, output], scale, precision);
         let (bias_ih, bias_hh) = (Some(example.bias(gates)), Some(example.bias(gates)));
-        let initial = (0..states).map(|_| Some(example.input(&[batch, hidden], 0.5))).collect();
-        let finals = (0..states).map(|_| Some(example.buffer(&[batch, hidden]))).collect();
+        let size = |state| if state == 0 { output } else { hidden };
+        let initial = (0..states).map(|state| Some(example.input(&[batch, size(state)], 0.5))).collect();
+        let finals = (0..states).map(|state| Some(example.buffer(&[batch, size(state)]))).collect();
+        let peephole = direction.peephole.map(|_| example.bias(cell.spec().peepholes.len() * hidden));
+        let projection = direction.projection.map(|_| example.weight(&[output, hidden], scale, precision));
         let (reverse, flipped) = (direction.reverse, direction.flipped);
-        directions.push(Direction { reverse, flipped, weight_ih, weight_hh, bias_ih, bias_hh, initial, finals });
+        directions.push(Direction {
+            reverse,
+            flipped,
+            weight_ih,
+            weight_hh,
+            bias_ih,
+            bias_hh,
+            peephole,
+            projection,
+            initial,
+            finals,
+        });
     }
-    let sequence = Some(example.buffer(&[batch, seq_len, count * hidden]));
-    let last = Some(example.buffer(&[batch, count * hidden]));
+    let sequence = Some(example.buffer(&[batch, seq_len, count * output]));
+    let last = Some(example.buffer(&[batch, count * output]));
     example.step(Op::Recurrence(Recurrence {
         cell,
         params: r.params,
         hidden_size: hidden,
+        output_size: output,
         input_size: features,
         input,
         mask,
@@ -279,9 +302,46 @@ fn simple(op: &Op) -> Example {
     match op {
         Op::Map { activation, .. } => {
             let mut example = Example::new(format!("map, {activation:?}"));
-            let (input, output) = (example.input(&[300], 4.0), example.buffer(&[300]));
+            // Several turns for what repeats.
+            let scale = if matches!(activation, Activation::Sin | Activation::Cos) { 400.0 } else { 4.0 };
+            let (input, output) = (example.input(&[300], scale), example.buffer(&[300]));
             let activation = *activation;
             example.step(Op::Map { input, activation, output })
+        }
+        Op::Constant { .. } => {
+            let mut example = Example::new("constant".to_owned());
+            let (weight, output) = (example.weight(&[300], 1.0, f32), example.buffer(&[300]));
+            example.step(Op::Constant { weight, output })
+        }
+        Op::Ramp { .. } => {
+            let mut example = Example::new("ramp".to_owned());
+            let output = example.buffer(&[2, 150, 2]);
+            example.step(Op::Ramp { start: 0.5, step: -0.25, axis: 1, output })
+        }
+        Op::Permute { .. } => {
+            let mut example = Example::new("permute".to_owned());
+            let (input, output) = (example.input(&[2, 5, 3, 4], 1.0), example.buffer(&[2, 4, 5, 3]));
+            example.step(Op::Permute { input, axes: vec![0, 3, 1, 2], output })
+        }
+        Op::Window { .. } => {
+            let mut example = Example::new("window".to_owned());
+            let (input, output) = (example.input(&[3, 9, 2], 1.0), example.buffer(&[3, 6, 3, 2]));
+            let before = Dim::from(3);
+            example.step(Op::Window { input, stride: 2, dilation: 2, before, fill: -1.0, output })
+        }
+        Op::MatMul { transposed, .. } => {
+            let transposed = *transposed;
+            let mut example = Example::new(format!("mat_mul, transposed {transposed}"));
+            let left = example.input(&[2, 3, 35, 70], 0.25);
+            let right = example.input(&[2, 1, if transposed { 34 } else { 70 }, if transposed { 70 } else { 34 }], 1.0);
+            let output = example.buffer(&[2, 3, 35, 34]);
+            example.step(Op::MatMul { left, right, transposed, output })
+        }
+        Op::Take { .. } => {
+            let mut example = Example::new("take".to_owned());
+            let index = example.given(&[2, 4], vec![0.0, 2.5, -3.0, 4.0, f32::NAN, 1.5, 90.0, f32::INFINITY]);
+            let (input, output) = (example.input(&[2, 5, 3], 1.0), example.buffer(&[2, 4, 3]));
+            example.step(Op::Take { input, index, output })
         }
         Op::Combine { op, .. } => {
             let mut example = Example::new(format!("combine, {op:?}"));
@@ -326,8 +386,8 @@ fn simple(op: &Op) -> Example {
         _ => {
             let mut example = Example::new("copy".to_owned());
             let (input, output) = (example.input(&[2, 5, 3], 1.0), example.buffer(&[2, 4, 3]));
-            let (input_start, output_start, extent) = (Dim::from(2), Dim::from(1), Dim::from(3));
-            example.step(Op::Copy { input, input_start, input_step: 1, output, output_start, axis: 1, extent })
+            let (input_start, output_start, extent) = (Dim::from(4), Dim::from(1), Dim::from(2));
+            example.step(Op::Copy { input, input_start, input_step: -3, output, output_start, axis: 1, extent })
         }
     }
 }
@@ -357,6 +417,8 @@ mod tests {
                 params: CellParams::new(Activation::Softsign, Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }),
                 weight_ih: tensor(&[gates, input]),
                 weight_hh: tensor(&[gates, hidden]),
+                weight_hr: None,
+                peephole: None,
                 bias_ih: Some(tensor(&[gates])),
                 bias_hh: None,
                 return_sequences,
@@ -418,6 +480,36 @@ mod tests {
         }
     }
 
+    /// The steps that make and move values, products of values, and the functions of graphs.
+    fn moves() -> Vec<Example> {
+        let (some, weight) = (BufferId::new(0), WeightId::new(0));
+        let start = || Dim::from(0);
+        let mut ops = vec![
+            Op::Constant { weight, output: some },
+            Op::Ramp { start: 0.0, step: 1.0, axis: 0, output: some },
+            Op::Permute { input: some, axes: vec![0], output: some },
+            Op::Window { input: some, stride: 1, dilation: 1, before: start(), fill: 0.0, output: some },
+            Op::Take { input: some, index: some, output: some },
+            Op::Copy {
+                input: some,
+                input_start: start(),
+                input_step: 1,
+                output: some,
+                output_start: start(),
+                axis: 0,
+                extent: start(),
+            },
+        ];
+        ops.extend([false, true].map(|transposed| Op::MatMul { left: some, right: some, transposed, output: some }));
+        use Activation::{
+            Abs, Ceil, Clip, Cos, Erf, Floor, Log, Reciprocal, Round, ScaledTanh, Sign, Sin, Sqrt, Trunc,
+        };
+        let (clip, tanh) = (Clip { min: -1.0, max: f32::INFINITY }, ScaledTanh { alpha: 2.0, beta: -0.5 });
+        let functions = [tanh, clip, Sqrt, Log, Abs, Reciprocal, Erf, Floor, Ceil, Round, Trunc, Sign, Sin, Cos];
+        ops.extend(functions.map(|activation| Op::Map { input: some, activation, output: some }));
+        ops.iter().map(simple).collect()
+    }
+
     #[test]
     fn every_kernel_passes_and_a_planted_error_stays() {
         let Ok(gpu) = pollster::block_on(Gpu::open(GpuOptions::default())) else {
@@ -427,9 +519,11 @@ mod tests {
         let some = BufferId::new(0);
         let combine = |op| simple(&Op::Combine { op, left: some, right: some, output: some });
         let reduce = |op| simple(&Op::Reduce { op, input: some, axis: 1, mask: Some(some), output: some });
-        use CombineOp::{Add, Mask, Maximum, Multiply, Subtract};
-        let mut all: Vec<Example> = [Add, Subtract, Multiply, Maximum, Mask].map(combine).into();
-        all.extend([ReduceOp::Sum, ReduceOp::Mean, ReduceOp::Max].map(reduce));
+        use CombineOp::{Add, Divide, Equal, Less, Mask, Maximum, Minimum, Multiply, Subtract};
+        let combines = [Add, Subtract, Multiply, Divide, Maximum, Minimum, Equal, Less, Mask];
+        let mut all: Vec<Example> = combines.map(combine).into();
+        all.extend([ReduceOp::Sum, ReduceOp::Mean, ReduceOp::Max, ReduceOp::Min].map(reduce));
+        all.extend(moves());
         all.push(simple(&Op::Softmax { input: some, axis: 1, log: true, output: some }));
         all.push(simple(&Op::NotEqual { input: some, value: 0.0, output: some, width: 1 }));
         all.push(gather(Precision::F16));

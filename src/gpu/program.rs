@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    plan::{Bound, BufferId, Op, Plan},
+    plan::{Bound, BufferId, Op, Plan, WeightId},
 };
 
 /// A plan on a device, its weights uploaded. Cheap to clone; clones share everything, and their runs
@@ -78,6 +78,19 @@ impl GpuProgram {
         let for_owner = Arc::clone(&plan);
         let state = gpu.keep(move |owner| Weights::upload(owner, &for_owner).map(State::new));
         Self::finish(state, plan, options)
+    }
+
+    /// The same program without the plan's own copies of the weights, which are on the device.
+    #[must_use]
+    pub fn without_host_weights(self) -> Self {
+        match Arc::try_unwrap(self.inner) {
+            Ok(inner) => {
+                let all = (0..inner.plan.weights.len()).map(WeightId::new);
+                let plan = Arc::new(inner.plan.without_values(all));
+                Self { inner: Arc::new(Inner { plan, ..inner }) }
+            }
+            Err(shared) => Self { inner: shared },
+        }
     }
 
     /// Another program of the same plan that shares the weights but has buffers of its own.

@@ -4,7 +4,6 @@
 use std::{
     collections::{HashMap, HashSet},
     rc::{Rc, Weak},
-    sync::Arc,
 };
 
 use super::{
@@ -14,8 +13,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    plan::{Op, Plan, Precision, Recurrence, Weight, WeightId},
-    tensor::Tensor,
+    plan::{Direction, Op, Plan, Precision, Recurrence, Weight, WeightId},
+    tensor::TensorId,
 };
 
 /// A weight in one of the layouts that kernels read.
@@ -25,10 +24,10 @@ pub(super) enum Layout {
     Linear(WeightId),
     /// An embedding table.
     Table(WeightId),
-    /// The recurrent matrices of all directions.
-    Recurrent(Vec<WeightId>),
-    /// The recurrent biases of all directions.
-    RecurrentBias(Vec<Option<WeightId>>),
+    /// A matrix `[gates * units, inputs]` per direction, which a recurrence multiplies its states with.
+    Recurrent { ids: Vec<WeightId>, gates: usize },
+    /// A vector per direction.
+    PerDirection(Vec<Option<WeightId>>),
     /// As it is.
     Plain(WeightId),
 }
@@ -36,15 +35,13 @@ pub(super) enum Layout {
 /// One weight on the device.
 pub(super) struct Stored {
     bytes: u64,
-    /// What it was made of: kept, so that no other tensor gets their addresses.
-    _tensors: Vec<Arc<Tensor>>,
     precision: Precision,
     /// First element and number of elements, buffer, its 32-bit words.
     windows: Vec<(usize, usize, wgpu::Buffer, usize)>,
 }
 
-/// What a stored weight is of: layout, precision, and the addresses of the tensors.
-type Identity = (Layout, Precision, Vec<*const Tensor>);
+/// What a stored weight is of.
+type Identity = (Layout, Precision, Vec<TensorId>);
 
 /// The weights that some program of a device has, so that programs of one model share them.
 pub(super) type Shared = HashMap<Identity, Weak<Stored>>;
@@ -132,8 +129,8 @@ impl Weights {
 fn tensors<'p>(plan: &'p Plan, layout: &Layout) -> Result<Vec<&'p Weight>> {
     let ids: Vec<WeightId> = match layout {
         Layout::Linear(id) | Layout::Table(id) | Layout::Plain(id) => vec![*id],
-        Layout::Recurrent(ids) => ids.clone(),
-        Layout::RecurrentBias(ids) => ids.iter().copied().flatten().collect(),
+        Layout::Recurrent { ids, .. } => ids.clone(),
+        Layout::PerDirection(ids) => ids.iter().copied().flatten().collect(),
     };
     ids.into_iter().map(|id| weight(plan, id)).collect()
 }
@@ -141,17 +138,17 @@ fn tensors<'p>(plan: &'p Plan, layout: &Layout) -> Result<Vec<&'p Weight>> {
 /// Bytes of a weight as it is packed: vectors of four, the last one padded.
 fn stored_bytes(plan: &Plan, layout: &Layout) -> Result<u64> {
     let groups = |weight: &Weight| match (layout, weight.tensor.shape()) {
-        (Layout::Linear(_) | Layout::Recurrent(_), [rows, columns]) => columns.div_ceil(4).saturating_mul(*rows),
+        (Layout::Linear(_) | Layout::Recurrent { .. }, [rows, columns]) => columns.div_ceil(4).saturating_mul(*rows),
         _ => weight.tensor.len().div_ceil(4),
     };
     let bytes = |weight: &Weight| match layout {
-        Layout::RecurrentBias(_) | Layout::Plain(_) => weight.tensor.len().saturating_mul(4),
+        Layout::PerDirection(_) | Layout::Plain(_) => weight.tensor.len().saturating_mul(4),
         _ => groups(weight).saturating_mul(pack::group_bytes(weight.precision)),
     };
     let all = tensors(plan, layout)?.into_iter().fold(0usize, |sum, weight| sum.saturating_add(bytes(weight)));
     // A direction without a bias has zeros in its place.
     let padded = match layout {
-        Layout::RecurrentBias(ids) => {
+        Layout::PerDirection(ids) => {
             let given = ids.iter().flatten().count().max(1);
             (all / given).saturating_mul(ids.len())
         }
@@ -171,12 +168,10 @@ fn identity(plan: &Plan, layout: &Layout) -> Result<Identity> {
         Layout::Linear(id) => Layout::Linear(number(id)),
         Layout::Table(id) => Layout::Table(number(id)),
         Layout::Plain(id) => Layout::Plain(number(id)),
-        Layout::Recurrent(ids) => Layout::Recurrent(ids.iter().map(number).collect()),
-        Layout::RecurrentBias(ids) => {
-            Layout::RecurrentBias(ids.iter().map(|id| id.as_ref().map(&mut number)).collect())
-        }
+        Layout::Recurrent { ids, gates } => Layout::Recurrent { ids: ids.iter().map(number).collect(), gates: *gates },
+        Layout::PerDirection(ids) => Layout::PerDirection(ids.iter().map(|id| id.as_ref().map(&mut number)).collect()),
     };
-    Ok((layout, precision, of.into_iter().map(|weight| Arc::as_ptr(&weight.tensor)).collect()))
+    Ok((layout, precision, of.into_iter().map(|weight| weight.tensor.id()).collect()))
 }
 
 fn store(owner: &mut Owner, plan: &Plan, layout: &Layout) -> Result<Stored> {
@@ -191,8 +186,7 @@ fn store(owner: &mut Owner, plan: &Plan, layout: &Layout) -> Result<Stored> {
         total = total.saturating_add(buffer.size());
         windows.push((range.start, range.len(), buffer, bytes.len() / 4));
     }
-    let tensors = tensors(plan, layout)?.into_iter().map(|weight| Arc::clone(&weight.tensor)).collect();
-    Ok(Stored { bytes: total, _tensors: tensors, precision, windows })
+    Ok(Stored { bytes: total, precision, windows })
 }
 
 /// The weights that `op` reads, as its kernels read them.
@@ -202,10 +196,12 @@ fn layouts(op: &Op) -> Vec<Layout> {
             [Layout::Linear(*weight)].into_iter().chain(bias.map(Layout::Plain)).collect()
         }
         Op::Gather { table, .. } => vec![Layout::Table(*table)],
+        Op::Constant { weight, .. } => vec![Layout::Plain(*weight)],
         Op::Recurrence(r) => {
             let matrices = r.directions.iter().map(|d| Layout::Linear(d.weight_ih));
             let biases = r.directions.iter().filter_map(|d| d.bias_ih.map(Layout::Plain));
-            matrices.chain(biases).chain([recurrent(r)]).chain(recurrent_bias(r)).collect()
+            let [bias, peephole] = [recurrent_bias(r), peephole(r)];
+            matrices.chain(biases).chain([recurrent(r)]).chain(projection(r)).chain(bias).chain(peephole).collect()
         }
         Op::LayerNorm { gamma, beta, .. } => gamma.iter().chain(beta).copied().map(Layout::Plain).collect(),
         Op::BatchNorm { mean, variance, gamma, beta, .. } => {
@@ -217,13 +213,28 @@ fn layouts(op: &Op) -> Vec<Layout> {
 
 /// The recurrent matrices of a recurrence.
 pub(super) fn recurrent(r: &Recurrence) -> Layout {
-    Layout::Recurrent(r.directions.iter().map(|d| d.weight_hh).collect())
+    Layout::Recurrent { ids: r.directions.iter().map(|d| d.weight_hh).collect(), gates: r.cell.spec().gates.len() }
+}
+
+/// The projections of a recurrence, if it has them.
+pub(super) fn projection(r: &Recurrence) -> Option<Layout> {
+    let ids: Vec<_> = r.directions.iter().filter_map(|d| d.projection).collect();
+    (!ids.is_empty()).then_some(Layout::Recurrent { ids, gates: 1 })
 }
 
 /// The recurrent biases of a recurrence, if it has any.
 pub(super) fn recurrent_bias(r: &Recurrence) -> Option<Layout> {
-    let ids: Vec<_> = r.directions.iter().map(|d| d.bias_hh).collect();
-    ids.iter().any(Option::is_some).then_some(Layout::RecurrentBias(ids))
+    per_direction(r, |d| d.bias_hh)
+}
+
+/// The peephole weights of a recurrence, if it has any.
+pub(super) fn peephole(r: &Recurrence) -> Option<Layout> {
+    per_direction(r, |d| d.peephole)
+}
+
+fn per_direction(r: &Recurrence, vector: impl Fn(&Direction) -> Option<WeightId>) -> Option<Layout> {
+    let ids: Vec<_> = r.directions.iter().map(vector).collect();
+    ids.iter().any(Option::is_some).then_some(Layout::PerDirection(ids))
 }
 
 fn weight(plan: &Plan, id: WeightId) -> Result<&Weight> {
@@ -260,21 +271,21 @@ fn pack<'p>(plan: &'p Plan, layout: &Layout, limit: u64) -> Result<(&'p str, Pre
             let packed = pack::pack_table(&weight.tensor.to_f32(), rows, columns, weight.precision, limit);
             Ok((&weight.name, weight.precision, named(weight, packed)?))
         }
-        Layout::Recurrent(ids) => {
+        Layout::Recurrent { ids, gates } => {
             let all = ids.iter().map(|&id| matrix(id)).collect::<Result<Vec<_>>>()?;
-            let &(first, rows, hidden) = all.first().ok_or_else(|| Error::internal("no direction"))?;
+            let &(first, rows, inputs) = all.first().ok_or_else(|| Error::internal("no direction"))?;
             let values: Vec<_> = all.iter().map(|(weight, ..)| weight.tensor.to_f32()).collect();
             let slices: Vec<&[f32]> = values.iter().map(AsRef::as_ref).collect();
-            let gates = rows.checked_div(hidden).ok_or_else(|| Error::internal("no units"))?;
-            let packed = pack::pack_recurrent(&slices, gates, hidden, first.precision, limit);
+            let units = rows.checked_div(*gates).ok_or_else(|| Error::internal("no gates"))?;
+            let packed = pack::pack_recurrent(&slices, [*gates, units, inputs], first.precision, limit);
             Ok((&first.name, first.precision, named(first, packed)?))
         }
-        Layout::RecurrentBias(ids) => {
+        Layout::PerDirection(ids) => {
             let all = ids.iter().map(|id| id.map(|id| weight(plan, id)).transpose()).collect::<Result<Vec<_>>>()?;
-            let first = all.iter().flatten().next().ok_or_else(|| Error::internal("no bias"))?;
+            let first = all.iter().flatten().next().ok_or_else(|| Error::internal("no vector"))?;
             let values: Vec<_> = all.iter().map(|weight| weight.map(|weight| weight.tensor.to_f32())).collect();
             let slices: Vec<Option<&[f32]>> = values.iter().map(|values| values.as_ref().map(AsRef::as_ref)).collect();
-            let packed = pack::pack_bias(&slices, first.tensor.len()).unwrap_or_default();
+            let packed = pack::pack_vectors(&slices, first.tensor.len()).unwrap_or_default();
             Ok(plain(&first.name, &packed))
         }
         Layout::Plain(id) => {
@@ -314,6 +325,8 @@ mod tests {
             params: CellParams::default(),
             weight_ih: tensor(&[4 * hidden, 4]),
             weight_hh: tensor(&[4 * hidden, hidden]),
+            weight_hr: None,
+            peephole: None,
             bias_ih: Some(tensor(&[4 * hidden])),
             bias_hh: Some(tensor(&[4 * hidden])),
             return_sequences: true,
@@ -373,7 +386,7 @@ mod tests {
             });
             let windows = pollster::block_on(windows).unwrap();
             for (layout, count) in &windows {
-                let plain = matches!(layout, Layout::Plain(_) | Layout::RecurrentBias(_));
+                let plain = matches!(layout, Layout::Plain(_) | Layout::PerDirection(_));
                 assert!(plain == (*count == 1) || precision == Precision::F16, "{layout:?}: {count}");
             }
             assert!(windows.iter().any(|(_, count)| *count > 1));

@@ -141,16 +141,38 @@ fn expect_shape(subject: &str, role: &str, tensor: &Tensor, expected: &[usize]) 
 }
 
 fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
-    let gates = r.cell.spec().gates.len();
-    let (hidden, input) = (r.hidden_size(), r.input_size());
-    if hidden == 0 {
-        return Err(Error::mismatch(
-            format!("{subject}: weight_hh"),
-            "at least one unit",
-            format!("{:?}", r.weight_hh.shape()),
-        ));
+    let spec = r.cell.spec();
+    let gates = spec.gates.len();
+    let (hidden, output, input) = (r.hidden_size(), r.output_size(), r.input_size());
+    let refused = |what: String| Err(Error::unsupported(subject, what, "use an LSTM"));
+    if hidden == 0 || output == 0 {
+        let (role, weight) = r.weight_hr.as_ref().map_or(("weight_hh", &r.weight_hh), |weight| ("weight_hr", weight));
+        let found = format!("{:?}", weight.shape());
+        return Err(Error::mismatch(format!("{subject}: {role}"), "at least one unit", found));
     }
-    expect_shape(subject, "weight_hh", &r.weight_hh, &[gates * hidden, hidden])?;
+    if let Some(weight) = &r.weight_hr {
+        if !spec.can_project {
+            return refused(format!("a projection of the hidden state of cell {}", spec.name));
+        }
+        expect_shape(subject, "weight_hr", weight, &[output, hidden])?;
+        if output > hidden {
+            let (need, found) = (format!("at most {hidden} projected units"), format!("{output}"));
+            return Err(Error::mismatch(format!("{subject}: weight_hr"), need, found));
+        }
+    }
+    if let Some(peephole) = &r.peephole {
+        if spec.peepholes.is_empty() {
+            return refused(format!("peepholes of cell {}", spec.name));
+        }
+        expect_shape(subject, "peephole", peephole, &[spec.peepholes.len() * hidden])?;
+    }
+    if r.params.coupled && !spec.can_couple {
+        return refused(format!("coupled gates of cell {}", spec.name));
+    }
+    if let Some(clip) = r.params.clip.filter(|&clip| !(clip > 0.0)) {
+        return Err(Error::mismatch(format!("{subject}: clip"), "a number above 0", clip.to_string()));
+    }
+    expect_shape(subject, "weight_hh", &r.weight_hh, &[gates * hidden, output])?;
     expect_shape(subject, "weight_ih", &r.weight_ih, &[gates * hidden, input])?;
     for (role, bias) in [("bias_ih", &r.bias_ih), ("bias_hh", &r.bias_hh)] {
         if let Some(bias) = bias {
@@ -216,12 +238,12 @@ fn check_bidirectional(subject: &str, b: &Bidirectional) -> Result<()> {
         ));
     }
     if !matches!(b.merge, MergeMode::Concat | MergeMode::Separate)
-        && b.forward.hidden_size() != b.backward.hidden_size()
+        && b.forward.output_size() != b.backward.output_size()
     {
         return Err(Error::mismatch(
             subject,
-            format!("{} units in both directions for merge mode {:?}", b.forward.hidden_size(), b.merge),
-            format!("{} units backward", b.backward.hidden_size()),
+            format!("{} units in both directions for merge mode {:?}", b.forward.output_size(), b.merge),
+            format!("{} units backward", b.backward.output_size()),
         ));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The layers of a [`Model`](super::Model): options and weights in one canonical convention
 //! (PyTorch's: matrices `[out, in]`, gates stacked input, forget, cell, output / reset, update, new).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     activation::Activation,
@@ -56,7 +56,7 @@ pub enum LayerKind {
     Input,
     /// Token ids `[batch, ..]` to vectors `[batch, .., embedding]`.
     Embedding(Embedding),
-    /// A recurrent layer, `[batch, seq_len, input_size]` to `[batch, (seq_len,) hidden_size]`.
+    /// A recurrent layer, `[batch, seq_len, input_size]` to `[batch, (seq_len,) output_size]`.
     Recurrent(Recurrent),
     /// Two recurrent layers, one per direction.
     Bidirectional(Bidirectional),
@@ -287,8 +287,13 @@ pub struct Recurrent {
     pub params: CellParams,
     /// `[gates * hidden_size, input_size]`
     pub weight_ih: Arc<Tensor>,
-    /// `[gates * hidden_size, hidden_size]`
+    /// `[gates * hidden_size, output_size]`
     pub weight_hh: Arc<Tensor>,
+    /// `[output_size, hidden_size]`, LSTM only: the hidden state is this matrix times what the cell
+    /// gives, of at most as many units (PyTorch's `proj_size`).
+    pub weight_hr: Option<Arc<Tensor>>,
+    /// `[3 * hidden_size]`, LSTM only: what the input, forget and output gates see of the cell state.
+    pub peephole: Option<Arc<Tensor>>,
     /// `[gates * hidden_size]`
     pub bias_ih: Option<Arc<Tensor>>,
     /// `[gates * hidden_size]`; Keras has it only for the GRU that resets after the product.
@@ -308,10 +313,44 @@ pub struct Recurrent {
 }
 
 impl Recurrent {
-    /// Units of the layer.
+    /// Units of the cell.
     #[must_use]
     pub fn hidden_size(&self) -> usize {
-        self.weight_hh.shape().get(1).copied().unwrap_or(0)
+        self.weight_hr.as_ref().unwrap_or(&self.weight_hh).shape().get(1).copied().unwrap_or(0)
+    }
+
+    /// Units of the hidden state, which is the output: `hidden_size`, unless it is projected.
+    #[must_use]
+    pub fn output_size(&self) -> usize {
+        let projected = self.weight_hr.as_ref().map(|weight| weight.shape().first().copied().unwrap_or(0));
+        projected.unwrap_or_else(|| self.hidden_size())
+    }
+
+    /// Units of each state of the cell, the hidden state first.
+    #[must_use]
+    pub fn state_sizes(&self) -> Vec<usize> {
+        let (output, hidden) = (self.output_size(), self.hidden_size());
+        let states = self.cell.spec().states.len();
+        std::iter::once(output).chain(std::iter::repeat(hidden)).take(states).collect()
+    }
+
+    fn weights_mut(&mut self) -> Vec<&mut Arc<Tensor>> {
+        let Self { weight_ih, weight_hh, bias_ih, bias_hh, peephole, weight_hr, .. } = self;
+        let optional = [bias_ih, bias_hh, peephole, weight_hr].into_iter().filter_map(Option::as_mut);
+        [weight_ih, weight_hh].into_iter().chain(optional).collect()
+    }
+
+    /// The weights that there are, with `prefix` before their names.
+    fn weights(&self, prefix: &str) -> Vec<(Cow<'static, str>, &Arc<Tensor>, bool)> {
+        let all = [
+            ("weight_ih", Some(&self.weight_ih)),
+            ("weight_hh", Some(&self.weight_hh)),
+            ("bias_ih", self.bias_ih.as_ref()),
+            ("bias_hh", self.bias_hh.as_ref()),
+            ("peephole", self.peephole.as_ref()),
+            ("weight_hr", self.weight_hr.as_ref()),
+        ];
+        all.into_iter().filter_map(|(name, tensor)| Some((format!("{prefix}{name}").into(), tensor?, true))).collect()
     }
 
     /// Features that the layer reads.
@@ -448,53 +487,57 @@ pub struct LayerNormalization {
 }
 
 impl LayerKind {
-    /// The layer's weights: name, tensor, and whether training changes it by gradients.
+    /// The layer's weights: a name that is unique in the layer, the tensor, and whether training
+    /// changes it by gradients.
     #[must_use]
-    pub fn weights(&self) -> Vec<(&'static str, &Arc<Tensor>, bool)> {
-        fn recurrent<'a>(layer: &'a Recurrent, names: [&'static str; 4]) -> Vec<(&'static str, &'a Arc<Tensor>, bool)> {
-            let all = [Some(&layer.weight_ih), Some(&layer.weight_hh), layer.bias_ih.as_ref(), layer.bias_hh.as_ref()];
-            names.into_iter().zip(all).filter_map(|(name, tensor)| Some((name, tensor?, true))).collect()
+    pub fn weights(&self) -> Vec<(Cow<'static, str>, &Arc<Tensor>, bool)> {
+        fn present<'a>(
+            all: impl IntoIterator<Item = (&'static str, Option<&'a Arc<Tensor>>)>,
+        ) -> Vec<(Cow<'static, str>, &'a Arc<Tensor>, bool)> {
+            all.into_iter().filter_map(|(name, tensor)| Some((name.into(), tensor?, true))).collect()
         }
         match self {
-            Self::Embedding(e) => vec![("table", &e.table, true)],
-            Self::Recurrent(r) => recurrent(r, ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]),
-            Self::Bidirectional(b) => {
-                let mut all = recurrent(
-                    &b.forward,
-                    ["forward weight_ih", "forward weight_hh", "forward bias_ih", "forward bias_hh"],
-                );
-                all.extend(recurrent(
-                    &b.backward,
-                    ["backward weight_ih", "backward weight_hh", "backward bias_ih", "backward bias_hh"],
-                ));
+            Self::Embedding(e) => present([("table", Some(&e.table))]),
+            Self::Recurrent(r) => r.weights(""),
+            Self::Bidirectional(b) => [b.forward.weights("forward "), b.backward.weights("backward ")].concat(),
+            Self::Stacked(all) => {
+                all.iter().enumerate().flat_map(|(index, r)| r.weights(&format!("cell {index} "))).collect()
+            }
+            Self::Dense(d) => present([("weight", Some(&d.weight)), ("bias", d.bias.as_ref())]),
+            Self::Conv1d(c) => present([("weight", Some(&c.weight)), ("bias", c.bias.as_ref())]),
+            Self::TimeDistributed(inner) => inner.weights(),
+            Self::Constant(tensor) => vec![("value".into(), tensor, false)],
+            Self::BatchNormalization(n) => {
+                let mut all = present([("gamma", n.gamma.as_ref()), ("beta", n.beta.as_ref())]);
+                all.push(("moving_mean".into(), &n.moving_mean, false));
+                all.push(("moving_variance".into(), &n.moving_variance, false));
                 all
             }
-            Self::Dense(d) => [("weight", Some(&d.weight)), ("bias", d.bias.as_ref())]
-                .into_iter()
-                .filter_map(|(name, tensor)| Some((name, tensor?, true)))
-                .collect(),
-            Self::TimeDistributed(inner) => inner.weights(),
-            Self::Constant(tensor) => vec![("value", tensor, false)],
-            Self::Conv1d(c) => [("weight", Some(&c.weight)), ("bias", c.bias.as_ref())]
-                .into_iter()
-                .filter_map(|(name, tensor)| Some((name, tensor?, true)))
-                .collect(),
-            Self::Stacked(all) => {
-                all.iter().flat_map(|r| recurrent(r, ["weight_ih", "weight_hh", "bias_ih", "bias_hh"])).collect()
+            Self::LayerNormalization(n) => present([("gamma", n.gamma.as_ref()), ("beta", n.beta.as_ref())]),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The weights, in the order of [`weights`](Self::weights).
+    pub(crate) fn weights_mut(&mut self) -> Vec<&mut Arc<Tensor>> {
+        match self {
+            Self::Embedding(e) => vec![&mut e.table],
+            Self::Recurrent(r) => r.weights_mut(),
+            Self::Bidirectional(b) => {
+                let mut all = b.forward.weights_mut();
+                all.extend(b.backward.weights_mut());
+                all
             }
-            Self::BatchNormalization(n) => [
-                ("gamma", n.gamma.as_ref(), true),
-                ("beta", n.beta.as_ref(), true),
-                ("moving_mean", Some(&n.moving_mean), false),
-                ("moving_variance", Some(&n.moving_variance), false),
-            ]
-            .into_iter()
-            .filter_map(|(name, tensor, trainable)| Some((name, tensor?, trainable)))
-            .collect(),
-            Self::LayerNormalization(n) => [("gamma", n.gamma.as_ref()), ("beta", n.beta.as_ref())]
-                .into_iter()
-                .filter_map(|(name, tensor)| Some((name, tensor?, true)))
-                .collect(),
+            Self::Stacked(all) => all.iter_mut().flat_map(Recurrent::weights_mut).collect(),
+            Self::Dense(d) => [Some(&mut d.weight), d.bias.as_mut()].into_iter().flatten().collect(),
+            Self::Conv1d(c) => [Some(&mut c.weight), c.bias.as_mut()].into_iter().flatten().collect(),
+            Self::TimeDistributed(inner) => inner.weights_mut(),
+            Self::Constant(tensor) => vec![tensor],
+            Self::BatchNormalization(n) => {
+                let all = [n.gamma.as_mut(), n.beta.as_mut(), Some(&mut n.moving_mean), Some(&mut n.moving_variance)];
+                all.into_iter().flatten().collect()
+            }
+            Self::LayerNormalization(n) => [n.gamma.as_mut(), n.beta.as_mut()].into_iter().flatten().collect(),
             _ => Vec::new(),
         }
     }

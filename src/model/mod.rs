@@ -212,6 +212,15 @@ impl Model {
         self.batch_size
     }
 
+    /// The model without the values of its weights: it can be listed, but not planned.
+    pub(crate) fn without_values(&self) -> Self {
+        let mut model = self.clone();
+        for tensor in model.layers.iter_mut().flat_map(|layer| layer.kind.weights_mut()) {
+            *tensor = Arc::new(tensor.hollow());
+        }
+        model
+    }
+
     /// The batch size that every run must have: a stateful model's own, or one that the file computes with.
     #[must_use]
     pub fn required_batch(&self) -> Option<usize> {

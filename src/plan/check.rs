@@ -209,10 +209,16 @@ impl<'a> Checker<'a> {
             return Err(Error::internal("input is not [batch, seq_len, input_size]"));
         };
         let spec = r.cell.spec();
-        let hidden = r.hidden_size;
+        let (hidden, output) = (r.hidden_size, r.output_size);
         need("the input size that it states", input_size == r.input_size)?;
-        need("units, features and directions", hidden > 0 && input_size > 0 && !r.directions.is_empty())?;
-        let width = hidden.saturating_mul(r.directions.len());
+        need("units, features and directions", output > 0 && input_size > 0 && !r.directions.is_empty())?;
+        need("no more units than the cell has", output <= hidden)?;
+        let projected = r.is_projected();
+        need("a cell that can be projected", !projected || spec.can_project)?;
+        need("a projection of its hidden state", projected || output == hidden)?;
+        need("a cell with coupled gates", !r.params.coupled || spec.can_couple)?;
+        need("a bound above 0", r.params.clip.is_none_or(|clip| clip > 0.0))?;
+        let width = output.saturating_mul(r.directions.len());
         let stacked = hidden.saturating_mul(spec.gates.len());
         for (mask, shape) in
             [(r.mask, &[batch, seq_len][..]), (r.sequence, &[batch, seq_len, width]), (r.last, &[batch, width])]
@@ -221,13 +227,20 @@ impl<'a> Checker<'a> {
         }
         for direction in &r.directions {
             need("weight_ih of its sizes", self.weight(direction.weight_ih, 2)? == [stacked, input_size])?;
-            need("weight_hh of its sizes", self.weight(direction.weight_hh, 2)? == [stacked, hidden])?;
+            need("weight_hh of its sizes", self.weight(direction.weight_hh, 2)? == [stacked, output])?;
             self.weight_len(direction.bias_ih, stacked)?;
             self.weight_len(direction.bias_hh, stacked)?;
+            need("both directions alike", direction.peephole.is_some() == r.has_peepholes())?;
+            need("both directions alike", direction.projection.is_some() == projected)?;
+            need("a cell with peepholes", direction.peephole.is_none() || !spec.peepholes.is_empty())?;
+            self.weight_len(direction.peephole, hidden.saturating_mul(spec.peepholes.len()))?;
+            if let Some(projection) = direction.projection {
+                need("a projection of its sizes", self.weight(projection, 2)? == [output, hidden])?;
+            }
             for states in [&direction.initial, &direction.finals] {
                 need("a slot for each state", states.len() == spec.states.len())?;
-                for state in states.iter().flatten() {
-                    self.buffer("state", *state, &[batch, hidden])?;
+                for (state, id) in states.iter().enumerate().filter_map(|(state, id)| Some((state, (*id)?))) {
+                    self.buffer("state", id, &[batch, r.state_size(state)])?;
                 }
             }
         }

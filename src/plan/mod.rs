@@ -180,7 +180,7 @@ pub struct OutputPort {
     pub layout: Layout,
 }
 
-/// A state that is carried from run to run, `[batch, hidden_size]`.
+/// A state that is carried from run to run, `[batch, units]`.
 #[derive(Clone, Debug)]
 pub struct StatePort {
     /// Layer, direction and state.
@@ -449,10 +449,13 @@ pub enum ReduceOp {
 pub struct Recurrence {
     /// The cell.
     pub cell: Cell,
-    /// Its functions.
+    /// What of it the model chose.
     pub params: CellParams,
-    /// Units per direction.
+    /// Units of the cell, per direction.
     pub hidden_size: usize,
+    /// Units of the hidden state, which is the output, per direction: `hidden_size`, or at most as
+    /// many where it is projected.
+    pub output_size: usize,
     /// Features of the input.
     pub input_size: usize,
     /// `[batch, seq_len, input_size]`
@@ -461,12 +464,33 @@ pub struct Recurrence {
     pub mask: Option<BufferId>,
     /// What the output is at dead timesteps.
     pub dead: DeadTimesteps,
-    /// One or two; two share cell, functions, sizes, input and mask.
+    /// One or two; two share cell, functions, sizes, input and mask, and both or neither have
+    /// peepholes and a projection.
     pub directions: Vec<Direction>,
-    /// The output at every timestep, `[batch, seq_len, directions * hidden_size]`.
+    /// The output at every timestep, `[batch, seq_len, directions * output_size]`.
     pub sequence: Option<BufferId>,
-    /// The output at the last timestep processed, `[batch, directions * hidden_size]`.
+    /// The output at the last timestep processed, `[batch, directions * output_size]`.
     pub last: Option<BufferId>,
+}
+
+impl Recurrence {
+    /// Units of a state of the cell, by its number: `output_size` of the hidden state, else `hidden_size`.
+    #[must_use]
+    pub fn state_size(&self, state: usize) -> usize {
+        if state == 0 { self.output_size } else { self.hidden_size }
+    }
+
+    /// Whether the hidden state is projected.
+    #[must_use]
+    pub fn is_projected(&self) -> bool {
+        self.directions.iter().any(|direction| direction.projection.is_some())
+    }
+
+    /// Whether gates see the cell state.
+    #[must_use]
+    pub fn has_peepholes(&self) -> bool {
+        self.directions.iter().any(|direction| direction.peephole.is_some())
+    }
 }
 
 /// One pass over a sequence.
@@ -479,14 +503,18 @@ pub struct Direction {
     pub flipped: bool,
     /// `[gates * hidden_size, input_size]`
     pub weight_ih: WeightId,
-    /// `[gates * hidden_size, hidden_size]`
+    /// `[gates * hidden_size, output_size]`
     pub weight_hh: WeightId,
     /// `[gates * hidden_size]`
     pub bias_ih: Option<WeightId>,
     /// `[gates * hidden_size]`
     pub bias_hh: Option<WeightId>,
-    /// Per state of the cell, `[batch, hidden_size]`; zero without one.
+    /// `[peepholes * hidden_size]`, in the order of [`CellSpec::peepholes`](crate::cell::CellSpec::peepholes).
+    pub peephole: Option<WeightId>,
+    /// `[output_size, hidden_size]`: the hidden state is this times what the cell gives.
+    pub projection: Option<WeightId>,
+    /// Per state of the cell, `[batch, state_size]`; zero without one.
     pub initial: Vec<Option<BufferId>>,
-    /// Per state of the cell, `[batch, hidden_size]`: its value after the last live timestep.
+    /// Per state of the cell, `[batch, state_size]`: its value after the last live timestep.
     pub finals: Vec<Option<BufferId>>,
 }

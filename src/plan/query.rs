@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BufferId, Op, Plan, Precision, Weight, WeightId};
+use super::{BufferId, Direction, Op, Plan, Precision, Weight, WeightId};
 use crate::tensor::Tensor;
 
 impl Plan {
@@ -41,13 +41,27 @@ impl Plan {
             .flat_map(|step| match &step.op {
                 Op::Linear { weight, .. } => vec![*weight],
                 Op::Gather { table, .. } => vec![*table],
-                Op::Recurrence(r) => r.directions.iter().flat_map(|d| [d.weight_ih, d.weight_hh]).collect(),
+                Op::Recurrence(r) => {
+                    let of = |d: &Direction| [Some(d.weight_ih), Some(d.weight_hh), d.projection];
+                    r.directions.iter().flat_map(of).flatten().collect()
+                }
                 _ => Vec::new(),
             })
             .collect();
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// The plan without the values of the weights `ids`, for an executor that has them.
+    pub(crate) fn without_values(&self, ids: impl IntoIterator<Item = WeightId>) -> Self {
+        let mut plan = self.clone();
+        for id in ids {
+            if let Some(weight) = plan.weights.get_mut(id.0) {
+                weight.tensor = Arc::new(weight.tensor.hollow());
+            }
+        }
+        plan
     }
 
     /// Empties the weights that no step reads any more; numbers stay.
@@ -133,7 +147,7 @@ impl Op {
             Self::Recurrence(r) => r
                 .directions
                 .iter()
-                .flat_map(|d| [Some(d.weight_ih), Some(d.weight_hh), d.bias_ih, d.bias_hh])
+                .flat_map(|d| [Some(d.weight_ih), Some(d.weight_hh), d.bias_ih, d.bias_hh, d.peephole, d.projection])
                 .flatten()
                 .collect(),
             _ => Vec::new(),

@@ -67,14 +67,17 @@ pub fn split<T: Clone>(
 }
 
 /// The values of `outputs` in `whole` from those in its parts, which are in the order of their rows.
+/// What does not depend on rows is whole in every part: the first one's is taken.
 ///
 /// # Errors
 /// [`Error::Internal`] if the parts do not add up to `whole`.
 pub fn join<T>(whole: &Bound, outputs: &[BufferId], parts: Vec<Vec<Vec<T>>>) -> Result<Vec<Vec<T>>> {
     let mut joined: Vec<Vec<T>> = outputs.iter().map(|_| Vec::new()).collect();
     for part in parts {
-        for (values, part) in joined.iter_mut().zip(part) {
-            values.extend(part);
+        for ((joined, values), &id) in joined.iter_mut().zip(part).zip(outputs) {
+            if joined.is_empty() || values.len() != whole.len(id) {
+                joined.extend(values);
+            }
         }
     }
     let complete = joined.iter().zip(outputs).all(|(values, &id)| values.len() == whole.len(id));
@@ -112,6 +115,8 @@ mod tests {
             parts.into_iter().map(|part| part.inputs.into_iter().map(|(_, values)| values).collect()).collect();
         assert_eq!(join(&whole, &[rows], outputs).unwrap_or_default(), std::slice::from_ref(&values));
         assert!(split_by(fixed).is_err());
-        assert!(join(&whole, &[fixed], vec![vec![values.clone()], vec![values.clone()]]).is_err());
+        let twice = |values: &[i32]| vec![vec![values.to_vec()], vec![values.to_vec()]];
+        assert!(join(&whole, &[rows], twice(&values[..4])).is_err());
+        assert_eq!(join(&whole, &[fixed], twice(&values)).unwrap_or_default(), [values]);
     }
 }

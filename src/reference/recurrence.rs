@@ -2,17 +2,19 @@
 
 use super::Run;
 use crate::{
-    cell::{CellSpec, MAX_GATES, MAX_STATES},
+    cell::{CellSpec, MAX_GATES, MAX_PEEPHOLES, MAX_STATES},
     error::Result,
     plan::{BufferId, DeadTimesteps, Direction, Recurrence},
 };
 
 /// The weights of a direction.
 struct Weights {
-    weight_ih: Vec<f64>, // [gates * hidden_size, input_size]
-    weight_hh: Vec<f64>, // [gates * hidden_size, hidden_size]
-    bias_ih: Vec<f64>,   // [gates * hidden_size]
-    bias_hh: Vec<f64>,   // [gates * hidden_size]
+    weight_ih: Vec<f64>,          // [gates * hidden_size, input_size]
+    weight_hh: Vec<f64>,          // [gates * hidden_size, output_size]
+    bias_ih: Vec<f64>,            // [gates * hidden_size]
+    bias_hh: Vec<f64>,            // [gates * hidden_size]
+    peephole: Option<Vec<f64>>,   // [peepholes * hidden_size]
+    projection: Option<Vec<f64>>, // [output_size, hidden_size]
 }
 
 impl Run<'_> {
@@ -22,8 +24,8 @@ impl Run<'_> {
             &[batch, seq_len, _] => (batch, seq_len),
             _ => (0, 0),
         };
-        let hidden_size = r.hidden_size;
-        let width = r.directions.len() * hidden_size;
+        let output_size = r.output_size;
+        let width = r.directions.len() * output_size;
         let x = self.read(r.input)?; // [batch, seq_len, input_size]
         let mask = r.mask.map(|mask| self.read(mask)).transpose()?; // [batch, seq_len]
         let mut sequence = vec![0.0; batch * seq_len * width]; // [batch, seq_len, width]
@@ -31,14 +33,14 @@ impl Run<'_> {
         let mut outputs = Vec::new();
         for (d, direction) in r.directions.iter().enumerate() {
             let weights = self.direction_weights(r, direction)?;
-            // [states][batch, hidden_size]
-            let mut states = self.initial_states(direction, batch * hidden_size)?;
+            // [states][batch, state_size]
+            let mut states = self.initial_states(r, direction, batch)?;
             for b in 0..batch {
-                let units = b * hidden_size..(b + 1) * hidden_size;
+                let units = b * output_size..(b + 1) * output_size;
                 // What the layer puts out; kept over dead timesteps.
                 let mut output = match r.dead {
                     DeadTimesteps::RepeatState => states[0][units.clone()].to_vec(),
-                    DeadTimesteps::RepeatOutput | DeadTimesteps::Zero => vec![0.0; hidden_size],
+                    DeadTimesteps::RepeatOutput | DeadTimesteps::Zero => vec![0.0; output_size],
                 };
                 for s in 0..seq_len {
                     let t = if direction.reverse { seq_len - 1 - s } else { s };
@@ -51,11 +53,11 @@ impl Run<'_> {
                     }
                     let position = if direction.flipped { seq_len - 1 - s } else { s };
                     for (unit, &value) in output.iter().enumerate() {
-                        sequence[(b * seq_len + position) * width + d * hidden_size + unit] = value;
+                        sequence[(b * seq_len + position) * width + d * output_size + unit] = value;
                     }
                 }
                 for (unit, &value) in output.iter().enumerate() {
-                    last[b * width + d * hidden_size + unit] = value;
+                    last[b * width + d * output_size + unit] = value;
                 }
             }
             for (state, values) in direction.finals.iter().zip(states) {
@@ -74,20 +76,25 @@ impl Run<'_> {
             weight_hh: self.weight(direction.weight_hh)?,
             bias_ih: self.weight_or(direction.bias_ih, stacked, 0.0)?,
             bias_hh: self.weight_or(direction.bias_hh, stacked, 0.0)?,
+            peephole: direction.peephole.map(|id| self.weight(id)).transpose()?,
+            projection: direction.projection.map(|id| self.weight(id)).transpose()?,
         })
     }
 
-    fn initial_states(&self, direction: &Direction, len: usize) -> Result<Vec<Vec<f64>>> {
-        let initial = |id: &Option<BufferId>| id.map_or_else(|| Ok(vec![0.0; len]), |id| Ok(self.read(id)?.to_vec()));
-        direction.initial.iter().map(initial).collect()
+    fn initial_states(&self, r: &Recurrence, direction: &Direction, batch: usize) -> Result<Vec<Vec<f64>>> {
+        let initial = |(state, id): (usize, &Option<BufferId>)| match id {
+            Some(id) => Ok(self.read(*id)?.to_vec()),
+            None => Ok(vec![0.0; batch * r.state_size(state)]),
+        };
+        direction.initial.iter().enumerate().map(initial).collect()
     }
 }
 
 /// One live timestep of row `b`.
 fn timestep(r: &Recurrence, weights: &Weights, x: &[f64], states: &mut [Vec<f64>], b: usize) {
     let spec: &CellSpec = r.cell.spec();
-    let hidden_size = r.hidden_size;
-    let h = states[0][b * hidden_size..(b + 1) * hidden_size].to_vec();
+    let (hidden_size, output_size) = (r.hidden_size, r.output_size);
+    let h = states[0][b * output_size..(b + 1) * output_size].to_vec();
     let gate_x = |gate: usize, unit: usize| {
         let row = gate * hidden_size + unit;
         product(&weights.weight_ih, row, x) + weights.bias_ih[row]
@@ -100,12 +107,11 @@ fn timestep(r: &Recurrence, weights: &Weights, x: &[f64], states: &mut [Vec<f64>
     let reset_h: Vec<f64> = match spec.reset {
         None => Vec::new(),
         Some(reset) => (0..hidden_size)
-            .map(|unit| {
-                let sum = gate_x(reset.gate, unit) + gate_h(reset.gate, unit, &h);
-                r.params.gate.apply_f64(sum) * h[unit]
-            })
+            .map(|unit| r.params.gate_f64(gate_x(reset.gate, unit) + gate_h(reset.gate, unit, &h)) * h[unit])
             .collect(),
     };
+    // What the cell gives: the hidden state, if it is not projected.
+    let mut given = vec![0.0; hidden_size];
     for unit in 0..hidden_size {
         let (mut gates_x, mut gates_h) = ([0.0; MAX_GATES], [0.0; MAX_GATES]);
         for gate in 0..spec.gates.len() {
@@ -113,14 +119,30 @@ fn timestep(r: &Recurrence, weights: &Weights, x: &[f64], states: &mut [Vec<f64>
             gates_x[gate] = gate_x(gate, unit);
             gates_h[gate] = gate_h(gate, unit, if target { &reset_h } else { &h });
         }
+        let peephole = weights.peephole.as_ref().map(|weights| {
+            let mut of_unit = [0.0; MAX_PEEPHOLES];
+            for which in 0..spec.peepholes.len() {
+                of_unit[which] = weights[which * hidden_size + unit];
+            }
+            of_unit
+        });
         let mut state = [0.0; MAX_STATES];
-        for (slot, values) in state.iter_mut().zip(states.iter()) {
-            *slot = values[b * hidden_size + unit];
+        // A cell that can be projected does not read its unit of the hidden state.
+        state[0] = if weights.projection.is_none() { h[unit] } else { 0.0 };
+        for s in 1..spec.states.len() {
+            state[s] = states[s][b * hidden_size + unit];
         }
-        (spec.update)(&gates_x, &gates_h, &mut state, &r.params);
-        for (slot, values) in state.iter().zip(states.iter_mut()) {
-            values[b * hidden_size + unit] = *slot;
+        (spec.update)(&gates_x, &gates_h, &mut state, peephole, &r.params);
+        given[unit] = state[0];
+        for s in 1..spec.states.len() {
+            states[s][b * hidden_size + unit] = state[s];
         }
+    }
+    for unit in 0..output_size {
+        states[0][b * output_size + unit] = match &weights.projection {
+            None => given[unit],
+            Some(projection) => product(projection, unit, &given),
+        };
     }
 }
 

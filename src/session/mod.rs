@@ -42,6 +42,10 @@ pub struct SessionOptions {
     pub carry: Carry,
     /// Whether inputs with a NaN or an infinity are refused. Else they pass through.
     pub refuse_non_finite: bool,
+    /// Whether the session lets go of the weights on the host once the device has them. It then holds
+    /// them once (beside the caller's [`Model`], while there is one), but cannot be
+    /// [rebuilt](Session::rebuilt) or [verified](crate::verify::Reference::of) without loading the model again.
+    pub release_weights: bool,
     /// One way to run recurrences on the GPU, whatever the batch; else each chooses its own.
     #[cfg(feature = "gpu")]
     pub strategy: Option<Strategy>,
@@ -136,13 +140,21 @@ impl Session {
             None => Program::new(model, &options, &opened, false).await?,
             Some(_) => Program { plan: Arc::default(), engine: Engine::Reference, fingerprint: 0 },
         };
+        let (mut model, ragged) = (model.clone(), OnceLock::new());
+        if options.release_weights && !matches!(opened, Opened::Reference) && model.late.is_none() {
+            // It cannot be made later. A model that cannot run ragged says why when it is asked to.
+            if let Ok(program) = Program::new(&model, &options, &opened, true).await {
+                ragged.get_or_init(|| program);
+            }
+            model = model.without_values();
+        }
         Ok(Self {
-            model: model.clone(),
+            model,
             options,
             device,
             opened,
             program,
-            ragged: OnceLock::new(),
+            ragged,
             state: Mutex::new(None, true),
             late: Mutex::new(None, true),
         })
@@ -152,7 +164,7 @@ impl Session {
     /// It starts from the states that this one has.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// As [`new`](Self::new); [`Error::Unsupported`] if this one has released its weights.
     pub fn rebuilt(&self) -> Result<Self> {
         pollster::block_on(async {
             #[cfg(feature = "gpu")]
@@ -311,14 +323,27 @@ impl Program {
     async fn new(model: &Model, options: &SessionOptions, opened: &Opened, ragged: bool) -> Result<Self> {
         let rewrites = if matches!(opened, Opened::Reference) { Rewrites::NONE } else { Rewrites::ALL };
         let plan = PlanOptions { rewrites, precision: options.weights, carry: options.carry, ragged };
-        let plan = Arc::new(Plan::new(model, &plan)?);
+        let mut plan = Arc::new(Plan::new(model, &plan)?);
+        let release = options.release_weights;
         let engine = match opened {
             #[cfg(feature = "gpu")]
             Opened::Gpu(gpu) => {
                 let options = ProgramOptions { strategy: options.strategy, ..ProgramOptions::default() };
-                Engine::Gpu(GpuProgram::new(gpu, Arc::clone(&plan), options).await?)
+                let mut program = GpuProgram::new(gpu, Arc::clone(&plan), options).await?;
+                if release {
+                    program = program.without_host_weights();
+                    plan = Arc::clone(program.plan());
+                }
+                Engine::Gpu(program)
             }
-            Opened::Cpu => Engine::Cpu(CpuProgram::new(Arc::clone(&plan))?),
+            Opened::Cpu => {
+                let mut program = CpuProgram::new(Arc::clone(&plan))?;
+                if release {
+                    program.release_weights();
+                    plan = Arc::clone(program.plan());
+                }
+                Engine::Cpu(program)
+            }
             Opened::Reference => Engine::Reference,
         };
         let fingerprint = if plan.states.is_empty() { 0 } else { state::fingerprint(model) };

@@ -35,6 +35,9 @@ pub struct Layer {
     pub initial: bool,
     /// Whether some inputs are NaN or infinite.
     pub specials: bool,
+    pub peepholes: bool,
+    /// Units of a projected hidden state.
+    pub projection: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,7 +80,13 @@ impl Layer {
             dead: pick(rng, &DEAD),
             initial: rng.chance(0.5),
             specials: rng.chance(0.25),
+            peepholes: false,
+            projection: None,
         };
+        layer.params.clip = rng.chance(0.3).then(|| pick(rng, &[0.25, 1.0, 3.0]));
+        layer.params.coupled = cell.spec().can_couple && rng.chance(0.3);
+        layer.peepholes = !cell.spec().peepholes.is_empty() && rng.chance(0.4);
+        layer.projection = (cell.spec().can_project && rng.chance(0.4)).then(|| 1 + rng.below(layer.hidden_size));
         // The reference is slow: large layers get few rows and timesteps.
         while layer.batch * layer.seq_len * layer.hidden_size * (layer.hidden_size + layer.input_size) > 1 << 20 {
             if layer.batch > layer.seq_len {
@@ -87,6 +96,15 @@ impl Layer {
             }
         }
         layer
+    }
+
+    /// Units of the hidden state.
+    pub fn output_size(&self) -> usize {
+        self.projection.unwrap_or(self.hidden_size)
+    }
+
+    fn state_size(&self, state: usize) -> usize {
+        if state == 0 { self.output_size() } else { self.hidden_size }
     }
 
     /// The mask of one row.
@@ -115,11 +133,12 @@ impl Layer {
         x
     }
 
-    /// Initial states, `[batch, hidden_size]` per direction and state.
+    /// Initial states, `[batch, units]` per direction and state.
     pub fn initial(&self) -> Vec<Vec<Vec<f32>>> {
         let rng = &mut Rng::new(self.seed ^ 2);
-        let mut state = || values(rng, self.batch * self.hidden_size, if self.initial { 1.0 } else { 0.0 });
-        self.directions.iter().map(|_| self.cell.spec().states.iter().map(|_| state()).collect()).collect()
+        let scale = if self.initial { 1.0 } else { 0.0 };
+        let mut state = |state: usize| values(rng, self.batch * self.state_size(state), scale);
+        self.directions.iter().map(|_| (0..self.cell.spec().states.len()).map(&mut state).collect()).collect()
     }
 
     pub fn case(&self) -> Case {
@@ -143,11 +162,16 @@ impl Layer {
         let mut finals = Vec::new();
         for (&(reverse, flipped), initial) in self.directions.iter().zip(initial) {
             let weight_ih = b.random_weight(rng, &[gates * hidden, self.input_size], scale);
-            let weight_hh = b.random_weight(rng, &[gates * hidden, hidden], scale);
+            let weight_hh = b.random_weight(rng, &[gates * hidden, self.output_size()], scale);
             let biases: Vec<_> = (0..2).map(|_| b.random_weight(rng, &[gates * hidden], scale)).collect();
-            let initial =
-                initial.iter().map(|values| self.initial.then(|| b.input(&[hidden], values.clone()))).collect();
-            let last: Vec<_> = self.cell.spec().states.iter().map(|_| Some(b.buffer(&[hidden]))).collect();
+            let peephole = self.peepholes.then(|| b.random_weight(rng, &[3 * hidden], 0.5));
+            let projection = self.projection.map(|units| b.random_weight(rng, &[units, hidden], scale));
+            let mut initial_state = |(state, values): (usize, &Vec<f32>)| {
+                self.initial.then(|| b.input(&[self.state_size(state)], values.clone()))
+            };
+            let initial = initial.iter().enumerate().map(&mut initial_state).collect();
+            let states = 0..self.cell.spec().states.len();
+            let last: Vec<_> = states.map(|state| Some(b.buffer(&[self.state_size(state)]))).collect();
             finals.extend(last.iter().copied().flatten());
             directions.push(Direction {
                 reverse,
@@ -156,16 +180,19 @@ impl Layer {
                 weight_hh,
                 bias_ih: self.bias.0.then_some(biases[0]),
                 bias_hh: self.bias.1.then_some(biases[1]),
+                peephole,
+                projection,
                 initial,
                 finals: last,
             });
         }
-        let sequence = b.buffer(&[self.seq_len, directions.len() * hidden]);
-        let last = b.buffer(&[directions.len() * hidden]);
+        let sequence = b.buffer(&[self.seq_len, directions.len() * self.output_size()]);
+        let last = b.buffer(&[directions.len() * self.output_size()]);
         b.step(Op::Recurrence(Recurrence {
             cell: self.cell,
             params: self.params,
             hidden_size: hidden,
+            output_size: self.output_size(),
             input_size: self.input_size,
             input,
             mask,

@@ -102,6 +102,8 @@ impl Net {
             params: self.params,
             weight_ih,
             weight_hh,
+            weight_hr: None,
+            peephole: None,
             bias_ih: self.bias.then(&mut bias),
             bias_hh: (self.bias && self.cell == Cell::Gru).then(&mut bias),
             return_sequences: self.return_sequences,

@@ -45,6 +45,13 @@ impl Builder {
         BufferId::new(self.plan.buffers.len() - 1)
     }
 
+    /// A buffer that has no batch.
+    pub fn fixed_buffer(&mut self, shape: &[usize]) -> BufferId {
+        let id = self.buffer(&[]);
+        self.plan.buffers[id.index()].shape = shape.iter().map(|&size| Dim::from(size)).collect();
+        id
+    }
+
     /// An input `[batch, rest..]` with those values.
     pub fn input(&mut self, rest: &[usize], values: Vec<f32>) -> BufferId {
         let buffer = self.buffer(rest);

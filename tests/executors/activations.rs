@@ -5,7 +5,7 @@ use wgpu_rnn::Activation;
 use crate::common::{Rng, plans::values};
 
 /// Every activation, with its usual parameters.
-pub fn all() -> [Activation; 27] {
+pub fn all() -> [Activation; 43] {
     [
         Activation::Linear,
         Activation::Sigmoid,
@@ -34,6 +34,22 @@ pub fn all() -> [Activation; 27] {
         Activation::SparseSigmoid,
         Activation::Squareplus { b: 4.0 },
         Activation::Affine { alpha: -1.5, beta: 0.25 },
+        Activation::ScaledTanh { alpha: 1.7159, beta: 2.0 / 3.0 },
+        Activation::Clip { min: -0.75, max: 1.5 },
+        Activation::Clip { min: f32::NEG_INFINITY, max: 0.5 },
+        Activation::Clip { min: 2.0, max: -1.0 },
+        Activation::Sqrt,
+        Activation::Log,
+        Activation::Abs,
+        Activation::Reciprocal,
+        Activation::Erf,
+        Activation::Floor,
+        Activation::Ceil,
+        Activation::Round,
+        Activation::Trunc,
+        Activation::Sign,
+        Activation::Sin,
+        Activation::Cos,
     ]
 }
 

@@ -82,7 +82,24 @@ fn plan(seed: u64) -> Case {
         mask: Some(mask),
         output,
     });
-    b.case(vec![view, mean, dense], Tolerance::ONE_STEP)
+    let moved = moves(&mut b, mapped, ids);
+    b.case(vec![view, mean, dense, moved], Tolerance::ONE_STEP)
+}
+
+/// The steps of graphs, on `x` `[batch, 3, 4]` and `ids` `[batch, 3]`.
+fn moves(b: &mut Builder, x: BufferId, ids: BufferId) -> BufferId {
+    let (weight, constant, sum) = (b.weight(&[1, 3, 4], vec![0.5; 12]), b.fixed_buffer(&[1, 3, 4]), b.buffer(&[3, 4]));
+    b.step(Op::Constant { weight, output: constant });
+    b.step(Op::Combine { op: CombineOp::Divide, left: x, right: constant, output: sum });
+    let (ramp, taken, turned) = (b.buffer(&[2]), b.buffer(&[3, 4]), b.buffer(&[4, 3]));
+    b.step(Op::Ramp { start: 2.0, step: -1.0, axis: 1, output: ramp });
+    b.step(Op::Take { input: sum, index: ids, output: taken });
+    b.step(Op::Permute { input: taken, axes: vec![0, 2, 1], output: turned });
+    let (product, windows, picked) = (b.buffer(&[4, 4]), b.buffer(&[3, 2, 4]), b.buffer(&[2, 2, 4]));
+    b.step(Op::MatMul { left: turned, right: x, transposed: false, output: product });
+    b.step(Op::Window { input: product, stride: 2, dilation: 1, before: Dim::from(1), fill: 0.0, output: windows });
+    b.step(Op::Take { input: windows, index: ramp, output: picked });
+    picked
 }
 
 /// Changes one thing in one operand or shape.
@@ -137,10 +154,44 @@ fn break_op(rng: &mut Rng, op: &mut Op, buffer: BufferId, new_weight: WeightId, 
             2..=4 => *right = buffer,
             _ => *output = buffer,
         },
-        Op::Copy { input, input_start, output, output_start, axis, extent } => match choice {
+        Op::Constant { weight, output } => match choice {
+            0..=3 => *weight = new_weight,
+            _ => *output = buffer,
+        },
+        Op::Ramp { axis, output, .. } => match choice {
+            0..=4 => *axis = size,
+            _ => *output = buffer,
+        },
+        Op::Permute { input, axes, output } => match choice {
+            0..=2 => *input = buffer,
+            3 => axes[rng.below(3)] = size,
+            4 => axes.rotate_left(1),
+            5 => drop(axes.pop()),
+            _ => *output = buffer,
+        },
+        Op::Window { input, stride, dilation, before, output, .. } => match choice {
+            0 | 1 => *input = buffer,
+            2 | 3 => *stride = size,
+            4 => *dilation = size,
+            5 => *before = Dim::from(size),
+            _ => *output = buffer,
+        },
+        Op::MatMul { left, right, transposed, output } => match choice {
+            0 | 1 => *left = buffer,
+            2 | 3 => *right = buffer,
+            4 => *transposed = !*transposed,
+            _ => *output = buffer,
+        },
+        Op::Take { input, index, output } => match choice {
+            0..=2 => *input = buffer,
+            3..=5 => *index = buffer,
+            _ => *output = buffer,
+        },
+        Op::Copy { input, input_start, input_step, output, output_start, axis, extent } => match choice {
             0 => *input = buffer,
             1 => *output = buffer,
-            2 | 3 => *input_start = Dim::from(size),
+            2 => *input_step = pick(rng, &[0, -1, 2, 1 << 40, i64::MAX, i64::MIN]),
+            3 => *input_start = Dim::from(size),
             4 => *output_start = Dim::from(size),
             5 => *axis = size,
             _ => *extent = Dim::from(size),
@@ -177,7 +228,7 @@ fn break_op(rng: &mut Rng, op: &mut Op, buffer: BufferId, new_weight: WeightId, 
             3 | 4 => *width = size,
             _ => *output = buffer,
         },
-        Op::Recurrence(r) => match rng.below(14) {
+        Op::Recurrence(r) => match rng.below(19) {
             0 => r.input = buffer,
             1 => r.mask = Some(buffer),
             2 => r.sequence = Some(buffer),
@@ -191,6 +242,11 @@ fn break_op(rng: &mut Rng, op: &mut Op, buffer: BufferId, new_weight: WeightId, 
             10 => r.directions[0].bias_hh = Some(new_weight),
             11 => drop(r.directions[0].initial.pop()),
             12 => r.directions[0].finals = vec![Some(buffer); rng.below(4)],
+            13 => r.output_size = size,
+            14 => r.directions[0].peephole = Some(new_weight),
+            15 => r.directions[0].projection = Some(new_weight),
+            16 => r.params.clip = Some(pick(rng, &[0.0, -1.0, f32::NAN, f32::INFINITY])),
+            17 => r.params.coupled = true,
             _ => r.cell = pick(rng, &Cell::ALL),
         },
     }
@@ -217,7 +273,8 @@ fn broken_plans_are_errors() {
             plan(seed)
         } else {
             let layer = Layer::random(seed, pick(rng, &Cell::ALL));
-            Layer { batch: 2, seq_len: 3, hidden_size: 4, input_size: 4, ..layer }.case()
+            let projection = layer.projection.map(|_| 3);
+            Layer { batch: 2, seq_len: 3, hidden_size: 4, input_size: 4, projection, ..layer }.case()
         };
         break_it(rng, &mut case);
         let results = catch_unwind(AssertUnwindSafe(|| run(&case)));

@@ -13,5 +13,7 @@ mod common;
 mod activations;
 mod broken;
 mod by_hand;
+mod graph_ops;
 mod ops;
+mod options;
 mod recurrence;

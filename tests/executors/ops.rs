@@ -15,7 +15,7 @@ use crate::common::{
 const CASES: u64 = 120;
 
 /// Random extents, some 0 or 1, and a batch.
-fn extents(rng: &mut Rng, rank: usize) -> (usize, Vec<usize>) {
+pub fn extents(rng: &mut Rng, rank: usize) -> (usize, Vec<usize>) {
     let sizes = [0, 1, 1, 2, 3, 4, 5, 7, 8, 16, 17];
     let batch = pick(rng, &[0, 1, 1, 2, 3, 5, 8]);
     (batch, (0..rank).map(|_| pick(rng, &sizes)).collect())
@@ -32,14 +32,14 @@ fn with_specials(rng: &mut Rng, mut values: Vec<f32>) -> Vec<f32> {
     values
 }
 
-fn input(b: &mut Builder, rng: &mut Rng, rest: &[usize]) -> BufferId {
+pub fn input(b: &mut Builder, rng: &mut Rng, rest: &[usize]) -> BufferId {
     let count = b.batch * rest.iter().product::<usize>();
     let values = values(rng, count, 2.0);
     let values = with_specials(rng, values);
     b.input(rest, values)
 }
 
-fn check(name: &str, build: impl Fn(&mut Rng) -> Case) {
+pub fn check(name: &str, build: impl Fn(&mut Rng) -> Case) {
     let mut worst: f64 = 0.0;
     for case in 0..CASES {
         let seed = name.bytes().map(u64::from).sum::<u64>() * 1000 + case;
@@ -52,7 +52,7 @@ fn check(name: &str, build: impl Fn(&mut Rng) -> Case) {
     println!("{name}: worst error / tolerance {worst:.3}");
 }
 
-fn finish(b: Builder, output: BufferId) -> Case {
+pub fn finish(b: Builder, output: BufferId) -> Case {
     b.case(vec![output], Tolerance::ONE_STEP)
 }
 
@@ -106,7 +106,17 @@ fn map() {
 
 #[test]
 fn combine() {
-    let ops = [CombineOp::Add, CombineOp::Subtract, CombineOp::Multiply, CombineOp::Maximum, CombineOp::Mask];
+    let ops = [
+        CombineOp::Add,
+        CombineOp::Subtract,
+        CombineOp::Multiply,
+        CombineOp::Divide,
+        CombineOp::Maximum,
+        CombineOp::Minimum,
+        CombineOp::Equal,
+        CombineOp::Less,
+        CombineOp::Mask,
+    ];
     check("combine", |rng| {
         let rank = rng.below(4);
         let (batch, rest) = extents(rng, rank);
@@ -122,6 +132,13 @@ fn combine() {
             for value in &mut b.inputs[1].1 {
                 *value = pick(rng, &[0.0, 1.0]);
             }
+        } else if op == CombineOp::Divide {
+            // Quotients that f32 holds.
+            let tiny = |value: &&mut f32| value.abs() < 1e-30 && **value != 0.0;
+            b.inputs.iter_mut().flat_map(|(_, values)| values).filter(tiny).for_each(|value| *value = 0.5);
+        } else if op == CombineOp::Equal {
+            // Equal here and there.
+            b.inputs.iter_mut().flat_map(|(_, values)| values).for_each(|value| *value = value.round());
         } else if rng.chance(0.1) {
             right = left;
         }
@@ -151,18 +168,14 @@ fn copy() {
         // Two blocks, so that the first must survive the second.
         for _ in 0..2 {
             let input = input(&mut b, rng, &from);
-            let extent = rng.below(from[axis - 1].min(rest[axis - 1]) + 1);
-            let input_start = Dim::from(rng.below(from[axis - 1] - extent + 1));
+            let input_step: i64 = pick(rng, &[1, 1, 2, 3, -1, -2]);
+            let (stride, backwards) = (input_step.unsigned_abs() as usize, input_step < 0);
+            let extent = rng.below(from[axis - 1].div_ceil(stride).min(rest[axis - 1]) + 1);
+            let reach = extent.saturating_sub(1) * stride;
+            let first = rng.below(from[axis - 1] - reach + usize::from(extent == 0));
+            let input_start = Dim::from(if backwards { first + reach } else { first });
             let output_start = Dim::from(rng.below(rest[axis - 1] - extent + 1));
-            b.step(Op::Copy {
-                input,
-                input_start,
-                input_step: 1,
-                output,
-                output_start,
-                axis,
-                extent: Dim::from(extent),
-            });
+            b.step(Op::Copy { input, input_start, input_step, output, output_start, axis, extent: Dim::from(extent) });
         }
         finish(b, output)
     });
@@ -189,7 +202,7 @@ fn reduce() {
             shape.remove(axis - 1);
         }
         let output = b.buffer(&shape);
-        let op = pick(rng, &[ReduceOp::Sum, ReduceOp::Mean, ReduceOp::Max]);
+        let op = pick(rng, &[ReduceOp::Sum, ReduceOp::Mean, ReduceOp::Max, ReduceOp::Min]);
         b.step(Op::Reduce { op, input, axis, mask, output });
         finish(b, output)
     });

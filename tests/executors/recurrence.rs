@@ -57,6 +57,7 @@ fn tiles_and_slices_match_reference() {
     for (seed, cell) in [(1, Cell::Lstm), (2, Cell::GruResetBefore)] {
         let mut layer =
             Layer { batch: 70, seq_len: 9, hidden_size: 129, mask: Mask::Anywhere, ..Layer::random(seed, cell) };
+        layer.projection = (cell == Cell::Lstm).then_some(77);
         layer.directions = vec![(false, false), (true, true)];
         layer.case().check_cpu(&layer);
         // 2^20 values of gates_x: 8 timesteps of 64 rows.
@@ -117,7 +118,7 @@ fn a_sequence_may_be_cut_anywhere() {
                 let part = Layer { seq_len: end - start, ..layer.clone() };
                 let part_x = timesteps(&x, &layer, layer.input_size, start..end);
                 let outputs = part.case_with(part_x, &states).cpu(1 + rng.below(3));
-                let expected = timesteps(&whole[0], &layer, layer.hidden_size, start..end);
+                let expected = timesteps(&whole[0], &layer, layer.output_size(), start..end);
                 assert_same_bits(&[expected], &outputs[..1], &(start, end, &layer));
                 states = vec![outputs[2..].to_vec()];
                 start = end;
@@ -176,14 +177,14 @@ fn reverse_is_reversed_input_and_two_directions_are_two_passes() {
             assert_same_bits(&expected, &backward.case().cpu(1), &backward);
             let backward = Layer { directions: vec![(true, true)], ..base.clone() };
             let mut in_time_order = backward.case().cpu(1);
-            let hidden = base.hidden_size;
-            in_time_order[0] = flip(&in_time_order[0], hidden, (base.seq_len * hidden).max(1));
+            let units = base.output_size();
+            in_time_order[0] = flip(&in_time_order[0], units, (base.seq_len * units).max(1));
             assert_same_bits(&expected, &in_time_order, &backward);
 
             // The first of two directions has the weights of the one alone.
             let both = Layer { directions: vec![(false, false), (true, true)], ..base.clone() };
             let first_half = |values: &[f32]| -> Vec<f32> {
-                values.chunks(2 * hidden).flat_map(|both| &both[..hidden]).copied().collect()
+                values.chunks(2 * units).flat_map(|both| &both[..units]).copied().collect()
             };
             let outputs = both.case().cpu(1);
             let halves: Vec<Vec<f32>> = outputs[..2].iter().map(|values| first_half(values)).collect();
@@ -207,6 +208,8 @@ fn speed() {
                 directions: vec![(false, false)],
                 mask: Mask::None,
                 specials: false,
+                peepholes: false,
+                projection: None,
                 ..base
             };
             let case = layer.case();

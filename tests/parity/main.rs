@@ -135,7 +135,7 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
         // A fixed set of combinations, each function in each role: every new one is a new pipeline.
         let first = rng.below(ACTIVATIONS.len());
         let role = |index: usize| ACTIVATIONS[(first + index * 7) % ACTIVATIONS.len()];
-        net.params = CellParams { gate: role(0), candidate: role(1), output: role(2) };
+        net.params = CellParams { gate: role(0), candidate: role(1), output: role(2), ..net.params };
     } else if rng.chance(0.5) {
         let first = rng.below(BOUNDED.len());
         net.params = CellParams::new(BOUNDED[first], BOUNDED[(first + 1) % BOUNDED.len()]);

@@ -54,6 +54,8 @@ fn recurrent(s: &Source<'_>, options: &Options<'_>, scope: &Scope<'_>, zero: boo
         params: CellParams::new(activation, gate),
         weight_ih,
         weight_hh,
+        weight_hr: None,
+        peephole: None,
         bias_ih: biases.next(),
         bias_hh: biases.next(),
         return_sequences: options.flag("return_sequences", false)?,

@@ -1,6 +1,10 @@
-//! `elementwise.wgsl`: maps, broadcasting arithmetic and block copies.
+//! `elementwise.wgsl`: maps, broadcasting arithmetic, transposes and block copies.
 
-use super::{ACTIVATION, with_activation, workgroups};
+use super::{
+    ACTIVATION,
+    axes::{Axis, broadcast, merged, signed, strides, words},
+    with_activation, workgroups,
+};
 use crate::{
     activation::Activation,
     error::{Error, Result},
@@ -27,9 +31,6 @@ const COPY: u32 = 0;
 /// Cost of one element, in multiply-adds.
 const COST: f64 = 8.0;
 
-/// One axis: extent, then the strides of left, right and output.
-type Axis = [usize; 4];
-
 /// `output[..] = activation(input[..])`
 pub(crate) fn encode_map(
     recorder: &mut Recorder<'_>,
@@ -37,7 +38,7 @@ pub(crate) fn encode_map(
     activation: Activation,
     output: View<'_>,
 ) -> Result<()> {
-    let axes = [[output.len, 1, 0, 1]];
+    let axes = [[signed(output.len), 1, 0, 1]];
     encode(recorder, COPY, activation, &axes, [0; 3], [Some(input), None], output)
 }
 
@@ -62,32 +63,56 @@ pub(crate) fn encode_combine(
     };
     let (left_strides, right_strides, strides) = (broadcast(left.1), broadcast(right.1), strides(output.1));
     let axes: Vec<Axis> = (0..output.1.len())
-        .map(|axis| [output.1[axis], at(&left_strides, axis), at(&right_strides, axis), strides[axis]])
+        .map(|axis| [signed(output.1[axis]), at(&left_strides, axis), at(&right_strides, axis), strides[axis]])
         .collect();
     encode(recorder, operation, Activation::Linear, &axes, [0; 3], [Some(left.0), Some(right.0)], output.0)
 }
 
-/// [`crate::plan::Op::Copy`]: `extent` positions along `axis`, input axes of extent 1 repeated.
+/// [`crate::plan::Op::Permute`]: axis `a` of the output is axis `axes[a]` of the input.
+pub(crate) fn encode_permute(
+    recorder: &mut Recorder<'_>,
+    input: (View<'_>, &[usize]),
+    axes: &[usize],
+    output: (View<'_>, &[usize]),
+) -> Result<()> {
+    let (input_strides, strides) = (strides(input.1), strides(output.1));
+    let walk = output.1.iter().zip(&strides).zip(axes);
+    let walk: Vec<Axis> =
+        walk.map(|((&extent, &stride), &axis)| [signed(extent), at(&input_strides, axis), 0, stride]).collect();
+    encode(recorder, COPY, Activation::Linear, &walk, [0; 3], [Some(input.0), None], output.0)
+}
+
+/// The positions of an axis that [`encode_copy`] reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    pub(crate) axis: usize,
+    pub(crate) from: usize,
+    /// From one position that is read to the next; may be negative.
+    pub(crate) step: i64,
+    pub(crate) to: usize,
+    pub(crate) extent: usize,
+}
+
+/// [`crate::plan::Op::Copy`]; input axes of extent 1 are repeated.
 pub(crate) fn encode_copy(
     recorder: &mut Recorder<'_>,
-    input: (View<'_>, &[usize], usize),
-    output: (View<'_>, &[usize], usize),
-    axis: usize,
-    extent: usize,
+    input: (View<'_>, &[usize]),
+    output: (View<'_>, &[usize]),
+    block: Block,
 ) -> Result<()> {
-    let (input, input_shape, input_start) = input;
-    let (output, output_shape, output_start) = output;
-    let mut input_strides = broadcast(input_shape);
-    let input_step = at(&strides(input_shape), axis);
-    if let Some(stride) = input_strides.get_mut(axis) {
-        *stride = input_step;
-    }
-    let output_strides = strides(output_shape);
-    let axes: Vec<Axis> = (0..output_shape.len())
-        .map(|i| [if i == axis { extent } else { output_shape[i] }, at(&input_strides, i), 0, output_strides[i]])
-        .collect();
-    let starts = [input_start * input_step, 0, output_start * at(&output_strides, axis)];
-    encode(recorder, COPY, Activation::Linear, &axes, starts, [Some(input), None], output)
+    let Block { axis, from, step, to, extent } = block;
+    let (dense, repeated, output_strides) = (strides(input.1), broadcast(input.1), strides(output.1));
+    let stride = at(&dense, axis);
+    // A single position has no neighbour, however far the step would lead.
+    let step = if extent > 1 { isize::try_from(step).ok() } else { Some(1) };
+    let stepped = step.and_then(|step| stride.checked_mul(step));
+    let stepped = stepped.ok_or_else(|| Error::internal("a step beyond the address space"))?;
+    let walk = (0..output.1.len()).map(|i| {
+        let (extent, stride) = if i == axis { (extent, stepped) } else { (output.1[i], at(&repeated, i)) };
+        [signed(extent), stride, 0, output_strides[i]]
+    });
+    let starts = [from * stride.cast_unsigned(), 0, to * at(&output_strides, axis).cast_unsigned()];
+    encode(recorder, COPY, Activation::Linear, &walk.collect::<Vec<_>>(), starts, [Some(input.0), None], output.0)
 }
 
 /// Copies `rows` rows of `width` elements, with other distances between rows and other starts.
@@ -98,8 +123,12 @@ pub(crate) fn encode_copy_rows(
     input: (View<'_>, usize, usize),
     output: (View<'_>, usize, usize),
 ) -> Result<()> {
-    let axes = [[rows, input.2, 0, output.2], [width, 1, 0, 1]];
+    let axes = [[signed(rows), signed(input.2), 0, signed(output.2)], [signed(width), 1, 0, 1]];
     encode(recorder, COPY, Activation::Linear, &axes, [input.1, 0, output.1], [Some(input.0), None], output.0)
+}
+
+fn at(strides: &[isize], axis: usize) -> isize {
+    strides.get(axis).copied().unwrap_or(0)
 }
 
 fn encode(
@@ -111,14 +140,11 @@ fn encode(
     inputs: [Option<View<'_>>; 2],
     output: View<'_>,
 ) -> Result<()> {
-    let count = axes.iter().map(|axis| axis[0]).product::<usize>();
+    let count = axes.iter().map(|axis| axis[0].cast_unsigned()).product::<usize>();
     if count == 0 {
         return Ok(());
     }
     let axes = merged(axes);
-    if axes.len() > MAX_RANK {
-        return Err(Error::internal(format!("elementwise step of rank {}", axes.len())));
-    }
     let key = PipelineKey::new(&ELEMENTWISE).constant("OPERATION", operation);
     let key = with_activation(key, ACTIVATION, activation)?;
     let bound = recorder.bind(&key, &[inputs[0], inputs[1], Some(output)])?;
@@ -127,49 +153,8 @@ fn encode(
         params.push(word(start)?);
     }
     params.resize(8, 0);
-    for &value in axes.iter().flatten() {
-        params.push(word(value)?);
-    }
-    params.resize(ELEMENTWISE.params_words, 0);
+    params.extend(words(&axes, MAX_RANK)?);
     recorder.dispatch(&bound, &params, workgroups(count), count as f64 * COST)
-}
-
-/// The same walk over fewer axes: extents of 1 dropped, axes that follow each other everywhere joined.
-fn merged(axes: &[Axis]) -> Vec<Axis> {
-    let mut out: Vec<Axis> = Vec::new();
-    for &axis in axes.iter().filter(|axis| axis[0] != 1) {
-        match out.last_mut() {
-            Some(outer) if (1..4).all(|i| outer[i] == axis[0] * axis[i]) => {
-                *outer = [outer[0] * axis[0], axis[1], axis[2], axis[3]];
-            }
-            _ => out.push(axis),
-        }
-    }
-    out
-}
-
-fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut stride = 1;
-    let mut strides: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|&extent| {
-            let this = stride;
-            stride *= extent;
-            this
-        })
-        .collect();
-    strides.reverse();
-    strides
-}
-
-/// Strides that stay in place along axes of extent 1.
-fn broadcast(shape: &[usize]) -> Vec<usize> {
-    strides(shape).into_iter().zip(shape).map(|(stride, &extent)| if extent == 1 { 0 } else { stride }).collect()
-}
-
-fn at(strides: &[usize], axis: usize) -> usize {
-    strides.get(axis).copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -186,7 +171,7 @@ mod tests {
     /// Errors relative to max(1, |y|). Worst found on lavapipe (Mesa 22.3): sigmoid 1.1e-7, tanh 1.4e-7,
     /// selu 3.3e-7, celu 3.1e-7, mish 2.3e-7, gelu 1.3e-7, exponential 3.9e-6 at 88 (WGSL lets exp be off by
     /// 3 + 2|x| units in the last place), all others below 2e-7. The bounds leave room for other drivers.
-    const ACTIVATIONS: [(Activation, f64); 29] = [
+    const ACTIVATIONS: [(Activation, f64); 45] = [
         (Activation::Linear, 0.0),
         (Activation::Sigmoid, 6e-7),
         (Activation::Tanh, 6e-7),
@@ -216,11 +201,28 @@ mod tests {
         (Activation::Squareplus { b: 4.0 }, 2e-6),
         (Activation::Squareplus { b: 0.0 }, 2e-6),
         (Activation::Affine { alpha: -3.0, beta: 0.25 }, 2e-6),
+        (Activation::ScaledTanh { alpha: 1.7159, beta: 2.0 / 3.0 }, 1e-6),
+        (Activation::Clip { min: -0.75, max: 1.5 }, 0.0),
+        (Activation::Clip { min: f32::NEG_INFINITY, max: 0.5 }, 0.0),
+        (Activation::Clip { min: 2.0, max: -1.0 }, 0.0),
+        (Activation::Sqrt, 6e-7),
+        (Activation::Log, 6e-7),
+        (Activation::Abs, 0.0),
+        (Activation::Reciprocal, 6e-7),
+        (Activation::Erf, 6e-7),
+        (Activation::Floor, 0.0),
+        (Activation::Ceil, 0.0),
+        (Activation::Round, 0.0),
+        (Activation::Trunc, 0.0),
+        (Activation::Sign, 0.0),
+        (Activation::Sin, 6e-7),
+        (Activation::Cos, 6e-7),
     ];
 
     fn inputs() -> Vec<f32> {
         let mut x: Vec<f32> = (-200_000..=200_000i32).map(|i| i as f32 * 5e-4).collect();
         x.extend((-4000..=4000i32).map(|i| i as f32 * 2.5e-4));
+        x.extend((-20_000..=20_000i32).map(|i| i as f32 * 0.0517));
         for magnitude in
             [0.0, 1e-40, 1e-30, 1e-10, 0.625, 88.0, 87.4, 1e3, 1e10, 1e18, 1e19, 1e30, f32::MAX, f32::INFINITY]
         {
@@ -277,7 +279,9 @@ mod tests {
         let mut gpu = gpu();
         let x: Vec<f32> = (-30..0i32).map(|e| 2f32.powi(e) * 0.62).collect();
         let input = gpu.upload(&x);
-        for activation in [Activation::Tanh, Activation::Elu { alpha: 1.0 }, Activation::Gelu] {
+        for activation in
+            [Activation::Tanh, Activation::Elu { alpha: 1.0 }, Activation::Gelu, Activation::Erf, Activation::Sin]
+        {
             let output = gpu.empty(x.len());
             gpu.run(|recorder| encode_map(recorder, input.view(), activation, output.view()));
             for (&x, &y) in x.iter().zip(&gpu.read(&output)) {
@@ -300,6 +304,18 @@ mod tests {
         values[at]
     }
 
+    const ALL: [CombineOp; 9] = [
+        CombineOp::Add,
+        CombineOp::Subtract,
+        CombineOp::Multiply,
+        CombineOp::Divide,
+        CombineOp::Maximum,
+        CombineOp::Minimum,
+        CombineOp::Equal,
+        CombineOp::Less,
+        CombineOp::Mask,
+    ];
+
     #[test]
     fn combine_broadcasts_like_plain_loops() {
         let mut gpu = gpu();
@@ -317,9 +333,12 @@ mod tests {
             let mut left_values = random.values(size(left_shape), 2.0);
             let mut right_values = random.values(size(right_shape), 2.0);
             left_values[0] = f32::NAN;
+            if let [_, left, ..] = &mut left_values[..] {
+                *left = right_values[1 % right_values.len()];
+            }
             right_values[0] = if shape.len() == 1 { -0.0 } else { f32::NAN };
             let (left, right) = (gpu.upload(&left_values), gpu.upload(&right_values));
-            for op in [CombineOp::Add, CombineOp::Subtract, CombineOp::Multiply, CombineOp::Maximum, CombineOp::Mask] {
+            for op in ALL {
                 let output = gpu.empty(size(shape));
                 gpu.run(|recorder| {
                     encode_combine(
@@ -339,6 +358,11 @@ mod tests {
                             CombineOp::Add => a + b,
                             CombineOp::Subtract => a - b,
                             CombineOp::Multiply => a * b,
+                            CombineOp::Divide => a / b,
+                            CombineOp::Equal => f32::from(u8::from(a == b)),
+                            CombineOp::Less => f32::from(u8::from(a < b)),
+                            CombineOp::Minimum if a.is_nan() || b.is_nan() => f32::NAN,
+                            CombineOp::Minimum => a.min(b),
                             CombineOp::Maximum => {
                                 if a.is_nan() || b.is_nan() {
                                     f32::NAN
@@ -351,7 +375,12 @@ mod tests {
                         })
                     })
                     .collect();
-                assert_close(&format!("{op:?} {shape:?}"), &gpu.read(&output), &expected, 0.0);
+                assert_close(
+                    &format!("{op:?} {shape:?}"),
+                    &gpu.read(&output),
+                    &expected,
+                    if op == CombineOp::Divide { 3e-7 } else { 0.0 },
+                );
             }
         }
     }
@@ -364,7 +393,8 @@ mod tests {
         let values = Random::new(5).values(12, 1.0);
         let (input, output) = (gpu.upload(&values), gpu.upload(&[9.0; 36]));
         gpu.run(|recorder| {
-            encode_copy(recorder, (input.view(), &input_shape, 1), (output.view(), &output_shape, 3), 1, 2)
+            let block = Block { axis: 1, from: 1, step: 1, to: 3, extent: 2 };
+            encode_copy(recorder, (input.view(), &input_shape), (output.view(), &output_shape), block)
         });
         let actual = gpu.read(&output);
         for (flat, &value) in actual.iter().enumerate() {
@@ -372,6 +402,45 @@ mod tests {
             let inside = (3..5).contains(&index[1]);
             let expected = if inside { values[(index[1] - 2) * 3 + index[2]] } else { 9.0 };
             assert_eq!(value, expected, "{index:?}");
+        }
+    }
+
+    #[test]
+    fn copies_go_backwards_and_skip() {
+        let mut gpu = gpu();
+        let values: Vec<f32> = (0..30u8).map(f32::from).collect();
+        let input = gpu.upload(&values);
+        for (from, step, extent) in [(4, -1, 5), (4, -2, 3), (0, 2, 3), (1, 3, 2), (3, i64::MAX, 1)] {
+            let output = gpu.upload(&[9.0; 36]);
+            let block = Block { axis: 1, from, step, to: 1, extent };
+            gpu.run(|recorder| encode_copy(recorder, (input.view(), &[2, 5, 3]), (output.view(), &[2, 6, 3]), block));
+            for (flat, &value) in gpu.read(&output).iter().enumerate() {
+                let index = unravel(flat, &[2, 6, 3]);
+                let position = (0..extent).find(|&position| index[1] == 1 + position);
+                let read = |position: usize| {
+                    values[(index[0] * 5 + (from as i64 + position as i64 * step) as usize) * 3 + index[2]]
+                };
+                assert_eq!(value, position.map_or(9.0, read), "{from} {step} {index:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn axes_change_places() {
+        let mut gpu = gpu();
+        let shape = [2, 3, 5, 4];
+        let values = Random::new(9).values(120, 1.0);
+        let input = gpu.upload(&values);
+        for axes in [[0, 1, 2, 3], [0, 2, 1, 3], [0, 3, 2, 1], [0, 3, 1, 2]] {
+            let turned = axes.map(|axis: usize| shape[axis]);
+            let output = gpu.empty(120);
+            gpu.run(|recorder| encode_permute(recorder, (input.view(), &shape), &axes, (output.view(), &turned)));
+            for (flat, value) in gpu.read(&output).into_iter().enumerate() {
+                let index = unravel(flat, &turned);
+                let mut from = [0; 4];
+                axes.iter().zip(index).for_each(|(&axis, i)| from[axis] = i);
+                assert_eq!(value, element(&values, &shape, &from), "{axes:?} {flat}");
+            }
         }
     }
 

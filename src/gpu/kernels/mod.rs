@@ -1,9 +1,12 @@
 //! One file per family of kernels: its table entries, how its parameters are packed, and the function
 //! that records it.
 
+mod axes;
 pub(crate) mod elementwise;
 pub(crate) mod gather;
 pub(crate) mod linear;
+pub(crate) mod mat_mul;
+pub(crate) mod moves;
 pub(crate) mod normalize;
 pub(crate) mod not_equal;
 pub(crate) mod recurrence;

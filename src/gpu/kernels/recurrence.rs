@@ -26,14 +26,15 @@ use crate::{
 const PARTS: &[Part] =
     &[Part::Common, Part::Activation, Part::ActivationCell, Part::Weights, Part::Product, Part::Cell, Part::Recurrence];
 const BINDINGS: &[Binding] = &[
-    Binding::read("weights", "[directions, ceil(hidden / 4), gates, units] of vec4 over hidden"),
+    Binding::read("weights", "[directions, ceil(inputs / 4), gates, units] of vec4 over inputs"),
     Binding::read("bias", "[directions, gates, hidden]"),
     Binding::read("gates_x", "[directions, rows, slice_len, gates, hidden]"),
     Binding::read("mask", "[batch, seq_len]"),
-    Binding::read_write("state", "[slot, parity, directions, row_capacity, hidden]"),
-    Binding::read_write("sequence", "[batch, seq_len, directions * hidden]"),
+    Binding::read_write("state", "[slot, parity, directions, row_capacity * hidden]"),
+    Binding::read_write("sequence", "[batch, seq_len, directions * outputs]"),
+    Binding::read("peephole_weights", "[directions, peepholes, hidden]"),
 ];
-const PARAMS_WORDS: usize = 14;
+const PARAMS_WORDS: usize = 15;
 
 pub(crate) static STEP: Kernel = Kernel {
     name: "recurrence_step",
@@ -77,6 +78,11 @@ const HAS_SEQUENCE: u32 = 64;
 const DEAD_REPEAT_STATE: u32 = 128;
 const DEAD_ZERO: u32 = 256;
 
+// What a dispatch of STEP does, the constant `STAGE`.
+const STAGE_UPDATE: u32 = 0;
+const STAGE_RESET: u32 = 1;
+const STAGE_PROJECT: u32 = 2;
+
 /// One direction of a [`RecurrenceJob`]; see [`crate::plan::Direction`].
 #[derive(Clone, Debug)]
 pub(crate) struct DirectionJob<'a> {
@@ -86,9 +92,9 @@ pub(crate) struct DirectionJob<'a> {
     pub(crate) weight_ih: &'a Matrix<'a>,
     /// `[gates * hidden]`
     pub(crate) bias_ih: Option<View<'a>>,
-    /// Per state, `[batch, hidden]`; zero without one.
+    /// Per state, `[batch, units]`; zero without one.
     pub(crate) initial: Vec<Option<View<'a>>>,
-    /// Per state, `[batch, hidden]`.
+    /// Per state, `[batch, units]`.
     pub(crate) finals: Vec<Option<View<'a>>>,
 }
 
@@ -100,6 +106,8 @@ pub(crate) struct RecurrenceJob<'a> {
     pub(crate) dead: DeadTimesteps,
     pub(crate) strategy: Strategy,
     pub(crate) hidden: usize,
+    /// Units of the hidden state: `hidden`, unless it is projected.
+    pub(crate) outputs: usize,
     pub(crate) input_size: usize,
     pub(crate) batch: usize,
     pub(crate) seq_len: usize,
@@ -109,12 +117,17 @@ pub(crate) struct RecurrenceJob<'a> {
     pub(crate) mask: Option<View<'a>>,
     /// Of [`crate::gpu::pack::pack_recurrent`], every direction.
     pub(crate) weight_hh: &'a Matrix<'a>,
-    /// Of [`crate::gpu::pack::pack_bias`], `[directions, gates * hidden]`.
+    /// Of [`crate::gpu::pack::pack_vectors`], `[directions, gates * hidden]`.
     pub(crate) bias_hh: Option<View<'a>>,
+    /// Of [`crate::gpu::pack::pack_vectors`], `[directions, peepholes * hidden]`.
+    pub(crate) peephole: Option<View<'a>>,
+    /// Of [`crate::gpu::pack::pack_recurrent`], every direction, `[outputs, hidden]`, where the hidden
+    /// state is projected.
+    pub(crate) weight_hr: Option<&'a Matrix<'a>>,
     pub(crate) directions: Vec<DirectionJob<'a>>,
-    /// `[batch, seq_len, directions * hidden]`
+    /// `[batch, seq_len, directions * outputs]`
     pub(crate) sequence: Option<View<'a>>,
-    /// `[batch, directions * hidden]`
+    /// `[batch, directions * outputs]`
     pub(crate) last: Option<View<'a>>,
     /// Scratch for the projection of a slice; any length from [`gates_x_len`] of one row and one timestep.
     pub(crate) gates_x: View<'a>,
@@ -122,9 +135,10 @@ pub(crate) struct RecurrenceJob<'a> {
     pub(crate) state: View<'a>,
 }
 
-/// Slots of the state buffer: the states, the last output and the reset hidden state.
-fn slots(cell: Cell) -> usize {
-    cell.spec().states.len() + 1 + usize::from(cell.spec().reset.is_some())
+/// Slots of the state buffer: the states, the last output and, for cells with a stage before or after
+/// the update, what that stage reads.
+fn slots(cell: Cell, projected: bool) -> usize {
+    cell.spec().states.len() + 1 + usize::from(cell.spec().reset.is_some() || projected)
 }
 
 /// Units of a workgroup of [`PERSISTENT`].
@@ -133,8 +147,8 @@ pub(crate) fn persistent_units(hidden: usize) -> usize {
 }
 
 /// Elements of the state scratch for `rows` rows.
-pub(crate) fn state_len(cell: Cell, directions: usize, rows: usize, hidden: usize) -> usize {
-    slots(cell) * 2 * directions * rows * hidden
+pub(crate) fn state_len(cell: Cell, projected: bool, directions: usize, rows: usize, hidden: usize) -> usize {
+    slots(cell, projected) * 2 * directions * rows * hidden
 }
 
 /// Elements of the projection scratch for `rows` rows of `timesteps`.
@@ -149,8 +163,17 @@ struct Tile<'j, 'a> {
     capacity: usize,
     first_row: usize,
     rows: usize,
-    /// Per window of the recurrent weights: the kernel, and for cells with a reset stage that before it.
-    bound: Vec<(Bound, Option<Bound>)>,
+    /// What a timestep takes, in order.
+    passes: Vec<Pass>,
+}
+
+/// A dispatch of a timestep (or of several, [`PERSISTENT`]): one stage, one window of its weights.
+struct Pass {
+    bound: Bound,
+    first_unit: usize,
+    units: usize,
+    /// Of one timestep.
+    cost: f64,
 }
 
 /// Records a whole recurrent layer.
@@ -163,7 +186,7 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
         return Ok(());
     }
     let directions = job.directions.len();
-    let row_state = state_len(job.cell, directions, 1, job.hidden);
+    let row_state = state_len(job.cell, job.weight_hr.is_some(), directions, 1, job.hidden);
     let row_gates = gates_x_len(job.cell, directions, 1, 1, job.hidden);
     let capacity = (job.state.len / row_state).min(job.gates_x.len / row_gates).min(job.batch);
     if capacity == 0 {
@@ -174,26 +197,34 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
     let whole = if capacity >= ROWS { capacity - capacity % ROWS } else { capacity };
     let rows = if capacity == job.batch && affordable >= job.batch { job.batch } else { whole.min(affordable) };
     for first_row in (0..job.batch).step_by(rows) {
-        let tile =
-            Tile { job, capacity: rows, first_row, rows: rows.min(job.batch - first_row), bound: bind(recorder, job)? };
-        tile.encode(recorder)?;
+        let count = rows.min(job.batch - first_row);
+        let passes = passes(recorder, job, count)?;
+        Tile { job, capacity: rows, first_row, rows: count, passes }.encode(recorder)?;
     }
     Ok(())
 }
 
-/// Cost of one timestep of `rows` rows, the projection included.
+/// Cost of one timestep of `rows` rows, the input projection included.
 fn step_cost(job: &RecurrenceJob<'_>, rows: usize) -> f64 {
-    let outputs = (job.directions.len() * job.cell.spec().gates.len() * job.hidden) as f64;
+    let stacked = job.cell.spec().gates.len() * job.hidden;
+    let projection = if job.weight_hr.is_some() { stage_cost(job, rows, job.outputs, job.hidden) } else { 0.0 };
+    let input = (job.directions.len() * stacked * job.input_size) as f64 * rows.next_multiple_of(ROWS) as f64;
+    input + stage_cost(job, rows, stacked, job.outputs) + projection
+}
+
+/// Cost of a stage that multiplies a state of `inputs` with `outputs` weights each.
+fn stage_cost(job: &RecurrenceJob<'_>, rows: usize, outputs: usize, inputs: usize) -> f64 {
     let workgroups = rows.div_ceil(ROWS) * job.directions.len();
     // A persistent workgroup walks alone; what the device could have done beside it is part of the cost.
     let idle = match job.strategy {
         Strategy::Persistent => PARALLEL as f64 / workgroups.min(PARALLEL) as f64,
         Strategy::Step => 1.0,
     };
-    outputs * rows.next_multiple_of(ROWS) as f64 * (job.input_size as f64 + idle * job.hidden as f64)
+    idle * (job.directions.len() * outputs * inputs) as f64 * rows.next_multiple_of(ROWS) as f64
 }
 
-fn bind(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<Vec<(Bound, Option<Bound>)>> {
+/// The pipeline of a job, but for the stage.
+fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
     let kernel = match job.strategy {
         Strategy::Step => &STEP,
         Strategy::Persistent => &PERSISTENT,
@@ -202,12 +233,22 @@ fn bind(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<Vec<(Bou
     let key = with_activation(key, ["gate_kind", "gate_a", "gate_b", "gate_c"], job.params.gate)?;
     let names = ["candidate_kind", "candidate_a", "candidate_b", "candidate_c"];
     let key = with_activation(key, names, job.params.candidate)?;
-    let key = with_activation(key, ["output_kind", "output_a", "output_b", "output_c"], job.params.output)?;
+    let mut key = with_activation(key, ["output_kind", "output_a", "output_b", "output_c"], job.params.output)?;
+    // Constants must be finite; an infinite bound is none.
+    if let Some(clip) = job.params.clip.filter(|clip| clip.is_finite()) {
+        key = key.constant("clip_bound", clip);
+    }
+    for (name, set) in [("coupled", job.params.coupled), ("peepholes", job.peephole.is_some())] {
+        if set {
+            key = key.constant(name, 1u32);
+        }
+    }
     let units = match job.strategy {
         Strategy::Step => STEP_UNITS,
         Strategy::Persistent => persistent_units(job.hidden),
     };
-    if units > PERSISTENT_MAX_HIDDEN || (job.strategy == Strategy::Persistent && job.weight_hh.windows.len() != 1) {
+    let fits = units <= PERSISTENT_MAX_HIDDEN && job.weight_hh.windows.len() == 1 && job.weight_hr.is_none();
+    if job.strategy == Strategy::Persistent && !fits {
         return Err(Error::internal(format!("persistent recurrence of hidden size {}", job.hidden)));
     }
     // More slices than groups of hidden units would have nothing to add. `units` alone decides, so that one
@@ -216,18 +257,46 @@ fn bind(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<Vec<(Bou
         Strategy::Step => INVOCATIONS / units,
         Strategy::Persistent => (INVOCATIONS / units).min(units / GROUP),
     };
-    let key = key.constant("UNITS", word(units)?).constant("SLICES", word(slices)?);
-    let mut bound = Vec::new();
-    for window in &job.weight_hh.windows {
-        let views = [Some(window.view), job.bias_hh, Some(job.gates_x), job.mask, Some(job.state), job.sequence];
-        let reset = if job.strategy == Strategy::Step && job.cell.spec().reset.is_some() {
-            Some(recorder.bind(&key.clone().constant("RESET_STAGE", 1u32), &views)?)
-        } else {
-            None
-        };
-        bound.push((recorder.bind(&key, &views)?, reset));
+    Ok(key.constant("UNITS", word(units)?).constant("SLICES", word(slices)?))
+}
+
+/// The dispatches of a timestep of `rows` rows, in order: every unit's reset comes before any unit's
+/// product with it, every unit's update before any unit's projection.
+fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> Result<Vec<Pass>> {
+    let gates = job.cell.spec().gates.len();
+    let reset = (job.strategy == Strategy::Step && job.cell.spec().reset.is_some()).then_some(job.weight_hh);
+    // Stage, weights, gates that it computes, units that it reads.
+    let stages = [
+        (STAGE_RESET, reset, 1, job.outputs),
+        (STAGE_UPDATE, Some(job.weight_hh), gates, job.outputs),
+        (STAGE_PROJECT, job.weight_hr, 1, job.hidden),
+    ];
+    let mut passes = Vec::new();
+    for (stage, weights, gates, inputs) in stages {
+        let Some(weights) = weights else { continue };
+        let mut key = pipeline(job)?.precision(weights.precision);
+        if stage != STAGE_UPDATE {
+            key = key.constant("STAGE", stage);
+        }
+        if stage == STAGE_UPDATE && job.weight_hr.is_some() {
+            key = key.constant("PROJECTED", 1u32);
+        }
+        for window in &weights.windows {
+            let views = [
+                Some(window.view),
+                job.bias_hh,
+                Some(job.gates_x),
+                job.mask,
+                Some(job.state),
+                job.sequence,
+                job.peephole,
+            ];
+            let cost = stage_cost(job, rows, gates * window.count, inputs);
+            let bound = recorder.bind(&key, &views)?;
+            passes.push(Pass { bound, first_unit: window.first, units: window.count, cost });
+        }
     }
-    Ok(bound)
+    Ok(passes)
 }
 
 impl Tile<'_, '_> {
@@ -263,9 +332,14 @@ impl Tile<'_, '_> {
         ((slot * 2 + parity) * self.job.directions.len() + direction) * self.capacity * self.job.hidden
     }
 
+    /// Units of what a slot holds.
+    fn slot_units(&self, slot: usize) -> usize {
+        let output_slot = self.job.cell.spec().states.len();
+        if slot == 0 || slot == output_slot { self.job.outputs } else { self.job.hidden }
+    }
+
     fn encode_initial(&self, recorder: &mut Recorder<'_>) -> Result<()> {
         let job = self.job;
-        let len = self.rows * job.hidden;
         let states = job.cell.spec().states.len();
         for (d, direction) in job.directions.iter().enumerate() {
             for slot in 0..=states {
@@ -275,10 +349,12 @@ impl Tile<'_, '_> {
                     (true, DeadTimesteps::RepeatState) => direction.initial.first().copied().flatten(),
                     (true, _) => None,
                 };
+                let units = self.slot_units(slot);
+                let len = self.rows * units;
                 let to = job.state.start + self.state_start(slot, 0, d);
                 match source {
                     Some(view) => {
-                        let from = view.start + self.first_row * job.hidden;
+                        let from = view.start + self.first_row * units;
                         recorder.copy_buffer(view.buffer, from, job.state.buffer, to, len)?;
                     }
                     None => recorder.clear(job.state.buffer, to, len)?,
@@ -345,15 +421,15 @@ impl Tile<'_, '_> {
     ) -> Result<()> {
         let job = self.job;
         let row_blocks = self.rows.div_ceil(ROWS) * job.directions.len();
-        let dispatch = |recorder: &mut Recorder<'_>, bound: &Bound, window: usize, share: f64| {
-            let window = job.weight_hh.windows.get(window).ok_or_else(|| Error::internal("window"))?;
+        for pass in &self.passes {
             let workgroups = match job.strategy {
-                Strategy::Step => row_blocks * window.count.div_ceil(STEP_UNITS),
+                Strategy::Step => row_blocks * pass.units.div_ceil(STEP_UNITS),
                 Strategy::Persistent => row_blocks,
             };
             let params = [
                 word(workgroups)?,
                 word(job.hidden)?,
+                word(job.outputs)?,
                 word(self.rows)?,
                 word(self.first_row)?,
                 word(self.capacity)?,
@@ -363,25 +439,11 @@ impl Tile<'_, '_> {
                 word(start)?,
                 word(end - start)?,
                 word(job.directions.len())?,
-                word(window.first)?,
-                word(window.count)?,
+                word(pass.first_unit)?,
+                word(pass.units)?,
                 self.flags(),
             ];
-            let outputs = (job.directions.len() * job.cell.spec().gates.len() * job.hidden * job.input_size) as f64;
-            let projection = outputs * self.rows.next_multiple_of(ROWS) as f64;
-            let recurrent = (step_cost(job, self.rows) - projection) * share;
-            recorder.dispatch(bound, &params, workgroups as u64, recurrent * steps as f64)
-        };
-        let share =
-            |window: usize| job.weight_hh.windows.get(window).map_or(1.0, |w| w.count as f64 / job.hidden as f64);
-        // Every unit's reset comes before any unit's product with it.
-        for (window, (_, reset)) in self.bound.iter().enumerate() {
-            if let Some(reset) = reset {
-                dispatch(recorder, reset, window, share(window) / job.cell.spec().gates.len() as f64)?;
-            }
-        }
-        for (window, (bound, _)) in self.bound.iter().enumerate() {
-            dispatch(recorder, bound, window, share(window))?;
+            recorder.dispatch(&pass.bound, &params, workgroups as u64, pass.cost * steps as f64)?;
         }
         Ok(())
     }
@@ -389,19 +451,20 @@ impl Tile<'_, '_> {
     /// The final states and the last output.
     fn encode_results(&self, recorder: &mut Recorder<'_>) -> Result<()> {
         let job = self.job;
-        let (hidden, states) = (job.hidden, job.cell.spec().states.len());
+        let (outputs, states) = (job.outputs, job.cell.spec().states.len());
         let parity = job.seq_len % 2;
         for (d, direction) in job.directions.iter().enumerate() {
             for (slot, view) in direction.finals.iter().enumerate().filter_map(|(i, v)| v.map(|v| (i, v))) {
+                let units = self.slot_units(slot);
                 let from = job.state.start + self.state_start(slot, parity, d);
-                let to = view.start + self.first_row * hidden;
-                recorder.copy_buffer(job.state.buffer, from, view.buffer, to, self.rows * hidden)?;
+                let to = view.start + self.first_row * units;
+                recorder.copy_buffer(job.state.buffer, from, view.buffer, to, self.rows * units)?;
             }
             if let Some(last) = job.last {
-                let width = job.directions.len() * hidden;
-                let from = (job.state, self.state_start(states, parity, d), hidden);
-                let to = (last, self.first_row * width + d * hidden, width);
-                encode_copy_rows(recorder, self.rows, hidden, from, to)?;
+                let width = job.directions.len() * outputs;
+                let from = (job.state, self.state_start(states, parity, d), outputs);
+                let to = (last, self.first_row * width + d * outputs, width);
+                encode_copy_rows(recorder, self.rows, outputs, from, to)?;
             }
         }
         Ok(())

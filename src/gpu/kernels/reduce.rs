@@ -1,4 +1,4 @@
-//! `reduce.wgsl`: sums, means and maxima along one axis.
+//! `reduce.wgsl`: sums, means, maxima and minima along one axis.
 
 use super::{around, workgroups};
 use crate::{
@@ -24,7 +24,7 @@ pub(crate) static REDUCE: Kernel = Kernel {
     invocations: 256,
 };
 
-/// [`crate::plan::Op::Reduce`]; without a live position a sum is 0, a mean NaN, a maximum -inf.
+/// [`crate::plan::Op::Reduce`]; without a live position a sum is 0, a mean NaN, a maximum -inf, a minimum inf.
 pub(crate) fn encode(
     recorder: &mut Recorder<'_>,
     op: ReduceOp,
@@ -46,7 +46,8 @@ pub(crate) fn encode(
     };
     let key = PipelineKey::new(&REDUCE).constant("OPERATION", operation);
     let bound = recorder.bind(&key, &[Some(input.0), mask, Some(output)])?;
-    let params = [word(count)?, word(len)?, word(inner)?, u32::from(mask.is_some()), f32::NEG_INFINITY.to_bits()];
+    let first = if op == ReduceOp::Min { f32::INFINITY } else { f32::NEG_INFINITY };
+    let params = [word(count)?, word(len)?, word(inner)?, u32::from(mask.is_some()), first.to_bits()];
     recorder.dispatch(&bound, &params, workgroups(count), (count * len) as f64)
 }
 
@@ -68,7 +69,7 @@ mod tests {
         mask[0] = 1.0;
         let (input, mask_buffer) = (gpu.upload(&values), gpu.upload(&mask));
         for axis in 0..3 {
-            for op in [ReduceOp::Sum, ReduceOp::Mean, ReduceOp::Max] {
+            for op in [ReduceOp::Sum, ReduceOp::Mean, ReduceOp::Max, ReduceOp::Min] {
                 for masked in [false, true] {
                     if masked && axis != 1 {
                         continue;
@@ -87,8 +88,9 @@ mod tests {
                             match op {
                                 ReduceOp::Sum => sum,
                                 ReduceOp::Mean => sum / live.len() as f64,
-                                ReduceOp::Max if live.iter().any(|x| x.is_nan()) => f64::NAN,
+                                ReduceOp::Max | ReduceOp::Min if live.iter().any(|x| x.is_nan()) => f64::NAN,
                                 ReduceOp::Max => live.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                                ReduceOp::Min => live.iter().copied().fold(f64::INFINITY, f64::min),
                             }
                         })
                         .collect();

@@ -154,11 +154,11 @@ fn batch(shape: &[Dim]) -> Dim {
 }
 
 fn sequence_of(r: &Recurrent) -> String {
-    format!(
-        "[batch, seq_len, {}] and initial states [batch, {}], one per state or none",
-        r.input_size(),
-        r.hidden_size()
-    )
+    let mut sizes = r.state_sizes();
+    sizes.dedup();
+    let states: Vec<String> = sizes.iter().map(|size| format!("[batch, {size}]")).collect();
+    let states = states.join(" and ");
+    format!("[batch, seq_len, {}] and initial states {states}, one per state or none", r.input_size())
 }
 
 fn dense_input(d: &Dense) -> String {
@@ -189,29 +189,31 @@ fn sequence_dims<'a>(input: &'a [Dim], r: &Recurrent, unify: &mut Unify<'_>) -> 
     Ok((batch, seq_len))
 }
 
-fn check_states(states: &[Vec<Dim>], r: &Recurrent, unify: &mut Unify<'_>) -> Fits<()> {
-    for state in states {
-        let [_, units] = state.as_slice() else {
+fn check_states(states: &[Vec<Dim>], batch: &Dim, r: &Recurrent, unify: &mut Unify<'_>) -> Fits<()> {
+    for (state, size) in states.iter().zip(r.state_sizes()) {
+        let [rows, units] = state.as_slice() else {
             return Err(None);
         };
-        unify.equal(units, &Dim::from(r.hidden_size())).ok_or(None)?;
+        unify.equal(rows, batch).ok_or(None)?;
+        unify.equal(units, &Dim::from(size)).ok_or(None)?;
     }
     Ok(())
 }
 
 fn recurrent(input: &[Dim], r: &Recurrent, states: &[Vec<Dim>], unify: &mut Unify<'_>) -> Fits<Vec<Vec<Dim>>> {
     let (batch, seq_len) = sequence_dims(input, r, unify)?;
-    let count = r.cell.spec().states.len();
-    if !states.is_empty() && states.len() != count {
+    let sizes = r.state_sizes();
+    if !states.is_empty() && states.len() != sizes.len() {
         return Err(None);
     }
-    check_states(states, r, unify)?;
-    let hidden = Dim::from(r.hidden_size());
-    let state = vec![batch.clone(), hidden.clone()];
-    let output = if r.return_sequences { vec![batch.clone(), seq_len.clone(), hidden] } else { state.clone() };
+    check_states(states, batch, r, unify)?;
+    let mut output = vec![batch.clone(), Dim::from(r.output_size())];
+    if r.return_sequences {
+        output.insert(1, seq_len.clone());
+    }
     let mut outputs = vec![output];
     if r.return_state {
-        outputs.extend(std::iter::repeat_n(state, count));
+        outputs.extend(sizes.into_iter().map(|size| vec![batch.clone(), Dim::from(size)]));
     }
     Ok(outputs)
 }
@@ -257,7 +259,7 @@ fn stacked(input: &[Dim], all: &[Recurrent], states: &[Vec<Dim>], unify: &mut Un
         let mut outputs = recurrent(&input, layer, own, unify)?;
         output = outputs.remove(0);
         finals.append(&mut outputs);
-        input = vec![batch.clone(), seq_len.clone(), Dim::from(layer.hidden_size())];
+        input = vec![batch.clone(), seq_len.clone(), Dim::from(layer.output_size())];
     }
     if !states.is_empty() || all.is_empty() {
         return Err(None);

@@ -15,7 +15,7 @@ use crate::{
     dim::{self, Dim, Symbol},
     error::{Error, Result, quoted},
     model::{CallMask, Model, Port, Value},
-    tensor::Tensor,
+    tensor::{Tensor, TensorId},
 };
 
 /// How a model is planned.
@@ -79,6 +79,14 @@ impl Plan {
             let buffer = lowering.output(port)?;
             lowering.plan.outputs.push(OutputPort { name: port.name.clone(), buffer, layout: port.layout.clone() });
         }
+        // Last: what a model cannot do at all it cannot do with other weights either.
+        if model.layers.iter().any(|layer| layer.kind.weights().iter().any(|(_, tensor, _)| tensor.is_hollow())) {
+            return Err(Error::unsupported(
+                format!("model {}", quoted(&model.name)),
+                "planning with weights that its session has released",
+                "load the model again",
+            ));
+        }
         let mut plan = lowering.plan;
         rewrite::apply(&mut plan, options)?;
         Ok(plan)
@@ -103,7 +111,7 @@ struct Lowering<'a> {
     plan: Plan,
     values: HashMap<Value, Lowered>,
     /// Weights by identity, so that a shared layer has them once.
-    weights: HashMap<*const Tensor, WeightId>,
+    weights: HashMap<TensorId, WeightId>,
     /// How often each layer was called so far.
     visits: Vec<usize>,
 }
@@ -217,7 +225,7 @@ impl Lowering<'_> {
 
     fn weight(&mut self, layer: &str, role: &str, tensor: &Arc<Tensor>) -> WeightId {
         let plan = &mut self.plan;
-        *self.weights.entry(Arc::as_ptr(tensor)).or_insert_with(|| {
+        *self.weights.entry(tensor.id()).or_insert_with(|| {
             let name = format!("{layer} {role}");
             plan.weights.push(Weight { name, tensor: Arc::clone(tensor), precision: Precision::F32 });
             WeightId(plan.weights.len() - 1)

@@ -19,9 +19,9 @@ struct Pass<'a> {
 
 /// What passes leave behind.
 struct Passed {
-    /// `[batch, (seq_len,) directions * hidden_size]`
+    /// `[batch, (seq_len,) directions * output_size]`
     output: BufferId,
-    /// Per direction and state, `[batch, hidden_size]`; only where someone asks for them.
+    /// Per direction and state, `[batch, units]`; only where someone asks for them.
     finals: Vec<Vec<Option<BufferId>>>,
 }
 
@@ -56,7 +56,10 @@ impl Lowering<'_> {
         let backward = pass(&b.backward, "backward", backward_states, true);
         let alike = b.forward.cell == b.backward.cell
             && b.forward.params == b.backward.params
+            && b.forward.state_sizes() == b.backward.state_sizes()
             && b.forward.hidden_size() == b.backward.hidden_size()
+            && b.forward.weight_hr.is_some() == b.backward.weight_hr.is_some()
+            && b.forward.peephole.is_some() == b.backward.peephole.is_some()
             && b.forward.dead == b.backward.dead;
         let (buffers, finals) = if alike && self.options.rewrites.merge_directions {
             let both = self.passes(call, &input, mask, &[forward, backward])?;
@@ -139,12 +142,11 @@ impl Lowering<'_> {
         let layer = first.layer;
         let mut directions = Vec::new();
         for pass in passes {
-            directions.push(self.direction(call, pass)?);
+            directions.push(self.direction(call, input, pass)?);
         }
-        let hidden = Dim::from(layer.hidden_size() * passes.len());
         let mut shape = self.shape(input.buffer);
         shape.truncate(if layer.return_sequences { 2 } else { 1 });
-        shape.push(hidden);
+        shape.push(Dim::from(layer.output_size() * passes.len()));
         let output = self.buffer(&first.name, shape);
         let finals = directions.iter().map(|direction| direction.finals.clone()).collect();
         let (sequence, last) = if layer.return_sequences { (Some(output), None) } else { (None, Some(output)) };
@@ -154,6 +156,7 @@ impl Lowering<'_> {
                 cell: layer.cell,
                 params: layer.params,
                 hidden_size: layer.hidden_size(),
+                output_size: layer.output_size(),
                 input_size: layer.input_size(),
                 input: input.buffer,
                 mask,
@@ -166,16 +169,18 @@ impl Lowering<'_> {
         Ok(Passed { output, finals })
     }
 
-    fn direction(&mut self, call: &Call<'_>, pass: &Pass<'_>) -> Result<Direction> {
+    fn direction(&mut self, call: &Call<'_>, input: &Lowered, pass: &Pass<'_>) -> Result<Direction> {
         let layer = pass.layer;
         let spec = layer.cell.spec();
-        let shape = vec![Dim::from(Symbol::BATCH), Dim::from(layer.hidden_size())];
-        let carried = self.is_carried(call, layer)? && pass.states.is_empty();
+        // Not always the batch of the run: a row may be a timestep of an outer sequence.
+        let rows = self.shape(input.buffer).into_iter().next().unwrap_or_else(|| Dim::from(1));
+        let carried = self.is_carried(call, &rows, layer)? && pass.states.is_empty();
         let mut initial: Vec<Option<BufferId>> = pass.states.iter().map(|state| Some(state.buffer)).collect();
         initial.resize(spec.states.len(), None);
         let mut finals = vec![None; spec.states.len()];
-        for (index, state) in spec.states.iter().enumerate() {
+        for (index, (state, size)) in spec.states.iter().zip(layer.state_sizes()).enumerate() {
             let name = format!("{}/{state}", pass.name);
+            let shape = vec![rows.clone(), Dim::from(size)];
             if carried || layer.return_state {
                 finals[index] = Some(self.buffer(&name, shape.clone()));
             }
@@ -192,17 +197,23 @@ impl Lowering<'_> {
             weight_hh: self.weight(&pass.name, "weight_hh", &layer.weight_hh),
             bias_ih: self.optional_weight(&pass.name, "bias_ih", layer.bias_ih.as_ref()),
             bias_hh: self.optional_weight(&pass.name, "bias_hh", layer.bias_hh.as_ref()),
+            peephole: self.optional_weight(&pass.name, "peephole", layer.peephole.as_ref()),
+            projection: self.optional_weight(&pass.name, "weight_hr", layer.weight_hr.as_ref()),
             initial,
             finals,
         })
     }
 
-    fn is_carried(&self, call: &Call<'_>, layer: &Recurrent) -> Result<bool> {
+    fn is_carried(&self, call: &Call<'_>, rows: &Dim, layer: &Recurrent) -> Result<bool> {
         let all = self.options.carry == Carry::All;
         if !layer.stateful && !all {
             return Ok(false);
         }
         let subject = || format!("layer {}", quoted(&call.name));
+        if *rows != Dim::from(Symbol::BATCH) {
+            let what = "carrying the states of rows that are not the batch's";
+            return Err(Error::unsupported(subject(), what, "use a layer that is not stateful"));
+        }
         if all && layer.go_backwards {
             return Err(Error::unsupported(subject(), "carrying states backwards", "give the whole sequence at once"));
         }
@@ -219,9 +230,9 @@ impl Lowering<'_> {
         }
         let shape = self.shape(both);
         let axis = shape.len().saturating_sub(1);
-        let extent = Dim::from(b.forward.hidden_size());
+        let extent = Dim::from(b.forward.output_size());
         let mut halves = Vec::new();
-        for start in [0, b.forward.hidden_size()] {
+        for start in [0, b.forward.output_size()] {
             let mut half = shape.clone();
             half.truncate(axis);
             half.push(extent.clone());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     gpu::{
-        pack::{pack_bias, pack_linear, pack_recurrent},
+        pack::{pack_linear, pack_recurrent, pack_vectors},
         testing::{Gpu, Random, assert_close, gpu},
     },
     plan::Precision,
@@ -12,11 +12,11 @@ use crate::{
 /// What a layer gives.
 #[derive(Clone, Debug, PartialEq)]
 struct Outcome<F> {
-    /// `[batch, seq_len, directions * hidden]`
+    /// `[batch, seq_len, directions * outputs]`
     sequence: Vec<F>,
-    /// `[batch, directions * hidden]`
+    /// `[batch, directions * outputs]`
     last: Vec<F>,
-    /// Per direction and state, `[batch, hidden]`.
+    /// Per direction and state, `[batch, units]`.
     finals: Vec<Vec<F>>,
 }
 
@@ -27,6 +27,8 @@ struct Layer {
     params: CellParams,
     dead: DeadTimesteps,
     hidden: usize,
+    /// Units of the hidden state.
+    outputs: usize,
     inputs: usize,
     batch: usize,
     seq_len: usize,
@@ -38,6 +40,8 @@ struct Layer {
     weight_hh: Vec<Vec<f32>>,
     bias_ih: Vec<Vec<f32>>,
     bias_hh: Option<Vec<Vec<f32>>>,
+    peephole: Option<Vec<Vec<f32>>>,
+    weight_hr: Option<Vec<Vec<f32>>>,
     /// Per direction and state; none where it is empty.
     initial: Vec<Vec<Vec<f32>>>,
 }
@@ -68,6 +72,7 @@ impl Layer {
             params: CellParams::default(),
             dead: DeadTimesteps::RepeatOutput,
             hidden,
+            outputs: hidden,
             inputs,
             batch,
             seq_len,
@@ -78,8 +83,52 @@ impl Layer {
             weight_hh,
             bias_ih,
             bias_hh: Some(bias_hh),
+            peephole: None,
+            weight_hr: None,
             initial,
         }
+    }
+
+    /// Bounds narrow enough to matter.
+    fn clipped(mut self) -> Self {
+        self.params.clip = Some(0.3);
+        self
+    }
+
+    fn coupled(mut self) -> Self {
+        self.params.coupled = true;
+        self
+    }
+
+    fn with_peepholes(mut self) -> Self {
+        let mut random = Random::new(7);
+        self.peephole = Some(self.directions.iter().map(|_| random.values(3 * self.hidden, 0.5)).collect());
+        self
+    }
+
+    fn projected(mut self, outputs: usize) -> Self {
+        let mut random = Random::new(8);
+        let scale = 1.0 / (self.hidden as f32).sqrt();
+        let halved = |value: &f32| half::f16::from_f32(*value).to_f32();
+        let mut matrix = |rows: usize, columns: usize| -> Vec<Vec<f32>> {
+            let one = |values: Vec<f32>| values.iter().map(halved).collect();
+            self.directions.iter().map(|_| one(random.values(rows * columns, scale))).collect()
+        };
+        let stacked = self.cell.spec().gates.len() * self.hidden;
+        (self.weight_hh, self.weight_hr) = (matrix(stacked, outputs), Some(matrix(outputs, self.hidden)));
+        let initial = |states: &Vec<Vec<f32>>| {
+            let mut states = states.clone();
+            states[0].truncate(self.batch * outputs);
+            states
+        };
+        self.initial = self.initial.iter().map(initial).collect();
+        self.outputs = outputs;
+        self
+    }
+
+    /// Units of a state.
+    fn units(&self, state: usize) -> usize {
+        if state == 0 { self.outputs } else { self.hidden }
     }
 
     fn with_mask(mut self, dead: DeadTimesteps) -> Self {
@@ -106,7 +155,10 @@ impl Layer {
         one.initial = self
             .initial
             .iter()
-            .map(|states| states.iter().map(|s| if s.is_empty() { Vec::new() } else { cut(s, self.hidden) }).collect())
+            .map(|states| {
+                let one = |(i, s): (usize, &Vec<f32>)| if s.is_empty() { Vec::new() } else { cut(s, self.units(i)) };
+                states.iter().enumerate().map(one).collect()
+            })
             .collect();
         one
     }
@@ -115,24 +167,27 @@ impl Layer {
     fn reference(&self) -> Outcome<f64> {
         let spec = self.cell.spec();
         let (hidden, gates, states) = (self.hidden, spec.gates.len(), spec.states.len());
-        let width = self.directions.len() * hidden;
+        let outputs = self.outputs;
+        let width = self.directions.len() * outputs;
         let mut outcome = Outcome {
             sequence: vec![0.0; self.batch * self.seq_len * width],
             last: vec![0.0; self.batch * width],
-            finals: vec![vec![0.0; self.batch * hidden]; self.directions.len() * states],
+            finals: (0..self.directions.len() * states)
+                .map(|at| vec![0.0; self.batch * self.units(at % states)])
+                .collect(),
         };
         let dot = |w: &[f32], x: &[f64]| w.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
         for b in 0..self.batch {
             for (d, &(reverse, flipped)) in self.directions.iter().enumerate() {
                 let mut state: Vec<Vec<f64>> = (0..states)
                     .map(|s| {
-                        (0..hidden)
-                            .map(|u| self.initial[d][s].get(b * hidden + u).map_or(0.0, |&v| f64::from(v)))
+                        (0..self.units(s))
+                            .map(|u| self.initial[d][s].get(b * self.units(s) + u).map_or(0.0, |&v| f64::from(v)))
                             .collect()
                     })
                     .collect();
                 let mut output =
-                    if self.dead == DeadTimesteps::RepeatState { state[0].clone() } else { vec![0.0; hidden] };
+                    if self.dead == DeadTimesteps::RepeatState { state[0].clone() } else { vec![0.0; outputs] };
                 for step in 0..self.seq_len {
                     let time = if reverse { self.seq_len - 1 - step } else { step };
                     let live = self.mask.as_ref().is_none_or(|mask| mask[b * self.seq_len + time] != 0.0);
@@ -146,17 +201,19 @@ impl Layer {
                             dot(&self.weight_ih[d][row * self.inputs..][..self.inputs], &x)
                                 + f64::from(self.bias_ih[d][row])
                         };
-                        let gate_h =
-                            |row: usize, h: &[f64]| dot(&self.weight_hh[d][row * hidden..][..hidden], h) + bias_h(row);
+                        let gate_h = |row: usize, h: &[f64]| {
+                            dot(&self.weight_hh[d][row * outputs..][..outputs], h) + bias_h(row)
+                        };
                         let reset: Option<Vec<f64>> = spec.reset.map(|reset| {
                             (0..hidden)
                                 .map(|u| {
                                     let row = reset.gate * hidden + u;
-                                    self.params.gate.apply_f64(gate_x(row) + gate_h(row, &state[0])) * state[0][u]
+                                    self.params.gate_f64(gate_x(row) + gate_h(row, &state[0])) * state[0][u]
                                 })
                                 .collect()
                         });
                         let mut next = state.clone();
+                        next[0] = vec![0.0; hidden];
                         for u in 0..hidden {
                             let gx: Vec<f64> = (0..gates).map(|g| gate_x(g * hidden + u)).collect();
                             let gh: Vec<f64> = (0..gates)
@@ -165,11 +222,21 @@ impl Layer {
                                     _ => gate_h(g * hidden + u, &state[0]),
                                 })
                                 .collect();
-                            let mut unit: Vec<f64> = state.iter().map(|s| s[u]).collect();
-                            (spec.update)(&gx, &gh, &mut unit, &self.params);
+                            // Not there where it is projected, and not read.
+                            let mut unit: Vec<f64> =
+                                state.iter().map(|s| s.get(u).copied().unwrap_or(f64::NAN)).collect();
+                            let peephole = self
+                                .peephole
+                                .as_ref()
+                                .map(|all| [0, 1, 2].map(|which| f64::from(all[d][which * hidden + u])));
+                            (spec.update)(&gx, &gh, &mut unit, peephole, &self.params);
                             for (s, value) in unit.into_iter().enumerate() {
                                 next[s][u] = value;
                             }
+                        }
+                        if let Some(weight) = &self.weight_hr {
+                            let row = |u: usize| dot(&weight[d][u * hidden..][..hidden], &next[0]);
+                            next[0] = (0..outputs).map(row).collect();
                         }
                         state = next;
                         output.clone_from(&state[0]);
@@ -177,12 +244,12 @@ impl Layer {
                         output.fill(0.0);
                     }
                     let place = if flipped { self.seq_len - 1 - step } else { step };
-                    outcome.sequence[(b * self.seq_len + place) * width + d * hidden..][..hidden]
+                    outcome.sequence[(b * self.seq_len + place) * width + d * outputs..][..outputs]
                         .copy_from_slice(&output);
                 }
-                outcome.last[b * width + d * hidden..][..hidden].copy_from_slice(&output);
+                outcome.last[b * width + d * outputs..][..outputs].copy_from_slice(&output);
                 for (s, values) in state.iter().enumerate() {
-                    outcome.finals[d * states + s][b * hidden..][..hidden].copy_from_slice(values);
+                    outcome.finals[d * states + s][b * self.units(s)..][..self.units(s)].copy_from_slice(values);
                 }
             }
         }
@@ -194,7 +261,7 @@ impl Layer {
         let spec = self.cell.spec();
         let (hidden, gates, states) = (self.hidden, spec.gates.len(), spec.states.len());
         let directions = self.directions.len();
-        let width = directions * hidden;
+        let width = directions * self.outputs;
         let weight_ih: Vec<_> = self
             .weight_ih
             .iter()
@@ -205,31 +272,40 @@ impl Layer {
             .collect();
         let matrices: Vec<_> = weight_ih.iter().map(|w| w.matrix()).collect();
         let weights: Vec<&[f32]> = self.weight_hh.iter().map(Vec::as_slice).collect();
-        let packed = pack_recurrent(&weights, gates, hidden, how.precision, how.max_binding).unwrap();
+        let packed = pack_recurrent(&weights, [gates, hidden, self.outputs], how.precision, how.max_binding).unwrap();
         let weight_hh = gpu.upload_packed(packed, how.precision);
+        let weight_hr = self.weight_hr.as_ref().map(|all| {
+            let weights: Vec<&[f32]> = all.iter().map(Vec::as_slice).collect();
+            let sizes = [1, self.outputs, hidden];
+            let packed = pack_recurrent(&weights, sizes, how.precision, how.max_binding).unwrap();
+            gpu.upload_packed(packed, how.precision)
+        });
+        let weight_hr = weight_hr.as_ref().map(|weight| weight.matrix());
+        let peephole = self.peephole.as_ref().map(|all| gpu.upload(&all.concat()));
         let bias_ih: Vec<_> = self.bias_ih.iter().map(|b| gpu.upload(b)).collect();
         let biases: Vec<Option<&[f32]>> = match &self.bias_hh {
             Some(all) => all.iter().map(|b| Some(b.as_slice())).collect(),
             None => vec![None; directions],
         };
-        let bias_hh = pack_bias(&biases, gates * hidden).map(|b| gpu.upload(&b));
+        let bias_hh = pack_vectors(&biases, gates * hidden).map(|b| gpu.upload(&b));
         let initial: Vec<Vec<_>> = self
             .initial
             .iter()
             .map(|states| states.iter().map(|s| (!s.is_empty()).then(|| gpu.upload(s))).collect())
             .collect();
         let finals: Vec<Vec<_>> =
-            (0..directions).map(|_| (0..states).map(|_| gpu.empty(self.batch * hidden)).collect()).collect();
+            (0..directions).map(|_| (0..states).map(|s| gpu.empty(self.batch * self.units(s))).collect()).collect();
         let (input, mask) = (gpu.upload(&self.x), self.mask.as_ref().map(|m| gpu.upload(m)));
         let (sequence, last) = (gpu.empty(self.batch * self.seq_len * width), gpu.empty(self.batch * width));
         let gates_x = gpu.empty(gates_x_len(self.cell, directions, how.rows, how.timesteps, hidden));
-        let state = gpu.empty(state_len(self.cell, directions, how.rows, hidden));
+        let state = gpu.empty(state_len(self.cell, self.weight_hr.is_some(), directions, how.rows, hidden));
         let job = RecurrenceJob {
             cell: self.cell,
             params: self.params,
             dead: self.dead,
             strategy: how.strategy,
             hidden,
+            outputs: self.outputs,
             input_size: self.inputs,
             batch: self.batch,
             seq_len: self.seq_len,
@@ -237,6 +313,8 @@ impl Layer {
             mask: mask.as_ref().map(|m| m.view()),
             weight_hh: &weight_hh.matrix(),
             bias_hh: bias_hh.as_ref().map(|b| b.view()),
+            peephole: peephole.as_ref().map(|p| p.view()),
+            weight_hr: weight_hr.as_ref(),
             directions: (0..directions)
                 .map(|d| DirectionJob {
                     reverse: self.directions[d].0,
@@ -382,12 +460,84 @@ fn other_functions_and_absent_parts() {
     }
 }
 
+/// Every cell with what it may have beyond the plain one, and the strategies that take it.
+fn extras(hidden: usize, inputs: usize, batch: usize, seq_len: usize) -> Vec<(Layer, &'static [Strategy])> {
+    let plain = |cell| Layer::new(cell, hidden, inputs, batch, seq_len, BOTH);
+    let mut layers: Vec<(Layer, &'static [Strategy])> = Vec::new();
+    for cell in Cell::ALL {
+        layers.push((plain(cell).clipped(), &STRATEGIES));
+    }
+    let lstm = || plain(Cell::Lstm);
+    for layer in [
+        lstm().coupled(),
+        lstm().with_peepholes(),
+        lstm().with_peepholes().clipped(),
+        lstm().with_peepholes().coupled().clipped(),
+    ] {
+        layers.push((layer, &STRATEGIES));
+    }
+    for layer in [
+        lstm().projected(hidden),
+        lstm().projected(hidden.div_ceil(3)),
+        lstm().projected(1).with_peepholes().coupled().clipped(),
+    ] {
+        layers.push((layer, &[Strategy::Step]));
+    }
+    layers
+}
+
+#[test]
+fn clips_couplings_peepholes_and_projections_follow_the_reference() {
+    let mut gpu = gpu();
+    for (hidden, inputs, batch, seq_len) in [(7, 3, 3, 4), (50, 5, 6, 5)] {
+        for (layer, strategies) in extras(hidden, inputs, batch, seq_len) {
+            for dead in [DeadTimesteps::RepeatOutput, DeadTimesteps::RepeatState, DeadTimesteps::Zero] {
+                let layer = layer.clone().with_mask(dead);
+                let expected = layer.reference();
+                for &strategy in strategies {
+                    for precision in [Precision::F32, Precision::F16] {
+                        let how = How { precision, ..How::whole(&layer, strategy) };
+                        let what = format!("{:?} {:?} {} {strategy:?}", layer.cell, layer.params, layer.outputs);
+                        assert_outcome(&what, &layer.run(&mut gpu, how), &expected);
+                    }
+                }
+            }
+        }
+    }
+    // More units than a tile of the product, on both sides of the projection.
+    for outputs in [5, 515] {
+        let layer = Layer::new(Cell::Lstm, 517, 3, 2, 2, FORWARD).projected(outputs);
+        let how = How::whole(&layer, Strategy::Step);
+        assert_outcome("wide projection", &layer.run(&mut gpu, how), &layer.reference());
+    }
+}
+
+#[test]
+fn a_clip_bounds_what_is_beyond_and_keeps_a_nan() {
+    let mut gpu = gpu();
+    for cell in Cell::ALL {
+        for strategy in STRATEGIES {
+            let mut layer = Layer::new(cell, 5, 3, 2, 2, FORWARD).clipped();
+            layer.x[0] = f32::INFINITY;
+            layer.x[6] = f32::NAN;
+            let how = How::whole(&layer, strategy);
+            let (actual, expected) = (layer.run(&mut gpu, how), layer.reference());
+            assert!(actual.sequence[..10].iter().all(|value| value.is_finite()), "{cell:?} {strategy:?}");
+            assert!(actual.sequence[10..].iter().all(|value| value.is_nan()), "{cell:?} {strategy:?}");
+            assert_outcome("clip", &actual, &expected);
+        }
+    }
+}
+
 #[test]
 fn neither_slices_nor_tiles_nor_companions_change_a_bit() {
     let mut gpu = gpu();
-    for cell in Cell::ALL {
-        let layer = Layer::new(cell, 37, 5, 10, 9, BOTH).with_mask(DeadTimesteps::RepeatOutput);
-        for strategy in STRATEGIES {
+    let plain = Cell::ALL.map(|cell| (Layer::new(cell, 37, 5, 10, 9, BOTH), STRATEGIES.as_slice()));
+    let projected = Layer::new(Cell::Lstm, 37, 5, 10, 9, BOTH).projected(21).with_peepholes();
+    for (layer, strategies) in plain.into_iter().chain([(projected, &STRATEGIES[..1])]) {
+        let cell = layer.cell;
+        let layer = layer.with_mask(DeadTimesteps::RepeatOutput);
+        for &strategy in strategies {
             let how = How::whole(&layer, strategy);
             let whole = layer.run(&mut gpu, how);
             let cuts = [
@@ -401,7 +551,7 @@ fn neither_slices_nor_tiles_nor_companions_change_a_bit() {
             for cut in cuts {
                 assert!(layer.run(&mut gpu, cut) == whole, "{cell:?} {cut:?}");
             }
-            let width = 2 * layer.hidden;
+            let width = 2 * layer.outputs;
             for row in [0, 3, 9] {
                 let one = layer.row(row);
                 let alone = one.run(&mut gpu, How::whole(&one, strategy));
@@ -415,7 +565,7 @@ fn neither_slices_nor_tiles_nor_companions_change_a_bit() {
         }
         // Windows of the recurrent weights: 10 units at a time.
         let how = How::whole(&layer, Strategy::Step);
-        let unit_bytes = 2 * cell.spec().gates.len() * layer.hidden.div_ceil(4) * 16;
+        let unit_bytes = 2 * cell.spec().gates.len() * layer.outputs.div_ceil(4) * 16;
         let windows = How { max_binding: 10 * unit_bytes as u64, ..how };
         assert!(layer.run(&mut gpu, windows) == layer.run(&mut gpu, how), "{cell:?} windows");
     }
