@@ -240,13 +240,17 @@ impl Builder {
 
     /// Adds a part of the block that is open and calls it once. Its name comes from the block's.
     pub(crate) fn part(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
-        let block = self.open_blocks.last().and_then(|&block| self.model.blocks.get(block));
-        let outer = block.map_or("", |block| &block.name);
-        let full = format!("{outer}/{name}");
+        let full = self.name_in_block(name);
         let count = self.parts.entry(full.clone()).or_insert(0);
         *count += 1;
         let unique = if *count == 1 { full } else { format!("{full}_{}", *count - 1) };
         self.add(&unique, kind, inputs)
+    }
+
+    /// The name of a part of the block that is open.
+    pub(crate) fn name_in_block(&self, name: &str) -> String {
+        let block = self.open_blocks.last().and_then(|&block| self.model.blocks.get(block));
+        block.map_or_else(|| name.to_owned(), |block| format!("{}/{name}", block.name))
     }
 
     /// How many calls there are so far.
@@ -296,7 +300,8 @@ impl Builder {
     /// [`Error::NonFinite`] if one holds a NaN or an infinity.
     pub fn layer(&mut self, name: &str, kind: LayerKind) -> Result<usize> {
         let class = check::class_name(&kind);
-        self.layer_as(name, class, kind, true)
+        let trainable = !matches!(kind, LayerKind::Constant(_));
+        self.layer_as(name, class, kind, trainable)
     }
 
     /// [`layer`](Self::layer) under the class name of a file.

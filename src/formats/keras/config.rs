@@ -119,8 +119,13 @@ impl<'a> Options<'a> {
     }
 
     pub(super) fn units(&self) -> Result<usize> {
-        let units = self.count("units")?;
-        within(|| format!("{}: units", self.subject), units as u64, self.limits.units, "units")?;
+        self.units_at("units")
+    }
+
+    /// A count of units that goes by the name `key`.
+    pub(super) fn units_at(&self, key: &'static str) -> Result<usize> {
+        let units = self.count(key)?;
+        within(|| format!("{}: {key}", self.subject), units as u64, self.limits.units, "units")?;
         Ok(units)
     }
 

@@ -11,6 +11,7 @@ use super::{
     config::{list, shown},
     functions,
     layers::{Described, Origin},
+    masks::Masks,
     network::{Container, Outputs},
     part::{Given, Part},
     sequential::input_options,
@@ -49,6 +50,7 @@ pub(super) struct Graph<'a> {
     added: HashMap<usize, Value>,
     keras2: bool,
     limits: &'a Limits,
+    masks: &'a Masks,
 }
 
 /// What calls give, by entry and call.
@@ -73,6 +75,7 @@ impl<'a> Graph<'a> {
             added: HashMap::new(),
             keras2: reader.rules.keras2,
             limits: reader.limits,
+            masks: &reader.masks,
         };
         for (index, value) in layers.iter().enumerate() {
             graph.entry(reader, builder, &mut container, value, index)?;
@@ -255,11 +258,20 @@ impl<'a> Graph<'a> {
             // Given several tensors, Keras 3 hands no mask to the layer.
             None if !states.is_empty() && !self.keras2 => CallMask::None,
             None => CallMask::Carried,
-            Some(Mask::Each(_)) => {
-                return Err(Error::unsupported(&subject, "the argument 'mask' = a list", "give it one mask"));
-            }
+            Some(Mask::Each(_)) => CallMask::Carried,
         };
-        part.call(builder, &subject, Given { inputs, states, mask, arguments: &arguments })
+        let masks = match &arguments.mask {
+            Some(Mask::Each(all)) => {
+                let each = |mask: &Option<Reference<'_>>| mask.as_ref().map(|mask| self.value(done, mask, &subject)).transpose();
+                Some(all.iter().map(each).collect::<Result<Vec<_>>>()?)
+            }
+            _ => None,
+        };
+        self.masks.check(&entry.described, &inputs, mask)?;
+        let given = Given { inputs: inputs.clone(), states, mask, masks, arguments: &arguments };
+        let outputs = part.call(builder, &subject, given)?;
+        self.masks.note(&entry.described, &inputs, &outputs);
+        Ok(outputs)
     }
 
     /// Checks that the model's inputs are its input layers, each once.

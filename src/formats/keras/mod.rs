@@ -3,10 +3,13 @@
 
 mod activation;
 mod archive;
+mod attention;
 mod attributes;
 mod calls;
+mod compose;
 mod config;
 mod container;
+mod distributed;
 mod folder;
 mod functions;
 mod graph;
@@ -14,14 +17,17 @@ mod hdf5;
 mod json;
 mod layers;
 mod legacy;
+mod masks;
 mod names;
 mod network;
+mod normalizing;
 mod npz;
 mod part;
 mod recurrent;
 mod rules;
 mod sequential;
 mod store;
+mod timewise;
 mod weights;
 
 use std::path::Path;
@@ -32,6 +38,7 @@ use self::{
     container::Parts,
     layers::{Described, Origin},
     legacy::Legacy,
+    masks::Masks,
     network::{Container, Network},
     rules::Rules,
     store::Store,
@@ -48,6 +55,7 @@ use crate::{
 struct Reader<'a> {
     weights: Weights,
     rules: Rules,
+    masks: Masks,
     limits: &'a Limits,
 }
 
@@ -79,7 +87,7 @@ fn model(parts: Parts, options: &LoadOptions) -> Result<Model> {
         Some(datasets) => Legacy::new(datasets)?,
         None => None,
     };
-    let reader = Reader { weights: Weights::new(store, legacy), rules, limits };
+    let reader = Reader { weights: Weights::new(store, legacy), masks: Masks::new(rules), rules, limits };
     read(&reader, &parsed).map_err(|error| at(error, &place))
 }
 

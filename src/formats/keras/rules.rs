@@ -14,6 +14,8 @@ pub(super) struct Rules {
     pub(super) backend: KerasBackend,
     /// Whether Keras 2 wrote the file, the standalone one or that of TensorFlow.
     pub(super) keras2: bool,
+    /// Whether that was Keras on its own, before it was part of TensorFlow.
+    pub(super) standalone: bool,
     /// Whether recurrent layers hand masks on: Keras up to 3.15. Not known where no version is stated.
     pub(super) passes_mask: Option<bool>,
 }
@@ -43,7 +45,9 @@ impl Rules {
             }
         };
         let passes_mask = version.map(|version| version < (3, 16));
-        Ok(Self { backend: options.keras_backend, keras2, passes_mask })
+        let of_tensorflow = parts.version.as_deref().is_some_and(|text| text.ends_with("-tf"));
+        let standalone = version.is_some_and(|version| version < (2, 4)) && !of_tensorflow;
+        Ok(Self { backend: options.keras_backend, keras2, standalone, passes_mask })
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     calls::Arguments,
     config::{Options, dimension, list},
     layers::{Described, Origin},
+    masks::Masks,
     network::{Container, Outputs},
     part::{Given, Part},
 };
@@ -23,6 +24,7 @@ pub(super) struct Sequence<'a> {
     input: Option<Value>,
     layers: Vec<(Described<'a>, Part<'a>)>,
     limits: &'a Limits,
+    masks: &'a Masks,
 }
 
 impl<'a> Sequence<'a> {
@@ -65,7 +67,7 @@ impl<'a> Sequence<'a> {
             let part = Part::read(reader, builder, &described, value, &mut container)?;
             parts.push((described, part));
         }
-        Ok(Self { input, layers: parts, limits: reader.limits })
+        Ok(Self { input, layers: parts, limits: reader.limits, masks: &reader.masks })
     }
 
     pub(super) fn outermost(&self, builder: &mut Builder) -> Result<Outputs> {
@@ -83,8 +85,12 @@ impl<'a> Sequence<'a> {
                 return Err(Error::mismatch(subject, "a layer before it with one output", found));
             }
             let arguments = Arguments::default();
-            let given = Given { inputs: values, states: Vec::new(), mask: CallMask::Carried, arguments: &arguments };
+            self.masks.check(described, &values, CallMask::Carried)?;
+            let inputs = values.clone();
+            let given =
+                Given { inputs: values, states: Vec::new(), mask: CallMask::Carried, masks: None, arguments: &arguments };
             values = part.call(builder, &subject, given)?;
+            self.masks.note(described, &inputs, &values);
             within(|| "the model".to_owned(), builder.calls() as u64, self.limits.calls, "calls")?;
             last = described.name.to_owned();
         }

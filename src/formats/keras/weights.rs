@@ -109,6 +109,12 @@ impl Scope<'_> {
         Self { subject, ..self }
     }
 
+    /// The same weights, for the layer `name` inside this one, which messages call `subject`.
+    pub(super) fn inside(mut self, name: &str, subject: &str) -> Self {
+        self.chain.push(name.to_owned());
+        self.called(subject.to_owned())
+    }
+
     /// The names of the models that the layer is in, and its own.
     pub(super) fn chain(&self) -> &[String] {
         &self.chain
@@ -185,6 +191,28 @@ impl Scope<'_> {
         }
         self.weights.taken.borrow_mut().insert(path);
         Ok((shape, values))
+    }
+
+    /// The values of a weight in the order in which they are stored, and its shape.
+    pub(super) fn raw(&self, index: usize, role: &str, expected: &[Expected]) -> Result<(Vec<usize>, Vec<f32>)> {
+        let (shape, values) = self.values(index, role, expected)?;
+        let mut data = zeros(shape.iter().product())?;
+        values.each(|index, value| data.get_mut(index).into_iter().for_each(|slot| *slot = value));
+        Ok((shape, data))
+    }
+
+    /// A weight `[.., out]` as `[out, ..]`, with the axes before the last as one.
+    pub(super) fn stacked(&self, index: usize, role: &str, expected: &[Expected]) -> Result<Arc<Tensor>> {
+        let (shape, values) = self.values(index, role, expected)?;
+        let columns = shape.last().copied().unwrap_or(0);
+        let rows = values.count().checked_div(columns).unwrap_or(0);
+        let mut data = zeros(values.count())?;
+        values.each(|index, value| {
+            let (row, column) = (index / columns, index % columns);
+            data.get_mut(column * rows + row).into_iter().for_each(|slot| *slot = value);
+        });
+        drop(values);
+        Ok(Arc::new(Tensor::new([columns, rows], data)?))
     }
 
     /// A weight as it is stored.
