@@ -99,8 +99,8 @@ impl Parts<'_> {
         self.map(Activation::Affine { alpha, beta }, value)
     }
 
-    /// A value in the shape of `value`, with `fill` everywhere, that depends on nothing else.
-    pub(super) fn one(&mut self, number: f32, rank: usize) -> Result<Value> {
+    /// A value of one number, with `rank` axes.
+    pub(super) fn number(&mut self, number: f32, rank: usize) -> Result<Value> {
         let tensor = Tensor::new(vec![1; rank], vec![number])?;
         self.add("number", LayerKind::Constant(Arc::new(tensor)), &[])
     }

@@ -9,7 +9,7 @@ use super::{
     archive::{CONFIG, malformed},
     calls::{Call, Mask, Reference},
     config::{list, shown},
-    functions,
+    functions::{self, Function},
     layers::{Described, Origin},
     masks::Masks,
     network::{Container, Outputs},
@@ -119,9 +119,17 @@ impl<'a> Graph<'a> {
                 input_options(&options)?;
             }
         } else if let (Origin::Function, [call]) = (entry.described.origin, entry.calls.as_slice()) {
-            let (kind, inputs) = functions::read(&entry.described.options(reader.limits), call)?;
+            let (function, inputs) = functions::read(&entry.described.options(reader.limits), call)?;
             let name = container.name(name);
-            entry.part = Some(Part::Layer(builder.layer_as(&name, entry.described.class, kind, true)?));
+            let class = entry.described.class;
+            entry.part = Some(match function {
+                Function::Kind(kind) => Part::Layer(builder.layer_as(&name, class, kind, true)?),
+                Function::Composed(compose) => {
+                    let block = builder.begin_block(&name, class)?;
+                    builder.end_block();
+                    Part::Composed { block, flags: &[], compose }
+                }
+            });
             // Numbers have their place in the kind: what is left are the tensors.
             entry.calls = vec![Call::of_tensors(inputs)];
         } else {

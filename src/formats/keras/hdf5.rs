@@ -32,7 +32,7 @@ pub(super) struct Found {
 
 /// How values are stored.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+enum Kind {
     F16,
     Bf16,
     F32,
@@ -41,8 +41,8 @@ pub(super) enum Kind {
 
 /// The values of a dataset as they are stored, in the machine's byte order.
 pub(super) struct Values {
-    pub(super) kind: Kind,
-    pub(super) data: Vec<u8>,
+    kind: Kind,
+    data: Vec<u8>,
 }
 
 /// What messages call the object at `path` of the file `name`.

@@ -168,7 +168,16 @@ impl<'a> Described<'a> {
             (None, _) if map.contains_key("inbound_nodes") && !config.contains_key("trainable") => Origin::Function,
             (None, _) => Origin::Layer,
             (Some("keras"), "Sequential") => Origin::Model,
-            (Some("keras" | "keras.src.models.functional" | "keras.models"), "Functional" | "Model") => Origin::Model,
+            (
+                Some(
+                    "keras"
+                    | "keras.models"
+                    | "keras.src.models.functional"
+                    | "keras.src.engine.functional"
+                    | "tf_keras.src.engine.functional",
+                ),
+                "Functional" | "Model",
+            ) => Origin::Model,
             (Some("keras.layers"), _) if registered.is_none() => Origin::Layer,
             (Some(module), _) if module.starts_with("keras.src.ops.") || module == "keras.ops" => Origin::Function,
             _ => Origin::Custom,

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{archive::malformed, hdf5::Datasets};
+use super::{archive::malformed, hdf5::Datasets, weights::Link};
 use crate::error::{Result, listed};
 
 /// The lists of weights, by layer of the outermost model.
@@ -72,13 +72,13 @@ impl Legacy {
     /// error says what there is.
     pub(super) fn find(
         &self,
-        chain: &[String],
+        chain: &[Link],
         object: &str,
         role: &str,
         taken: &BTreeSet<String>,
     ) -> std::result::Result<String, String> {
         let (outermost, inner) = chain.split_first().ok_or("no layer")?;
-        let list = self.layers.get(outermost).ok_or("no such layer")?;
+        let list = self.layers.get(&outermost.name).ok_or("no such layer")?;
         let opposite = if object.contains("/forward_layer") {
             Some("backward_")
         } else if object.contains("/backward_layer") {
@@ -92,18 +92,18 @@ impl Legacy {
             .filter(|weight| weight.role == role && !taken.contains(&weight.path))
             .filter(|weight| !weight.parents.iter().any(is_other))
             .collect();
-        // From the innermost name outwards, for as long as more than one layer is left.
-        for name in inner.iter().rev() {
-            let named: Vec<&Listed> = found.iter().copied().filter(|weight| weight.parents.contains(name)).collect();
-            if named.is_empty() {
-                break;
+        // From the innermost name outwards: what has none of a layer's name is of another layer.
+        for (index, link) in inner.iter().enumerate().rev() {
+            let named: Vec<&Listed> =
+                found.iter().copied().filter(|weight| weight.parents.contains(&link.name)).collect();
+            let may_lack = link.is_wrapped || index + 1 < inner.len();
+            if !named.is_empty() || !may_lack {
+                found = named;
             }
-            found = named;
         }
-        let named = |weight: &&Listed| inner.last().is_none_or(|name| weight.parents.contains(name));
         match found.first() {
-            Some(weight) if named(weight) => Ok(weight.path.clone()),
-            _ => Err(listed(list.iter().map(|weight| weight.path.as_str()))),
+            Some(weight) => Ok(weight.path.clone()),
+            None => Err(listed(list.iter().map(|weight| weight.path.as_str()))),
         }
     }
 }

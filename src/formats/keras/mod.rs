@@ -14,6 +14,7 @@ mod folder;
 mod functions;
 mod graph;
 mod hdf5;
+mod indexing;
 mod json;
 mod layers;
 mod legacy;
@@ -21,7 +22,6 @@ mod masks;
 mod names;
 mod network;
 mod normalizing;
-mod npz;
 mod part;
 mod recurrent;
 mod rules;
@@ -83,7 +83,7 @@ fn model(parts: Parts, options: &LoadOptions) -> Result<Model> {
         container::Weights::Shards(map, shards) => Store::sharded(&map, shards, limits)?,
         container::Weights::Open(datasets) => Store::of_datasets(datasets),
     };
-    let legacy = match store.hdf5() {
+    let legacy = match store.only() {
         Some(datasets) => Legacy::new(datasets)?,
         None => None,
     };

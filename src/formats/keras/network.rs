@@ -9,7 +9,7 @@ use super::{
     layers::Described,
     names::Names,
     sequential::Sequence,
-    weights::Scope,
+    weights::{Link, Scope},
 };
 use crate::{
     error::{Error, Result},
@@ -27,7 +27,7 @@ pub(super) struct Container {
     /// What stands before `layers/lstm` in the paths of weights.
     path: String,
     /// The names of the models that this one is in, and its own; empty for the outermost.
-    chain: Vec<String>,
+    chain: Vec<Link>,
     names: Names,
 }
 
@@ -58,15 +58,14 @@ impl Container {
     pub(super) fn next<'a>(&mut self, reader: &'a Reader<'a>, described: &Described<'_>) -> Scope<'a> {
         let path = format!("{}layers/{}", self.path, self.names.next(described.class));
         let mut chain = self.chain.clone();
-        chain.push(described.name.to_owned());
+        chain.push(Link { name: described.name.to_owned(), is_wrapped: false });
         reader.weights.scope(path, chain, &described.subject())
     }
 
     /// The name in the model of the layer that is `name` in this one.
     pub(super) fn name(&self, name: &str) -> String {
-        let mut parts = self.chain.clone();
-        parts.push(name.to_owned());
-        parts.join("/")
+        let outer = self.chain.iter().map(|link| link.name.as_str());
+        outer.chain([name]).collect::<Vec<_>>().join("/")
     }
 }
 

@@ -10,7 +10,6 @@ use super::{
     container::Member,
     hdf5::{self, Datasets, Values},
     json,
-    npz::Arrays,
 };
 use crate::{
     error::{Error, Result, listed, quoted},
@@ -25,21 +24,15 @@ pub(super) struct Entry {
     pub(super) bytes: u64,
 }
 
-/// One file of arrays.
-enum File {
-    Hdf5(Datasets),
-    Npz(Arrays),
-}
-
 /// The arrays of all files.
 pub(super) struct Store {
-    files: Vec<File>,
+    files: Vec<Datasets>,
     /// Where each array is, by its path.
     entries: BTreeMap<String, (usize, Entry)>,
 }
 
 impl Store {
-    /// The arrays of `member`: HDF5 or npz, as its content says.
+    /// The arrays of `member`.
     pub(super) fn open(member: Member, limits: &Limits) -> Result<Self> {
         let mut store = Self { files: Vec::new(), entries: BTreeMap::new() };
         store.add(member, limits)?;
@@ -49,7 +42,7 @@ impl Store {
     /// The arrays of an HDF5 file that is open already.
     pub(super) fn of_datasets(datasets: Datasets) -> Self {
         let entries = datasets.entries().iter().map(|(path, entry)| (path.clone(), (0, entry.stated.clone())));
-        Self { entries: entries.collect(), files: vec![File::Hdf5(datasets)] }
+        Self { entries: entries.collect(), files: vec![datasets] }
     }
 
     /// The arrays of several files, as the `map` that stands beside them says.
@@ -80,19 +73,19 @@ impl Store {
     }
 
     fn add(&mut self, member: Member, limits: &Limits) -> Result<()> {
+        if member.data.starts_with(b"PK") {
+            // Objects of the backend that Keras ran on. Keras 3.15 reads none of them any more.
+            return Err(Error::unsupported(
+                member.name,
+                "an npz archive of Python pickles, which hold code to run,",
+                "load it in the version of Keras that wrote it and save it with model.save('model.keras')",
+            ));
+        }
         let number = self.files.len();
-        let file = if member.data.starts_with(b"PK") {
-            File::Npz(Arrays::open(&member.name, member.data, limits)?)
-        } else {
-            File::Hdf5(Datasets::open(&member.name, member.data, limits)?)
-        };
-        let entries: Vec<(String, Entry)> = match &file {
-            File::Hdf5(file) => file.entries().iter().map(|(path, entry)| (path.clone(), entry.stated.clone())).collect(),
-            File::Npz(file) => file.entries().map(|(path, entry)| (path.to_owned(), entry.clone())).collect(),
-        };
-        for (path, entry) in entries {
-            if self.entries.insert(path.clone(), (number, entry)).is_some() {
-                return Err(malformed(&member.name, "weights that are in one file only", quoted(&path)));
+        let file = Datasets::open(&member.name, member.data, limits)?;
+        for (path, entry) in file.entries() {
+            if self.entries.insert(path.clone(), (number, entry.stated.clone())).is_some() {
+                return Err(malformed(&member.name, "weights that are in one file only", quoted(path)));
             }
         }
         self.files.push(file);
@@ -101,22 +94,20 @@ impl Store {
 
     /// What messages call the store: the name of its file.
     pub(super) fn name(&self) -> String {
-        let name = |file: &File| match file {
-            File::Hdf5(file) => file.name().to_owned(),
-            File::Npz(file) => file.name().to_owned(),
-        };
         match self.files.as_slice() {
-            [one] => name(one),
-            several => listed(several.iter().map(name)),
+            [one] => one.name().to_owned(),
+            several => listed(several.iter().map(Datasets::name)),
         }
+    }
+
+    fn file_of(&self, path: &str) -> Option<&Datasets> {
+        self.entries.get(path).and_then(|(file, _)| self.files.get(*file))
     }
 
     /// What messages call the array at `path`.
     pub(super) fn place(&self, path: &str) -> String {
-        let file = self.entries.get(path).and_then(|(file, _)| self.files.get(*file));
-        match file {
-            Some(File::Hdf5(file)) => hdf5::place(file.name(), path),
-            Some(File::Npz(file)) => hdf5::place(file.name(), path),
+        match self.file_of(path) {
+            Some(file) => hdf5::place(file.name(), path),
             None => hdf5::place(&self.name(), path),
         }
     }
@@ -131,26 +122,18 @@ impl Store {
 
     /// The values at `path`, which must be one of [`paths`](Self::paths).
     pub(super) fn read(&self, path: &str) -> Result<Values> {
-        let file = self.entries.get(path).and_then(|(file, _)| self.files.get(*file));
-        match file {
-            Some(File::Hdf5(file)) => file.read(path),
-            Some(File::Npz(file)) => file.read(path),
-            None => Err(Error::internal("weights that were not found")),
-        }
+        self.file_of(path).ok_or_else(|| Error::internal("weights that were not found"))?.read(path)
     }
 
     /// Whether the value at `path` is a counter that has counted.
     pub(super) fn has_counted(&self, path: &str) -> Result<bool> {
-        match self.entries.get(path).and_then(|(file, _)| self.files.get(*file)) {
-            Some(File::Hdf5(file)) => file.has_counted(path),
-            _ => Ok(false),
-        }
+        self.file_of(path).map_or(Ok(false), |file| file.has_counted(path))
     }
 
-    /// The HDF5 file, where there is one and it is the only one.
-    pub(super) fn hdf5(&self) -> Option<&Datasets> {
+    /// The file, where it is the only one.
+    pub(super) fn only(&self) -> Option<&Datasets> {
         match self.files.as_slice() {
-            [File::Hdf5(file)] => Some(file),
+            [file] => Some(file),
             _ => None,
         }
     }

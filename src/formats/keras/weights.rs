@@ -27,10 +27,18 @@ pub(super) struct Scope<'a> {
     weights: &'a Weights,
     /// `layers/lstm/cell`
     path: String,
-    /// The names of the models that the layer is in, and its own.
-    chain: Vec<String>,
+    /// The models that the layer is in, and itself.
+    chain: Vec<Link>,
     /// `layer 'lstm' (LSTM)`
     subject: String,
+}
+
+/// A layer on the way to another one.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) name: String,
+    /// Whether it is the layer that the one before wraps, whose name Keras 2 leaves out.
+    pub(super) is_wrapped: bool,
 }
 
 /// What the optimizer kept.
@@ -50,7 +58,7 @@ impl Weights {
 
     /// The weights of the layer that messages call `subject`: below `path`, or in the lists of the layer
     /// that the names in `chain` lead to.
-    pub(super) fn scope(&self, path: String, chain: Vec<String>, subject: &str) -> Scope<'_> {
+    pub(super) fn scope(&self, path: String, chain: Vec<Link>, subject: &str) -> Scope<'_> {
         Scope { weights: self, path, chain, subject: subject.to_owned() }
     }
 
@@ -111,12 +119,12 @@ impl Scope<'_> {
 
     /// The same weights, for the layer `name` inside this one, which messages call `subject`.
     pub(super) fn inside(mut self, name: &str, subject: &str) -> Self {
-        self.chain.push(name.to_owned());
+        self.chain.push(Link { name: name.to_owned(), is_wrapped: true });
         self.called(subject.to_owned())
     }
 
-    /// The names of the models that the layer is in, and its own.
-    pub(super) fn chain(&self) -> &[String] {
+    /// The models that the layer is in, and itself.
+    pub(super) fn chain(&self) -> &[Link] {
         &self.chain
     }
 
