@@ -56,8 +56,9 @@ fn case(entry: &Value, device: &Device, tolerance: Tolerance) -> Result<(usize, 
     for call in 0..entry["calls"].as_u64().unwrap() {
         // A sequential model without an input layer has an input of another name than Keras 2 gives it.
         let inputs = model.inputs().into_iter().zip(texts(&entry["inputs"]));
-        let inputs: Inputs =
-            inputs.map(|(input, name_there)| (input.name, tensor(name, &format!("call{call}.in.{name_there}")))).collect();
+        let inputs: Inputs = inputs
+            .map(|(input, name_there)| (input.name, tensor(name, &format!("call{call}.in.{name_there}"))))
+            .collect();
         for (index, (output, actual)) in session.run(inputs).map_err(text)?.iter().enumerate() {
             let expected = tensor(name, &format!("call{call}.out.{index}"));
             if actual.shape() != expected.shape() {

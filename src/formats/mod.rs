@@ -89,6 +89,12 @@ impl Model {
     }
 }
 
+/// What of Keras is supported, as the tables of `docs/formats.md`.
+#[must_use]
+pub fn keras_table() -> String {
+    keras::table()
+}
+
 fn io_error(path: &str, cause: std::io::Error) -> Error {
     Error::Io { path: path.to_owned(), source: Arc::new(cause) }
 }

@@ -242,8 +242,15 @@ impl Builder {
     pub(crate) fn part(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
         let full = self.name_in_block(name);
         let count = self.parts.entry(full.clone()).or_insert(0);
-        *count += 1;
-        let unique = if *count == 1 { full } else { format!("{full}_{}", *count - 1) };
+        let mut unique = full.clone();
+        while *count > 0 || self.names.contains(&unique) {
+            unique = format!("{full}_{count}");
+            *count += 1;
+            if !self.names.contains(&unique) {
+                break;
+            }
+        }
+        *count = (*count).max(1);
         self.add(&unique, kind, inputs)
     }
 

@@ -53,6 +53,16 @@ const OF_AXIS: [(&str, Option<HeadActivation>); 4] = [
     ("glu", None),
 ];
 
+/// The names of the functions of each element.
+pub(super) fn pointwise_names() -> impl Iterator<Item = &'static str> {
+    POINTWISE.iter().map(|(name, _)| *name)
+}
+
+/// The names of the functions of an axis.
+pub(super) fn axis_names() -> impl Iterator<Item = &'static str> {
+    OF_AXIS.iter().filter(|(_, activation)| activation.is_some()).map(|(name, _)| *name)
+}
+
 /// What stands at a key.
 enum Named<'a> {
     Name(&'a str),
@@ -74,9 +84,10 @@ fn named<'a>(options: &Options<'a>, key: &'static str, default: &'static str) ->
     };
     // Keras 3 writes its own functions so, where they are not the default instances.
     let builtin = object.get("registered_name").is_none_or(|name| name.is_null() || name == "function")
-        && object.get("module").and_then(Value::as_str).is_none_or(|module| {
-            module == "builtins" || module == "keras" || module.starts_with("keras.")
-        });
+        && object
+            .get("module")
+            .and_then(Value::as_str)
+            .is_none_or(|module| module == "builtins" || module == "keras" || module.starts_with("keras."));
     let known = object.get("config").and_then(Value::as_str).filter(|name| {
         POINTWISE.iter().any(|(known, _)| known == name) || OF_AXIS.iter().any(|(known, _)| known == name)
     });

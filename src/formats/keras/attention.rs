@@ -23,11 +23,18 @@ const MASKED: f32 = 1.0e9;
 /// How the scores of a query and a key are made.
 #[derive(Clone, Copy)]
 enum Score {
-    Dot { scale: Option<Held> },
+    Dot {
+        scale: Option<Held>,
+    },
     /// `weight * sum(tanh(scale * (query + key)))`
-    Concat { scale: Option<Held>, weight: Held },
+    Concat {
+        scale: Option<Held>,
+        weight: Held,
+    },
     /// `sum(scale * tanh(query + key))`
-    Additive { scale: Option<Held> },
+    Additive {
+        scale: Option<Held>,
+    },
 }
 
 pub(super) fn attention<'a>(s: &Source<'a>, builder: &mut Builder) -> Result<Compose<'a>> {

@@ -85,7 +85,9 @@ impl<'a> Argument<'a> {
     fn keras2(value: &'a Json, place: &str) -> Result<Self> {
         Ok(match value {
             Json::Array(parts) => match parts.as_slice() {
-                [Json::String(_), Json::Number(_), Json::Number(_)] => Self::Tensor(Reference::new(value, true, place)?),
+                [Json::String(_), Json::Number(_), Json::Number(_)] => {
+                    Self::Tensor(Reference::new(value, true, place)?)
+                }
                 parts => Self::List(parts.iter().map(|one| Self::keras2(one, place)).collect::<Result<_>>()?),
             },
             value => Self::Constant(value),
@@ -232,8 +234,9 @@ impl<'a> Call<'a> {
                         _ => None,
                     });
                     let each: Option<Vec<_>> = each.collect();
-                    let each = each.ok_or_else(|| unsupported(format!("the argument 'mask' = {}", argument.shown())))?;
-                    arguments.mask = Some(Mask::Each(each)).filter(|_| masks.len() > 0);
+                    let each =
+                        each.ok_or_else(|| unsupported(format!("the argument 'mask' = {}", argument.shown())))?;
+                    arguments.mask = Some(Mask::Each(each)).filter(|_| !masks.is_empty());
                 }
                 ("initial_state", states) => arguments.initial_state(states).map_err(unsupported)?,
                 (name, argument) => arguments.others.push((name, argument)),

@@ -17,7 +17,7 @@ const HARMLESS: [&str; 2] = ["name", "activity_regularizer"];
 const HARMLESS_ENDINGS: [&str; 3] = ["_initializer", "_regularizer", "_constraint"];
 /// Policies whose weights are floats. What they say of precision in training is not followed: everything
 /// is computed in f32.
-const POLICIES: [&str; 6] = ["float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"];
+pub(super) const POLICIES: [&str; 6] = ["float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"];
 const FLOATS: &str = "build the model anew with a float dtype, not quantized, load_weights into it and save that";
 
 /// The options of a layer.

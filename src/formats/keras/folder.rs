@@ -15,10 +15,7 @@ use super::{
 };
 use crate::{
     error::{Result, listed, quoted},
-    formats::{
-        Limits, io_error,
-        limits::within,
-    },
+    formats::{Limits, io_error, limits::within},
 };
 
 /// Other names of a configuration.
@@ -118,11 +115,8 @@ pub(super) fn member(folder: &Path, name: &str, limits: &Limits) -> Result<Membe
     if !metadata.is_file() {
         return Err(malformed(name, "a regular file", "a link, a directory or a device"));
     }
-    let (limit, field) = if name.ends_with(".json") {
-        (limits.json_bytes, "json_bytes")
-    } else {
-        (limits.total_bytes, "total_bytes")
-    };
+    let (limit, field) =
+        if name.ends_with(".json") { (limits.json_bytes, "json_bytes") } else { (limits.total_bytes, "total_bytes") };
     within(|| format!("the file {name}"), metadata.len(), limit, field)?;
     let file = fs::File::open(&path).map_err(io)?;
     Ok(Member { name: name.to_owned(), data: exactly(name, file, metadata.len())? })

@@ -19,7 +19,7 @@ use crate::{
 
 /// What a function is here.
 pub(super) enum Function<'a> {
-    Kind(LayerKind),
+    Kind(Box<LayerKind>),
     Composed(Compose<'a>),
 }
 
@@ -61,7 +61,8 @@ const REDUCTIONS: [(&str, Reduction); 4] =
     [("Mean", Reduction::Mean), ("Sum", Reduction::Sum), ("Max", Reduction::Max), ("Min", Reduction::Min)];
 
 /// The other functions that [`composed`] knows.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 16] = [
+    "ConvertToTensor",
     "GetItem",
     "Softmax",
     "Gelu",
@@ -97,7 +98,7 @@ pub(super) fn classes() -> Vec<&'static str> {
 /// What a call of the function that `options` describes computes, and what it takes.
 pub(super) fn read<'a>(options: &Options<'a>, call: &Call<'a>) -> Result<(Function<'a>, Vec<Reference<'a>>)> {
     let found = match of_mask(options, call)? {
-        Some((kind, inputs)) => Some((Function::Kind(kind), inputs)),
+        Some((kind, inputs)) => Some((Function::Kind(Box::new(kind)), inputs)),
         None => composed(options, call)?.map(|(compose, inputs)| (Function::Composed(compose), inputs)),
     };
     let no_arguments = |(_, argument): &(&str, Argument<'_>)| matches!(argument, Argument::Constant(Json::Null));
@@ -203,6 +204,12 @@ fn composed<'a>(options: &Options<'a>, call: &Call<'a>) -> Result<Composed<'a>> 
             Some("float32" | "float64") => bare(|_, inputs| first(inputs)),
             _ => return Ok(None),
         },
+        ("ConvertToTensor", []) => {
+            for key in ["dtype", "sparse", "ragged"] {
+                options.only(key, &Json::Null, "leave it out")?;
+            }
+            bare(|_, inputs| first(inputs))
+        }
         ("Transpose", []) => match places(options, "axes") {
             Some(axes) => unary(LayerKind::Permute { axes }),
             None => return Ok(None),

@@ -123,7 +123,7 @@ impl<'a> Graph<'a> {
             let name = container.name(name);
             let class = entry.described.class;
             entry.part = Some(match function {
-                Function::Kind(kind) => Part::Layer(builder.layer_as(&name, class, kind, true)?),
+                Function::Kind(kind) => Part::Layer(builder.layer_as(&name, class, *kind, true)?),
                 Function::Composed(compose) => {
                     let block = builder.begin_block(&name, class)?;
                     builder.end_block();
@@ -249,7 +249,8 @@ impl<'a> Graph<'a> {
     }
 
     fn step(&self, builder: &mut Builder, done: &Values, number: usize, index: usize) -> Result<Vec<Value>> {
-        let found = self.entries.get(number).and_then(|entry| Some((entry, entry.calls.get(index)?, entry.part.as_ref()?)));
+        let found =
+            self.entries.get(number).and_then(|entry| Some((entry, entry.calls.get(index)?, entry.part.as_ref()?)));
         let (entry, call, part) = found.ok_or_else(|| Error::internal("a call that is not there"))?;
         let subject = entry.described.subject();
         let arguments = call.arguments(&subject)?;
@@ -270,7 +271,9 @@ impl<'a> Graph<'a> {
         };
         let masks = match &arguments.mask {
             Some(Mask::Each(all)) => {
-                let each = |mask: &Option<Reference<'_>>| mask.as_ref().map(|mask| self.value(done, mask, &subject)).transpose();
+                let each = |mask: &Option<Reference<'_>>| {
+                    mask.as_ref().map(|mask| self.value(done, mask, &subject)).transpose()
+                };
                 Some(all.iter().map(each).collect::<Result<Vec<_>>>()?)
             }
             _ => None,

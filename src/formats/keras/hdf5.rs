@@ -141,7 +141,11 @@ impl Datasets {
             }
         }
         if found < declared {
-            return Err(malformed(place(&self.name, path), format!("the {} that it declares", bytes(declared)), bytes(found)));
+            return Err(malformed(
+                place(&self.name, path),
+                format!("the {} that it declares", bytes(declared)),
+                bytes(found),
+            ));
         }
         Ok(())
     }

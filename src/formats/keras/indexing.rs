@@ -16,7 +16,11 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(super) enum Index {
     At(i64),
-    Slice { start: Option<i64>, stop: Option<i64>, step: i64 },
+    Slice {
+        start: Option<i64>,
+        stop: Option<i64>,
+        step: i64,
+    },
     /// A new axis of extent 1.
     New,
     /// All axes that no other index names.
@@ -135,7 +139,11 @@ fn range(parts: &mut Parts<'_>, len: &Dim, start: Option<i64>, stop: Option<i64>
     }
     let width = usize::try_from(step).ok().filter(|&width| width > 0);
     let Some(width) = width else {
-        return Err(Error::unsupported(parts.subject, format!("a slice with step {step}"), "turn the whole axis round"));
+        return Err(Error::unsupported(
+            parts.subject,
+            format!("a slice with step {step}"),
+            "turn the whole axis round",
+        ));
     };
     // Python cuts what reaches beyond the ends; what the axis has is known here, or must be enough.
     let bound = |at: i64| match len.constant() {

@@ -55,7 +55,7 @@ pub(super) enum Origin {
 /// What a layer is here.
 pub(super) enum Reading<'a> {
     /// One layer, and whether it was trainable.
-    Kind(LayerKind, bool),
+    Kind(Box<LayerKind>, bool),
     /// Several, in a block; calls may have these flags.
     Composed { block: usize, flags: &'static [&'static str], compose: Compose<'a> },
 }
@@ -137,7 +137,7 @@ pub(super) fn classes() -> impl Iterator<Item = &'static str> {
 }
 
 /// Classes that have something better to say than that they are not supported.
-const ADVICE: [(&str, &str, &str); 7] = [
+pub(super) const ADVICE: [(&str, &str, &str); 7] = [
     ("Lambda", "Python code, which is never run from model files,", "replace it with a layer of Keras' own"),
     ("TorchModuleWrapper", "a PyTorch module", "replace it with layers of Keras' own"),
     ("TFSMLayer", "a TensorFlow graph", "replace it with layers of Keras' own"),
@@ -160,7 +160,8 @@ impl<'a> Described<'a> {
             None => object(map.get("config"), &format!("{place}.config"))?,
         };
         let name = map.get("name").filter(|name| !name.is_null()).or_else(|| config.get("name"));
-        let name = if listed.is_some() && name.is_none() { "sequential" } else { text(name, &format!("{place}.name"))? };
+        let name =
+            if listed.is_some() && name.is_none() { "sequential" } else { text(name, &format!("{place}.name"))? };
         let origin = match (module, class) {
             // Legacy files name the class only. A function of keras.ops has no options of layers.
             (None, "Sequential" | "Functional" | "Model") => Origin::Model,
@@ -209,10 +210,8 @@ impl<'a> Described<'a> {
 
     /// Whether the layer takes initial states.
     pub(super) fn is_recurrent(&self) -> bool {
-        self.origin == Origin::Layer && matches!(
-                self.class,
-                "SimpleRNN" | "LSTM" | "GRU" | "Bidirectional" | "RNN" | "CuDNNLSTM" | "CuDNNGRU"
-            )
+        self.origin == Origin::Layer
+            && matches!(self.class, "SimpleRNN" | "LSTM" | "GRU" | "Bidirectional" | "RNN" | "CuDNNLSTM" | "CuDNNGRU")
     }
 
     /// What the layer is, under `name` in the model.
@@ -230,9 +229,8 @@ impl<'a> Described<'a> {
         match self.origin {
             Origin::Layer if classes().any(|class| class == self.class) => {}
             Origin::Layer => {
-                let known: Vec<&str> = classes().collect();
                 let what = format!("the layer {}", plain(self.class));
-                return Err(Error::unsupported(subject, what, format!("use one of {}", known.join(", "))));
+                return Err(Error::unsupported(subject, what, "use a layer that docs/formats.md lists"));
             }
             Origin::Function => {
                 let what = format!("the function {} of keras.ops in the graph", plain(self.class));
@@ -245,7 +243,7 @@ impl<'a> Described<'a> {
             }
         }
         if CLASSES.iter().any(|(class, _)| *class == self.class) {
-            return self.kind(reader, scope).map(|(kind, trainable)| Reading::Kind(kind, trainable));
+            return self.kind(reader, scope).map(|(kind, trainable)| Reading::Kind(Box::new(kind), trainable));
         }
         let source = self.source(reader, scope)?;
         if self.class == DISTRIBUTED {
@@ -362,7 +360,7 @@ fn time_distributed<'a>(
     let scope = s.scope.below("layer").inside(inner.name, &subject);
     if inner.origin == Origin::Layer && SAME_ON_A_SEQUENCE.contains(&inner.class) {
         let (kind, _) = inner.kind(reader, scope)?;
-        return Ok(Reading::Kind(LayerKind::TimeDistributed(Box::new(kind)), s.options.trainable()?));
+        return Ok(Reading::Kind(Box::new(LayerKind::TimeDistributed(Box::new(kind))), s.options.trainable()?));
     }
     let block = builder.begin_block(name, s.options.class)?;
     let part = Part::inner(reader, builder, &inner, value, scope, &format!("{name}/{}", inner.name));

@@ -31,10 +31,9 @@ impl Legacy {
     /// The lists, if the file has any.
     pub(super) fn new(datasets: &Datasets) -> Result<Option<Self>> {
         for root in ROOTS {
-            if root.is_empty() || datasets.has_group(root) {
-                if let Some(names) = texts(datasets, root, "layer_names")? {
-                    return Self::read(datasets, root, names).map(Some);
-                }
+            let there = root.is_empty() || datasets.has_group(root);
+            if let Some(names) = there.then(|| texts(datasets, root, "layer_names")).transpose()?.flatten() {
+                return Self::read(datasets, root, names).map(Some);
             }
         }
         Ok(None)

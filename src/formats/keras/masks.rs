@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    formats::KerasBackend,
     model::{CallMask, Value},
 };
 
@@ -69,6 +70,10 @@ impl Masks {
                 return refused(what, "give the version with LoadOptions::keras_version, such as (3, 15)");
             }
         }
+        if described.masks_in_the_wrong_order() && self.rules.backend == KerasBackend::TensorFlow {
+            let what = "a masked layer that is unrolled, runs backwards and gives zeros at masked timesteps,";
+            return refused(what, "save it with unroll=False, which Keras masks in the right order");
+        }
         if self.rules.keras2 && MERGES.contains(&described.class) {
             let alike = carried.windows(2).all(|pair| pair.first() == pair.last());
             if !alike || matches!(described.class, "Multiply" | "Maximum" | "Minimum") {
@@ -114,6 +119,13 @@ impl Described<'_> {
         let inner = self.config.get("layer").and_then(|layer| layer.get("config"));
         let value = self.config.get(key).or_else(|| inner.and_then(|inner| inner.get(key)));
         value.and_then(Json::as_bool).unwrap_or(false)
+    }
+
+    /// Whether TensorFlow's loop would zero the outputs of a layer by a mask that is the wrong way round.
+    fn masks_in_the_wrong_order(&self) -> bool {
+        let both = self.class == "Bidirectional";
+        let zero = both || (self.flag("zero_output_for_mask") && self.flag("go_backwards"));
+        self.is_recurrent() && self.flag("unroll") && self.flag("return_sequences") && zero
     }
 
     fn inner_sees_masks(&self) -> bool {

@@ -27,11 +27,13 @@ mod recurrent;
 mod rules;
 mod sequential;
 mod store;
+mod supported;
 mod timewise;
 mod weights;
 
 use std::path::Path;
 
+pub(super) use self::supported::table;
 use self::{
     archive::CONFIG,
     config::{Options, object, text},

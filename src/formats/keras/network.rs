@@ -104,4 +104,3 @@ impl<'a> Network<'a> {
         Ok(outputs.into_iter().map(|(_, value)| value).collect())
     }
 }
-

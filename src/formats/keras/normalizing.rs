@@ -221,9 +221,9 @@ pub(super) fn dot<'a>(s: &Source<'a>, _: &mut Builder) -> Result<Compose<'a>> {
     const EPSILON: f32 = 1e-12;
     let axes = s.options.integers("axes")?;
     let normalize = s.options.flag("normalize", false)?;
-    let axes = match axes.as_slice() {
-        &[both] => [both, both],
-        &[left, right] => [left, right],
+    let axes = match *axes.as_slice() {
+        [both] => [both, both],
+        [left, right] => [left, right],
         _ => return Err(s.options.wrong("axes", "one or two whole numbers")),
     };
     Ok(Box::new(move |parts, given| {

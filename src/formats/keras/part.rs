@@ -20,9 +20,16 @@ use crate::{
 pub(super) enum Part<'a> {
     Layer(usize),
     /// A model as a layer.
-    Model { block: usize, network: Box<Network<'a>> },
+    Model {
+        block: usize,
+        network: Box<Network<'a>>,
+    },
     /// A layer that is made of several.
-    Composed { block: usize, flags: &'static [&'static str], compose: Compose<'a> },
+    Composed {
+        block: usize,
+        flags: &'static [&'static str],
+        compose: Compose<'a>,
+    },
 }
 
 /// What a call gives to a layer.
@@ -68,7 +75,7 @@ impl<'a> Part<'a> {
         }
         match described.read(reader, builder, scope, name)? {
             Reading::Kind(kind, trainable) => {
-                Ok(Self::Layer(builder.layer_as(name, described.class, kind, trainable)?))
+                Ok(Self::Layer(builder.layer_as(name, described.class, *kind, trainable)?))
             }
             Reading::Composed { block, flags, compose } => Ok(Self::Composed { block, flags, compose }),
         }

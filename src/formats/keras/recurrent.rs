@@ -110,7 +110,12 @@ pub(super) fn of_cells(s: &Source<'_>) -> Result<LayerKind> {
         let cell = inner_cell(s, &whole, scope)?;
         return Ok(LayerKind::Recurrent(around(s, &s.options, cell, zero)?));
     }
-    let options = Options::new(format!("{}: {}", s.options.subject, whole.subject()), whole.class, whole.config, s.options.limits);
+    let options = Options::new(
+        format!("{}: {}", s.options.subject, whole.subject()),
+        whole.class,
+        whole.config,
+        s.options.limits,
+    );
     options.dtype()?;
     options.ignore(&["trainable"]);
     let cells = list(options.value("cells"), &format!("{}: cells", options.subject))?;
@@ -123,10 +128,16 @@ pub(super) fn of_cells(s: &Source<'_>) -> Result<LayerKind> {
         let scope = scope.below(&format!("cells/{}", names.next(described.class)));
         all.push(around(s, &s.options, inner_cell(s, &described, scope)?, zero)?);
     }
-    match all.len() {
-        0 => Err(Error::mismatch(&options.subject, "at least one cell", "none")),
-        _ => Ok(LayerKind::Stacked(all)),
+    // What each hands to the next is that of every timestep.
+    let Some((last, others)) = all.split_last_mut() else {
+        return Err(Error::mismatch(&options.subject, "at least one cell", "none"));
+    };
+    if last.go_backwards && !others.is_empty() {
+        let instead = "use layers one after the other, the first of them with go_backwards";
+        return Err(Error::unsupported(&s.options.subject, "go_backwards around several cells", instead));
     }
+    others.iter_mut().for_each(|cell| cell.return_sequences = true);
+    Ok(LayerKind::Stacked(all))
 }
 
 fn inner_cell(s: &Source<'_>, described: &Described<'_>, scope: Scope<'_>) -> Result<CellOf> {

@@ -24,12 +24,12 @@ impl Rules {
     pub(super) fn new(parts: &Parts, config: &Map<String, Json>, options: &LoadOptions) -> Result<Self> {
         let stated = stated(parts, config, options)?;
         let given = options.keras_version;
-        if let (Some(stated), Some(given)) = (stated, given) {
-            if stated != given {
-                let (major, minor) = stated;
-                let found = format!("{}.{}, which was given", given.0, given.1);
-                return Err(Error::mismatch("the version of Keras", format!("{major}.{minor}, as stated"), found));
-            }
+        if let (Some(stated), Some(given)) = (stated, given)
+            && stated != given
+        {
+            let (major, minor) = stated;
+            let found = format!("{}.{}, which was given", given.0, given.1);
+            return Err(Error::mismatch("the version of Keras", format!("{major}.{minor}, as stated"), found));
         }
         let version = stated.or(given);
         // Keras 2 has no modules in its configurations, or states its version.

@@ -87,8 +87,13 @@ impl<'a> Sequence<'a> {
             let arguments = Arguments::default();
             self.masks.check(described, &values, CallMask::Carried)?;
             let inputs = values.clone();
-            let given =
-                Given { inputs: values, states: Vec::new(), mask: CallMask::Carried, masks: None, arguments: &arguments };
+            let given = Given {
+                inputs: values,
+                states: Vec::new(),
+                mask: CallMask::Carried,
+                masks: None,
+                arguments: &arguments,
+            };
             values = part.call(builder, &subject, given)?;
             self.masks.note(described, &inputs, &values);
             within(|| "the model".to_owned(), builder.calls() as u64, self.limits.calls, "calls")?;

@@ -11,10 +11,10 @@ use super::{
     layers::{Source, channels_last},
 };
 use crate::{
+    activation::Activation,
     dim::Dim,
     error::{Error, Result},
     model::{Builder, Conv1d, Dense, HeadActivation, LayerKind, Padding, Pool1d, Reduction},
-    activation::Activation,
     tensor::Tensor,
 };
 
@@ -120,7 +120,8 @@ pub(super) fn separable<'a>(s: &Source<'a>, builder: &mut Builder) -> Result<Com
 fn pooling(s: &Source<'_>, op: Reduction) -> Result<LayerKind> {
     channels_last(s)?;
     let width = size(s, "pool_size", Some(2))?;
-    let stride = if matches!(s.options.value("strides"), None | Some(Json::Null)) { width } else { size(s, "strides", None)? };
+    let stride =
+        if matches!(s.options.value("strides"), None | Some(Json::Null)) { width } else { size(s, "strides", None)? };
     let padding = padding(s, false)?;
     Ok(LayerKind::Pool1d(Pool1d { op, width, stride, dilation: 1, padding, count_padding: false }))
 }

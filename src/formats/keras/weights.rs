@@ -3,11 +3,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
-use super::{
-    hdf5::Values,
-    legacy::Legacy,
-    store::Store,
-};
+use super::{hdf5::Values, legacy::Legacy, store::Store};
 use crate::{
     error::{Error, Result, listed},
     tensor::{Tensor, unravel, zeros},

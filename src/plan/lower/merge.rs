@@ -174,7 +174,11 @@ impl Lowering<'_> {
         for (mut right, mask) in all {
             if self.shape(left) != shape || self.shape(right) != shape {
                 let subject = format!("layer {}", quoted(name));
-                return Err(Error::unsupported(subject, "masks on values of several shapes", "remove the masks before it"));
+                return Err(Error::unsupported(
+                    subject,
+                    "masks on values of several shapes",
+                    "remove the masks before it",
+                ));
             }
             if let Some(mask) = mask {
                 right = self.selected(call, mask, right, left)?;
