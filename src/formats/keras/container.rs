@@ -2,15 +2,18 @@
 //! never by the ending of a name.
 
 use std::{
-    fs,
-    io::{Cursor, Read},
+    io::{Read, Seek, SeekFrom},
     path::Path,
 };
 
-use super::{archive, archive::malformed, folder, hdf5::Datasets, json};
+use super::{archive, archive::malformed, folder, hdf5::Datasets};
 use crate::{
     error::{Error, Result, quoted},
-    formats::{Limits, LoadOptions, io_error, limits::within},
+    formats::{
+        Limits, LoadOptions, io_error, json,
+        limits::within,
+        recognise::{HEAD, Kind, recognise},
+    },
 };
 
 /// A file, or a member of one.
@@ -39,45 +42,24 @@ pub(super) struct Parts {
     pub(super) weights: Weights,
 }
 
-const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
-const ZIP: &[u8] = b"PK";
-
-/// The parts of the model at `path`: a file, or a folder.
-pub(super) fn of_path(path: &Path, options: &LoadOptions) -> Result<Parts> {
+/// The parts of the model in `file`, at `path` if it has one.
+pub(super) fn read<R: Read + Seek>(mut file: R, path: Option<&Path>, options: &LoadOptions) -> Result<Parts> {
     let limits = &options.limits;
     let io = |cause| io_error("", cause);
-    if fs::metadata(path).map_err(io)?.is_dir() {
-        return folder::read(path, limits);
+    let length = file.seek(SeekFrom::End(0)).map_err(io)?;
+    file.rewind().map_err(io)?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(io)?;
+    file.rewind().map_err(io)?;
+    match (recognise(&head, length), path) {
+        (Kind::Zip, _) => archive::read(file, limits),
+        (Kind::Hdf5, path) => {
+            within(|| "the file".to_owned(), length, limits.total_bytes, "total_bytes")?;
+            of_hdf5(archive::exactly("the file", file, length)?, path, options)
+        }
+        (Kind::Json, Some(path)) => of_json(path, limits),
+        _ => Err(unknown()),
     }
-    let mut file = fs::File::open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
-    let mut start = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut start).map_err(io)?;
-    if start.starts_with(ZIP) {
-        return archive::read(file, limits);
-    }
-    if start == HDF5 {
-        within(|| "the file".to_owned(), length, limits.total_bytes, "total_bytes")?;
-        let mut rest = file.take(length.saturating_sub(8));
-        let data = archive::exactly("the file", Cursor::new(start).chain(&mut rest), length)?;
-        return of_hdf5(data, Some(path), options);
-    }
-    if start.trim_ascii_start().starts_with(b"{") {
-        return of_json(path, limits);
-    }
-    Err(unknown())
-}
-
-/// The parts of the model in `bytes`.
-pub(super) fn of_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Parts> {
-    if bytes.starts_with(ZIP) {
-        return archive::read(Cursor::new(bytes), &options.limits);
-    }
-    if bytes.starts_with(HDF5) {
-        within(|| "the file".to_owned(), bytes.len() as u64, options.limits.total_bytes, "total_bytes")?;
-        return of_hdf5(bytes.to_vec(), None, options);
-    }
-    Err(unknown())
 }
 
 fn unknown() -> Error {
@@ -88,6 +70,7 @@ fn unknown() -> Error {
 /// beside them.
 fn of_hdf5(data: Vec<u8>, path: Option<&Path>, options: &LoadOptions) -> Result<Parts> {
     const CONFIG: &str = "model_config";
+    const CONFIG_TEXT: &str = "the configuration";
     let datasets = Datasets::open("the file", data, &options.limits)?;
     let one = |name: &str| -> Result<Option<String>> {
         let place = || format!("the attribute {name}");
@@ -99,7 +82,7 @@ fn of_hdf5(data: Vec<u8>, path: Option<&Path>, options: &LoadOptions) -> Result<
     };
     let version = one("keras_version")?;
     if let Some(config) = one(CONFIG)? {
-        if options.config.is_some() {
+        if options.config.is_some() || options.config_text.is_some() {
             let found = "one that was given beside it";
             return Err(Error::mismatch("the configuration", "that of the file, which holds a whole model", found));
         }
@@ -108,7 +91,15 @@ fn of_hdf5(data: Vec<u8>, path: Option<&Path>, options: &LoadOptions) -> Result<
     }
     let given = options.config.as_deref();
     let parent = path.and_then(Path::parent);
-    let Some((config, metadata)) = folder::config(given, parent, &options.limits)? else {
+    let text = options
+        .config_text
+        .as_ref()
+        .map(|text| Member { name: CONFIG_TEXT.to_owned(), data: text.clone().into_bytes() });
+    let found = match text {
+        Some(text) => Some((text, None)),
+        None => folder::config(given, parent, &options.limits)?,
+    };
+    let Some((config, metadata)) = found else {
         return Err(Error::unsupported(
             "the file",
             "an HDF5 file of weights without the model's configuration",
@@ -121,7 +112,7 @@ fn of_hdf5(data: Vec<u8>, path: Option<&Path>, options: &LoadOptions) -> Result<
 /// A configuration, or the map of weights in several files: the other part is beside it.
 fn of_json(path: &Path, limits: &Limits) -> Result<Parts> {
     let name = |path: &Path| path.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let member = folder::member(folder, &name(path), limits)?;
     let parsed = json::parse(&member.name, &member.data, limits)?;
     if parsed.get("weight_map").is_some() {

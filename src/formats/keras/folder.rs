@@ -10,12 +10,11 @@ use super::{
     archive::{CONFIG, METADATA, exactly, malformed},
     config::object,
     container::{Member, Parts, Weights},
-    json,
     store::shard_names,
 };
 use crate::{
     error::{Result, listed, quoted},
-    formats::{Limits, io_error, limits::within},
+    formats::{Limits, io_error, json, limits::within},
 };
 
 /// Other names of a configuration.

@@ -15,7 +15,6 @@ mod functions;
 mod graph;
 mod hdf5;
 mod indexing;
-mod json;
 mod layers;
 mod legacy;
 mod masks;
@@ -31,7 +30,10 @@ mod supported;
 mod timewise;
 mod weights;
 
-use std::path::Path;
+use std::{
+    io::{Read, Seek},
+    path::Path,
+};
 
 pub(super) use self::supported::table;
 use self::{
@@ -49,7 +51,7 @@ use self::{
 use super::{Limits, LoadOptions, in_file};
 use crate::{
     error::{Error, Result, quoted},
-    formats::limits::within,
+    formats::{json, limits::within},
     model::{Builder, Model, Value},
 };
 
@@ -61,15 +63,20 @@ struct Reader<'a> {
     limits: &'a Limits,
 }
 
-/// The model at `path`, a file or a folder, which messages call `name`.
-pub(super) fn from_path(path: &Path, name: &str, options: &LoadOptions) -> Result<Model> {
-    let parts = container::of_path(path, options);
+/// The model in `folder`, which messages call `name`.
+pub(super) fn from_directory(folder: &Path, name: &str, options: &LoadOptions) -> Result<Model> {
+    let parts = folder::read(folder, &options.limits);
     parts.and_then(|parts| model(parts, options)).map_err(|error| in_file(error, name))
 }
 
-/// The model in `bytes`, which messages call `name`.
-pub(super) fn from_bytes(bytes: &[u8], name: &str, options: &LoadOptions) -> Result<Model> {
-    let parts = container::of_bytes(bytes, options);
+/// The model in `file`, at `path` if it has one, which messages call `name`.
+pub(super) fn from_file<R: Read + Seek>(
+    file: R,
+    path: Option<&Path>,
+    name: &str,
+    options: &LoadOptions,
+) -> Result<Model> {
+    let parts = container::read(file, path, options);
     parts.and_then(|parts| model(parts, options)).map_err(|error| in_file(error, name))
 }
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{archive::malformed, config::shown, container::Parts, json};
+use super::{archive::malformed, config::shown, container::Parts};
 use crate::{
     error::{Error, Result, quoted},
-    formats::{KerasBackend, LoadOptions},
+    formats::{KerasBackend, LoadOptions, json},
 };
 
 /// What the version of Keras that wrote a file, and the caller, decide for all layers.

@@ -9,11 +9,10 @@ use super::{
     config::{object, shown},
     container::Member,
     hdf5::{self, Datasets, Values},
-    json,
 };
 use crate::{
     error::{Error, Result, listed, quoted},
-    formats::limits::Limits,
+    formats::{json, limits::Limits},
 };
 
 /// What an array says of itself.
