@@ -103,6 +103,33 @@ impl Dim {
         Some(Self { terms })
     }
 
+    /// The value where `symbol` is `value`.
+    pub(crate) fn with(&self, symbol: Symbol, value: &Self) -> Self {
+        let mut sum = Self::from(0);
+        for (term, &coefficient) in &self.terms {
+            let mut product = Self { terms: BTreeMap::from([(Vec::new(), coefficient)]) };
+            for &factor in term {
+                product = if factor == symbol { &product * value } else { &product * &Self::from(factor) };
+            }
+            sum = &sum + &product;
+        }
+        sum
+    }
+
+    /// The quotient by a divisor of one term, if it is a polynomial.
+    pub(crate) fn over(&self, divisor: &Self) -> Option<Self> {
+        let (factors, &coefficient) = divisor.terms.first_key_value().filter(|_| divisor.terms.len() == 1)?;
+        let mut terms = BTreeMap::new();
+        for (term, &dividend) in &self.terms {
+            let mut rest = term.clone();
+            for factor in factors {
+                rest.remove(rest.iter().position(|symbol| symbol == factor)?);
+            }
+            (dividend % coefficient == 0).then(|| terms.insert(rest, dividend / coefficient))?;
+        }
+        Some(Self { terms })
+    }
+
     fn add_term(&mut self, term: Vec<Symbol>, coefficient: i64) {
         let slot = self.terms.entry(term.clone()).or_insert(0);
         *slot = slot.saturating_add(coefficient);
