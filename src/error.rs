@@ -235,7 +235,7 @@ pub(crate) fn listed<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Strin
 }
 
 /// A count of bytes for messages: exact, with a rounded figure beside it.
-#[cfg(any(feature = "gpu", feature = "keras"))]
+#[cfg(any(feature = "gpu", feature = "keras", feature = "torch", feature = "native"))]
 pub(crate) fn bytes(count: impl Into<u128>) -> String {
     let exact: u128 = count.into();
     if exact < 1 << 20 { format!("{exact} B") } else { format!("{exact} B ({} MiB)", exact >> 20) }

@@ -28,6 +28,8 @@
 //! - `gpu` (default): the wgpu executor.
 //! - `keras` (default): loading of `.keras` files.
 //! - `onnx` (default): loading of ONNX files.
+//! - `torch` (default): loading of PyTorch state dicts in safetensors files.
+//! - `native` (default): loading and saving of the crate's own files.
 //! - `cli` (default): the command line. Embedders switch it off:
 //!   `default-features = false, features = ["gpu", "keras"]`.
 //! - `fault-injection`: lets tests fail any call to a device.
@@ -38,7 +40,8 @@
 //!   its companions in the batch, its place there, and how a sequence is cut.
 //! - What is not supported is refused by name. Nothing is ignored, and nothing runs on another device
 //!   than the one asked for; only [`Device::Auto`] chooses, and says what it took and why.
-//! - Loading a file runs nothing in it, opens no other file, and takes memory in proportion to it.
+//! - Loading a file runs nothing in it, opens no other file (but the `config.json` beside a PyTorch state
+//!   dict), and takes memory in proportion to it.
 //! - No call panics for anything that a caller or a file supplies; every wait for a device has a
 //!   deadline; a lost device is an error after which a session can be [rebuilt](Session::rebuilt).
 //!   (With `panic = "abort"`, a driver that loses its device during a wait ends the process: wgpu
@@ -50,7 +53,7 @@ pub mod compare;
 pub mod cpu;
 pub mod dim;
 pub mod error;
-#[cfg(any(feature = "keras", feature = "onnx"))]
+#[cfg(any(feature = "keras", feature = "onnx", feature = "torch", feature = "native"))]
 pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;

@@ -182,6 +182,13 @@ pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
 
 /// `len` zeros, or an error where memory is short, since `len` may be a caller's.
 pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
+    let mut values = reserved(len)?;
+    values.resize(len, T::default());
+    Ok(values)
+}
+
+/// Room for `len` values, or an error where memory is short.
+pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();
     values.try_reserve_exact(len).map_err(|cause| Error::Limit {
         what: "a tensor".to_owned(),
@@ -189,7 +196,6 @@ pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
         limit: format!("the memory of this machine ({cause})"),
         hint: "use a smaller batch or shorter sequences".to_owned(),
     })?;
-    values.resize(len, T::default());
     Ok(values)
 }
 

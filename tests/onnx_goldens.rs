@@ -37,7 +37,8 @@ fn check(family: &str, device: &Device, kind: &str, tolerance: Tolerance) -> (us
         };
         files += 1;
         let names: Vec<String> = model.outputs().into_iter().map(|output| output.name).collect();
-        let expected: Vec<&str> = case["outputs"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        let expected: Vec<&str> =
+            case["outputs"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
         assert_eq!(names, expected, "{name}");
         let session = match Session::new(&model, SessionOptions::on(device.clone())) {
             Ok(session) => session,
@@ -75,7 +76,10 @@ fn check(family: &str, device: &Device, kind: &str, tolerance: Tolerance) -> (us
         }
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
-    println!("{kind}: {compared} outputs of {files} files, the worst at {:.3} of the tolerance, in {}", worst.0, worst.1);
+    println!(
+        "{kind}: {compared} outputs of {files} files, the worst at {:.3} of the tolerance, in {}",
+        worst.0, worst.1
+    );
     (files, compared)
 }
 

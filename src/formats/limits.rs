@@ -42,6 +42,8 @@ pub struct Limits {
     pub onnx_edges: usize,
     /// Initializers of an ONNX graph.
     pub onnx_tensors: usize,
+    /// Objects in the header of a safetensors file: its tensors and a few more.
+    pub tensors: usize,
     /// Axes of a tensor.
     pub rank: usize,
 }
@@ -66,6 +68,7 @@ impl Default for Limits {
             onnx_nodes: 100_000,
             onnx_edges: 1 << 19,
             onnx_tensors: 65_536,
+            tensors: 32_768,
             rank: 8,
         }
     }

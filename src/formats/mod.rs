@@ -1,21 +1,30 @@
-//! Files that hold models. Everything in a file is data: nothing in it is ever run, no other file
-//! is opened for it, and nothing is written to disk.
+//! Files that hold models. Everything in a file is data: nothing in it is ever run, and no other file is
+//! opened for it but the `config.json` beside a PyTorch state dict, and the external data of an ONNX file in its own
+//! folder.
 
+#[cfg(any(feature = "keras", feature = "torch", feature = "native"))]
+mod json;
 #[cfg(feature = "keras")]
 mod keras;
 mod limits;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod recognise;
+#[cfg(any(feature = "torch", feature = "native"))]
+mod safetensors;
+#[cfg(feature = "torch")]
+mod torch;
 
 use std::{
     fs,
-    io::{Cursor, Read, Seek},
-    path::Path,
+    io::{Cursor, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 pub use limits::Limits;
 
+use self::recognise::{HEAD, Kind, recognise};
 use crate::{
     error::{Error, Result},
     model::Model,
@@ -31,6 +40,10 @@ pub struct LoadOptions {
     pub keras_backend: KerasBackend,
     /// What messages call the file where there is no path.
     pub file_name: Option<String>,
+    /// The configuration of a PyTorch state dict; else `config.json` in its folder, if there is one.
+    pub config: Option<PathBuf>,
+    /// The text of that configuration, where it is not in a file.
+    pub config_text: Option<String>,
 }
 
 /// A backend of Keras. They differ in the output of a recurrent layer at masked timesteps.
@@ -44,7 +57,8 @@ pub enum KerasBackend {
 }
 
 impl Model {
-    /// Reads a model from a Keras 3 `.keras` file (or a directory with the same members).
+    /// Reads a model from a file; what kind of file it is, its contents tell: `.keras` of Keras 3 (or a
+    /// directory with the same members), a PyTorch state dict in a safetensors file.
     ///
     /// ```no_run
     /// # use wgpu_rnn::Model;
@@ -56,6 +70,7 @@ impl Model {
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Malformed`] if it is damaged,
     /// [`Error::Unsupported`] naming the layer, option or kind of file that is not supported,
+    /// [`Error::Mismatch`] if its parts do not fit together,
     /// [`Error::Limit`] if it asks for more than the default [`Limits`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::load_with(path, &LoadOptions::default())
@@ -70,22 +85,16 @@ impl Model {
         let name = options.file_name.clone().unwrap_or_else(|| path.display().to_string());
         let io = |cause| io_error(&name, cause);
         if fs::metadata(path).map_err(io)?.is_dir() {
+            #[cfg(feature = "keras")]
             return keras::from_directory(path, &name, options);
+            #[cfg(not(feature = "keras"))]
+            return Err(without(&name, "a directory", "keras"));
         }
-        let mut file = fs::File::open(path).map_err(io)?;
-        #[cfg(feature = "onnx")]
-        if onnx::is_onnx(&start_of(&mut file).map_err(io)?) {
-            let limit = u64::try_from(options.limits.total_bytes).unwrap_or(u64::MAX);
-            let length = file.metadata().map_err(io)?.len();
-            limits::within(|| name.clone(), length, options.limits.total_bytes, "total_bytes")?;
-            let mut bytes = Vec::new();
-            file.take(limit).read_to_end(&mut bytes).map_err(io)?;
-            return onnx::from_bytes(&bytes, Some(path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))), &name, options);
-        }
-        keras::from_zip(file, &name, options)
+        let file = fs::File::open(path).map_err(io)?;
+        read(Box::new(file), &name, Some(path), options)
     }
 
-    /// Reads a model from the bytes of a `.keras` file.
+    /// Reads a model from the bytes of a file.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -99,41 +108,80 @@ impl Model {
     /// As [`load`](Self::load).
     pub fn from_bytes_with(bytes: &[u8], options: &LoadOptions) -> Result<Self> {
         let name = options.file_name.clone().unwrap_or_else(|| "<bytes>".to_owned());
+        read(Box::new(Cursor::new(bytes)), &name, None, options)
+    }
+}
+
+/// What a file is read from.
+trait Source: Read + Seek {}
+impl<T: Read + Seek> Source for T {}
+
+/// The model of a file called `name`, at `path` if it has one.
+fn read<'a>(mut file: Box<dyn Source + 'a>, name: &str, path: Option<&Path>, options: &LoadOptions) -> Result<Model> {
+    let (head, length) = head(&mut file).map_err(|cause| io_error(name, cause))?;
+    match recognise(&head, length) {
+        Kind::Pickle => Err(Error::unsupported(name, "a pickle, which can run any code when it is read,", UNPICKLE)),
         #[cfg(feature = "onnx")]
-        if onnx::is_onnx(bytes) {
-            return onnx::from_bytes(bytes, None, &name, options);
-        }
-        keras::from_zip(Cursor::new(bytes), &name, options)
+        Kind::Onnx => onnx::read(file, length, path, name, options),
+        #[cfg(not(feature = "onnx"))]
+        Kind::Onnx => Err(without(name, "an ONNX file", "onnx")),
+        Kind::Safetensors => of_tensors(file, path, options).map_err(|error| in_file(error, name)),
+        #[cfg(feature = "keras")]
+        Kind::Zip | Kind::Unknown => keras::from_zip(std::io::BufReader::new(file), name, options),
+        #[cfg(not(feature = "keras"))]
+        Kind::Zip | Kind::Unknown => Err(without(name, "a file of Keras, or of an unknown kind,", "keras")),
     }
 }
 
-/// The first bytes of a file, which is left where it was.
-#[cfg(feature = "onnx")]
-fn start_of(file: &mut fs::File) -> std::io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    file.by_ref().take(16).read_to_end(&mut start)?;
-    file.rewind()?;
-    Ok(start)
+/// What to do with a pickle, one line of Python.
+const UNPICKLE: &str = "write its tensors with: python -c \"import torch, safetensors.torch as s; \
+    m = torch.load('model.pt', map_location='cpu'); m = m if isinstance(m, dict) else m.state_dict(); \
+    s.save_file({k: v.clone().contiguous() for k, v in m.items()}, 'model.safetensors')\"";
+
+/// The first bytes of a file and its length; it is wound back to its start.
+fn head(file: &mut dyn Source) -> std::io::Result<(Vec<u8>, u64)> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut head = Vec::new();
+    file.take(HEAD as u64).read_to_end(&mut head)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok((head, length))
 }
 
-/// What reads archives where the feature is off.
-#[cfg(not(feature = "keras"))]
-mod keras {
-    use std::{io, path::Path};
+/// The model of a safetensors file.
+#[cfg(any(feature = "torch", feature = "native"))]
+fn of_tensors<'a>(file: Box<dyn Source + 'a>, path: Option<&Path>, options: &LoadOptions) -> Result<Model> {
+    let archive = safetensors::Archive::open(file, &options.limits)?;
+    #[cfg(feature = "torch")]
+    return torch::read(archive, config(path, options)?.as_deref(), &options.limits);
+    #[cfg(not(feature = "torch"))]
+    Err(without("the file", "a PyTorch state dict", "torch"))
+}
 
-    use super::LoadOptions;
-    use crate::{
-        error::{Error, Result},
-        model::Model,
-    };
+#[cfg(not(any(feature = "torch", feature = "native")))]
+fn of_tensors<'a>(_: Box<dyn Source + 'a>, _: Option<&Path>, _: &LoadOptions) -> Result<Model> {
+    Err(without("the file", "a safetensors file", "torch"))
+}
 
-    pub(super) fn from_directory(_: &Path, name: &str, _: &LoadOptions) -> Result<Model> {
-        Err(Error::unsupported(name, "a Keras model without the feature 'keras'", "build with it"))
+/// The configuration of a state dict, if there is one.
+#[cfg(feature = "torch")]
+fn config(path: Option<&Path>, options: &LoadOptions) -> Result<Option<Vec<u8>>> {
+    if let Some(text) = &options.config_text {
+        return Ok(Some(text.as_bytes().to_vec()));
     }
+    let beside = path.map(|path| path.with_file_name("config.json")).filter(|path| path.is_file());
+    let Some(path) = options.config.clone().or(beside) else { return Ok(None) };
+    let io = |cause| io_error(&path.display().to_string(), cause);
+    let limit = u64::try_from(options.limits.json_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let mut text = Vec::new();
+    fs::File::open(&path).map_err(io)?.take(limit).read_to_end(&mut text).map_err(io)?;
+    Ok(Some(text))
+}
 
-    pub(super) fn from_zip<R: io::Read + io::Seek>(_: R, name: &str, _: &LoadOptions) -> Result<Model> {
-        Err(Error::unsupported(name, "a file that is not ONNX, without the feature 'keras'", "build with it"))
-    }
+/// The error for a kind of file that needs a feature of this crate.
+#[allow(dead_code)] // with all features
+fn without(subject: &str, what: &str, feature: &str) -> Error {
+    Error::unsupported(subject, what, format!("build with the feature `{feature}`"))
 }
 
 fn io_error(path: &str, cause: std::io::Error) -> Error {

@@ -298,6 +298,8 @@ fn pack<'p>(plan: &'p Plan, layout: &Layout, limit: u64) -> Result<(&'p str, Pre
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         activation::Activation,
@@ -306,6 +308,7 @@ mod tests {
         model::{Dense, Embedding, HeadActivation, LayerKind, Model, Recurrent},
         plan::{DeadTimesteps, PlanOptions},
         reference,
+        tensor::Tensor,
     };
 
     fn tensor(shape: &[usize]) -> Arc<Tensor> {
@@ -315,7 +318,7 @@ mod tests {
     }
 
     fn model() -> Model {
-        let hidden = 6;
+        let (hidden, projected) = (10, 9);
         let mut model = Model::builder("windows");
         let ids = model.input("ids", &[None]).unwrap();
         let embedding = Embedding { table: tensor(&[40, 4]), mask_zero: false };
@@ -324,9 +327,9 @@ mod tests {
             cell: Cell::Lstm,
             params: CellParams::default(),
             weight_ih: tensor(&[4 * hidden, 4]),
-            weight_hh: tensor(&[4 * hidden, hidden]),
-            weight_hr: None,
-            peephole: None,
+            weight_hh: tensor(&[4 * hidden, projected]),
+            weight_hr: Some(tensor(&[projected, hidden])),
+            peephole: Some(tensor(&[3 * hidden])),
             bias_ih: Some(tensor(&[4 * hidden])),
             bias_hh: Some(tensor(&[4 * hidden])),
             return_sequences: true,
@@ -338,7 +341,7 @@ mod tests {
         };
         let h = model.add("lstm", LayerKind::Recurrent(recurrent), &[x]).unwrap();
         let activation = HeadActivation::Pointwise(Activation::Tanh);
-        let dense = Dense { weight: tensor(&[9, hidden]), bias: Some(tensor(&[9])), activation };
+        let dense = Dense { weight: tensor(&[9, projected]), bias: Some(tensor(&[9])), activation };
         let y = model.add("dense", LayerKind::Dense(dense), &[h]).unwrap();
         model.output("y", y).unwrap();
         model.build().unwrap()

@@ -75,6 +75,7 @@ impl Builder {
             late: None,
             optimizer_parameters: 0,
             optimizer_bytes: 0,
+            notes: Vec::new(),
         };
         Self { model, names: HashSet::new(), open_blocks: Vec::new() }
     }
@@ -100,6 +101,12 @@ impl Builder {
     pub fn fix_batch(&mut self, batch_size: usize) -> &mut Self {
         self.model.batch_size = Some(batch_size);
         self.model.batch_is_fixed = true;
+        self
+    }
+
+    /// Adds to [`Model::notes`].
+    pub fn note(&mut self, note: impl Into<String>) -> &mut Self {
+        self.model.notes.push(note.into());
         self
     }
 

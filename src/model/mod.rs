@@ -46,6 +46,7 @@ pub struct Model {
     pub(crate) late: Option<Late>,
     pub(crate) optimizer_parameters: usize,
     pub(crate) optimizer_bytes: usize,
+    pub(crate) notes: Vec<String>,
 }
 
 /// How the model was put together; [`Model::summary`] prints the two differently.
@@ -197,6 +198,27 @@ impl Model {
         let all: Vec<Option<Tensor>> =
             late.inputs.iter().map(|(_, is_weight)| if *is_weight { given.next() } else { None }).collect();
         (late.complete)(&all)
+    }
+
+    /// What a person should know of how the file was read: what it does not say and was taken for granted.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The first layer that tells live timesteps from dead ones by itself, by lengths or by a mask.
+    pub(crate) fn masked_by(&self) -> Option<&str> {
+        let masks = |layer: &&Layer| match &layer.kind {
+            LayerKind::Embedding(e) => e.mask_zero,
+            LayerKind::Masking { .. } | LayerKind::LengthMask | LayerKind::ReverseSequence => true,
+            LayerKind::MaskOp(_) => true,
+            _ => false,
+        };
+        let given = || {
+            let given = self.nodes.iter().find(|node| matches!(node.mask, CallMask::Given(_)));
+            given.and_then(|node| self.layers.get(node.layer))
+        };
+        self.layers.iter().find(masks).or_else(given).map(|layer| layer.name.as_str())
     }
 
     /// Whether any layer carries its states from run to run.

@@ -4,6 +4,7 @@
 mod device;
 mod io;
 mod late;
+mod padded;
 mod ports;
 mod ragged;
 mod state;

@@ -5,7 +5,7 @@ use crate::{
     dim::Symbol,
     error::{Error, Result, quoted},
     plan::{InputPort, Plan},
-    tensor::{Data, Tensor, element_count},
+    tensor::{Data, Tensor, element_count, zeros},
 };
 
 impl Session {
@@ -24,28 +24,15 @@ impl Session {
     /// # Errors
     /// As [`run_ragged`](Self::run_ragged).
     pub async fn run_ragged_async(&self, samples: Vec<Inputs>) -> Result<Vec<Outputs>> {
-        if !self.program.plan.states.is_empty() {
-            return Err(Error::unsupported(
-                format!("model {}", quoted(self.model.name())),
-                "a ragged batch with carried states",
-                "run each sequence in a session of its own",
-            ));
-        }
         if samples.is_empty() {
             return Ok(Vec::new());
         }
-        let program = match self.ragged.get() {
-            Some(program) => program,
-            None => {
-                let program = Program::new(&self.model, &self.options, &self.opened, true).await?;
-                self.ragged.get_or_init(|| program)
-            }
-        };
+        let program = self.ragged_program().await?;
         let plan = &program.plan;
         let ports: Vec<&InputPort> = plan.inputs.iter().filter(|port| port.ragged_mask_of.is_none()).collect();
-        let names: Vec<(&str, bool)> = ports.iter().map(|port| (port.name.as_str(), false)).collect();
+        let names: Vec<(&str, bool)> = ports.iter().map(|port| (port.name.as_str(), port.optional)).collect();
         let samples = samples.into_iter().map(|sample| {
-            let tensors = sample.bind(&names)?.into_iter().flatten().zip(&ports);
+            let tensors = sample.bind(&names)?.into_iter().zip(&ports);
             tensors.map(|(tensor, port)| alone(plan, port, tensor)).collect::<Result<Vec<_>>>()
         });
         let samples = samples.collect::<Result<Vec<_>>>()?;
@@ -59,7 +46,7 @@ impl Session {
                 let symbol = of.and_then(|of| open_axis(plan, of));
                 let lengths = lengths.iter().find(|(known, _)| Some(*known) == symbol).map(|(_, lengths)| lengths);
                 let lengths = lengths.ok_or_else(|| Error::internal(format!("input {index} has no lengths")))?;
-                tensors.push(mask(lengths)?);
+                tensors.push(mask(lengths, lengths.iter().copied().max().unwrap_or(0))?);
                 continue;
             };
             let rows: Vec<&Tensor> = samples.iter().filter_map(|sample| sample.get(column)).collect();
@@ -94,8 +81,33 @@ impl Session {
     }
 }
 
-/// A sample in the order of the plan, without its batch axis.
-fn alone(plan: &Plan, port: &InputPort, tensor: Tensor) -> Result<Tensor> {
+impl Session {
+    /// The program for batches of several lengths.
+    pub(super) async fn ragged_program(&self) -> Result<&Program> {
+        if !self.program.plan.states.is_empty() {
+            return Err(Error::unsupported(
+                format!("model {}", quoted(self.model.name())),
+                "a ragged batch with carried states",
+                "run each sequence in a session of its own",
+            ));
+        }
+        if let Some(program) = self.ragged.get() {
+            return Ok(program);
+        }
+        let program = Program::new(&self.model, &self.options, &self.opened, true).await?;
+        Ok(self.ragged.get_or_init(|| program))
+    }
+}
+
+/// A sample in the order of the plan, without its batch axis; zeros where it is left out.
+fn alone(plan: &Plan, port: &InputPort, tensor: Option<Tensor>) -> Result<Tensor> {
+    let Some(tensor) = tensor else {
+        let dims = plan.buffers.get(port.buffer.index()).map(|buffer| buffer.shape.as_slice()).unwrap_or_default();
+        let shape = dims.iter().skip(1).map(crate::dim::Dim::fixed).collect::<Option<Vec<usize>>>();
+        let shape = shape.ok_or_else(|| Error::internal("an optional input of open size"))?;
+        let values: Vec<f32> = zeros(element_count(&shape).unwrap_or(0))?;
+        return Tensor::new(shape, values);
+    };
     if port.layout.is_identity(port.layout.groups().len()) {
         return Ok(tensor);
     }
@@ -105,13 +117,12 @@ fn alone(plan: &Plan, port: &InputPort, tensor: Tensor) -> Result<Tensor> {
 }
 
 /// The symbol of the second axis of an input, if the run decides it.
-fn open_axis(plan: &Plan, port: &InputPort) -> Option<Symbol> {
+pub(super) fn open_axis(plan: &Plan, port: &InputPort) -> Option<Symbol> {
     plan.buffers.get(port.buffer.index())?.shape.get(1)?.as_symbol()
 }
 
-/// `[batch, seq_len]`: 1 up to each length, then 0.
-fn mask(lengths: &[usize]) -> Result<Tensor> {
-    let longest = lengths.iter().copied().max().unwrap_or(0);
+/// `[batch, longest]`: 1 up to each length, then 0.
+pub(super) fn mask(lengths: &[usize], longest: usize) -> Result<Tensor> {
     let row = |&length: &usize| (0..longest).map(move |t| if t < length { 1.0f32 } else { 0.0 });
     Tensor::new([lengths.len(), longest], lengths.iter().flat_map(row).collect::<Vec<f32>>())
 }

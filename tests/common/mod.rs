@@ -8,6 +8,8 @@ pub mod nets;
 #[cfg(feature = "onnx")]
 pub mod onnx_files;
 pub mod plans;
+#[cfg(feature = "torch")]
+pub mod torch_files;
 
 /// SplitMix64: a small generator whose numbers depend on the seed alone.
 #[derive(Clone, Debug)]

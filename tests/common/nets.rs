@@ -32,6 +32,9 @@ pub struct Net {
     pub stateful: bool,
     pub mask: Mask,
     pub dead: DeadTimesteps,
+    pub peepholes: bool,
+    /// Units of a projected hidden state.
+    pub projection: Option<usize>,
     /// Largest weight times the square root of the hidden size; 1 is PyTorch's initialisation.
     pub gain: f32,
 }
@@ -72,15 +75,33 @@ impl Net {
             stateful: false,
             mask: Mask::None,
             dead: DeadTimesteps::RepeatOutput,
+            peepholes: false,
+            projection: None,
             gain: 1.0,
         }
+    }
+
+    /// Clips, couples, projects and gives peepholes at random, as far as the cell can.
+    pub fn with_random_options(mut self, rng: &mut Rng, chance: f64) -> Self {
+        let spec = self.cell.spec();
+        // One value: each is a pipeline of its own.
+        self.params.clip = rng.chance(chance).then_some(0.4);
+        self.params.coupled = spec.can_couple && rng.chance(chance);
+        self.peepholes = !spec.peepholes.is_empty() && rng.chance(chance);
+        self.projection = (spec.can_project && rng.chance(chance)).then(|| rng.log_uniform(1, self.hidden_size));
+        self
+    }
+
+    fn output_size(&self) -> usize {
+        self.projection.unwrap_or(self.hidden_size)
     }
 
     /// Multiply-adds of a run.
     pub fn work(&self) -> usize {
         let gates = self.cell.spec().gates.len();
         let directions = if self.bidirectional.is_some() { 2 } else { 1 };
-        gates * self.hidden_size * (self.hidden_size + self.input_size) * self.batch * self.seq_len * directions
+        let cell = gates * self.hidden_size * (self.output_size() + self.input_size);
+        (cell + self.projection.unwrap_or(0) * self.hidden_size) * self.batch * self.seq_len * directions
     }
 
     fn layer(&self, rng: &mut Rng, backwards: bool) -> Recurrent {
@@ -92,18 +113,21 @@ impl Net {
         };
         // By fan-in, so that sums stay of order 1 whatever the sizes.
         let weight_ih = matrix(rows, self.input_size, scale(self.input_size.max(self.hidden_size)));
-        let weight_hh = matrix(rows, self.hidden_size, scale(self.hidden_size));
-        let mut bias = || {
-            let values: Vec<f32> = (0..rows).map(|_| rng.uniform(-0.5, 0.5)).collect();
-            Arc::new(Tensor::new([rows], values).unwrap())
+        let weight_hh = matrix(rows, self.output_size(), scale(self.output_size()));
+        let weight_hr = self.projection.map(|units| matrix(units, self.hidden_size, scale(self.hidden_size)));
+        let mut vector = |len: usize| -> Arc<Tensor> {
+            let values: Vec<f32> = (0..len).map(|_| rng.uniform(-0.5, 0.5)).collect();
+            Arc::new(Tensor::new([len], values).unwrap())
         };
+        let peephole = self.peepholes.then(|| vector(3 * self.hidden_size));
+        let mut bias = || vector(rows);
         Recurrent {
             cell: self.cell,
             params: self.params,
             weight_ih,
             weight_hh,
-            weight_hr: None,
-            peephole: None,
+            weight_hr,
+            peephole,
             bias_ih: self.bias.then(&mut bias),
             bias_hh: (self.bias && self.cell == Cell::Gru).then(&mut bias),
             return_sequences: self.return_sequences,
@@ -143,13 +167,16 @@ impl Net {
     }
 
     fn initial_states(&self, model: &mut Builder) -> Vec<wgpu_rnn::model::Value> {
-        let names = (0..self.state_count()).map(|index| format!("s{index}"));
-        names.map(|name| model.input(&name, &[Some(self.hidden_size)]).unwrap()).collect()
+        let sizes = self.state_sizes().into_iter().enumerate();
+        sizes.map(|(index, size)| model.input(&format!("s{index}"), &[Some(size)]).unwrap()).collect()
     }
 
-    fn state_count(&self) -> usize {
+    /// Units of the initial states that are given.
+    fn state_sizes(&self) -> Vec<usize> {
         let directions = if self.bidirectional.is_some() { 2 } else { 1 };
-        if self.initial_state { self.cell.spec().states.len() * directions } else { 0 }
+        let size = |state| if state == 0 { self.output_size() } else { self.hidden_size };
+        let sizes: Vec<usize> = (0..self.cell.spec().states.len()).map(size).collect();
+        if self.initial_state { sizes.repeat(directions) } else { Vec::new() }
     }
 
     /// Random inputs: `x`, then the states.
@@ -173,9 +200,9 @@ impl Net {
             }
         }
         let mut tensors = vec![Tensor::new(shape, x).unwrap()];
-        for _ in 0..self.state_count() {
-            let values: Vec<f32> = (0..self.batch * self.hidden_size).map(|_| rng.uniform(-1.0, 1.0)).collect();
-            tensors.push(Tensor::new([self.batch, self.hidden_size], values).unwrap());
+        for size in self.state_sizes() {
+            let values: Vec<f32> = (0..self.batch * size).map(|_| rng.uniform(-1.0, 1.0)).collect();
+            tensors.push(Tensor::new([self.batch, size], values).unwrap());
         }
         tensors
     }

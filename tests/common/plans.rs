@@ -158,6 +158,34 @@ impl Case {
     }
 }
 
+#[cfg(feature = "gpu")]
+impl Case {
+    /// The GPU executor agrees with the reference, and with itself where the rows run in two parts.
+    pub fn check_gpu(&self, what: &dyn fmt::Debug) -> Comparison {
+        use wgpu_rnn::{
+            gpu::{GpuProgram, ProgramOptions},
+            plan::rows,
+        };
+        let Some(gpu) = super::nets::gpu() else { return Comparison::default() };
+        let mut options = ProgramOptions::default();
+        options.known_answer_tests = false;
+        let program = pollster::block_on(GpuProgram::new(&gpu, self.plan.clone(), options)).unwrap();
+        let run = |bound: &Bound, inputs: &[(BufferId, Vec<f32>)]| {
+            pollster::block_on(program.run(bound.clone(), inputs.to_vec(), self.outputs.clone())).unwrap()
+        };
+        let whole = run(&self.bound, &self.inputs);
+        let result = self.compare(&whole, what);
+        if self.bound.batch() < 2 {
+            return result;
+        }
+        let parts = rows::split(&self.plan, &self.bound, rows::ranges(self.bound.batch(), 2), &self.inputs).unwrap();
+        let parts = parts.iter().map(|part| run(&part.bound, &part.inputs)).collect();
+        let joined = rows::join(&self.bound, &self.outputs, parts).unwrap();
+        assert_same_bits(&whole, &joined, &("in two parts", what));
+        result
+    }
+}
+
 /// What [`Case::compare`] found.
 #[derive(Debug, Default)]
 pub struct Comparison {

@@ -48,6 +48,8 @@ pub fn check(name: &str, build: impl Fn(&mut Rng) -> Case) {
         let result = case.check_cpu(&what);
         assert!(!result.ill_conditioned, "{what:?}");
         worst = worst.max(result.worst_ratio);
+        #[cfg(feature = "gpu")]
+        case.check_gpu(&("GPU", what));
     }
     println!("{name}: worst error / tolerance {worst:.3}");
 }

@@ -1,6 +1,6 @@
 //! The layers that arrange values, take windows of them or look at lengths, against loops written out
 //! here, on every device.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]
 mod common;

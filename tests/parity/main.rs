@@ -97,6 +97,9 @@ struct Case {
     tolerance: Tolerance,
     /// Puts a NaN or an infinity into the inputs.
     poison: Option<f32>,
+    /// Runs on a GPU a timestep at a time, whatever would be chosen.
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+    stepped: bool,
 }
 
 fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
@@ -122,6 +125,7 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
     net.mask = [Mask::None, Mask::Right, Mask::Left, Mask::Interior][rng.below(4)];
     net.dead = [DeadTimesteps::RepeatOutput, DeadTimesteps::RepeatState, DeadTimesteps::Zero][rng.below(3)];
     let one_step = rng.chance(0.4);
+    let mut stepped = false;
     (net.batch, net.seq_len) = (1, 1);
     let room = if full { usize::MAX } else { BUDGET / net.work().max(1) };
     if !one_step {
@@ -135,10 +139,14 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
         // A fixed set of combinations, each function in each role: every new one is a new pipeline.
         let first = rng.below(ACTIVATIONS.len());
         let role = |index: usize| ACTIVATIONS[(first + index * 7) % ACTIVATIONS.len()];
-        net.params = CellParams { gate: role(0), candidate: role(1), output: role(2), ..net.params };
+        net.params = CellParams { gate: role(0), candidate: role(1), output: role(2), ..CellParams::default() };
     } else if rng.chance(0.5) {
         let first = rng.below(BOUNDED.len());
         net.params = CellParams::new(BOUNDED[first], BOUNDED[(first + 1) % BOUNDED.len()]);
+    } else {
+        // With the usual functions only: every other combination is a pipeline of its own.
+        net = net.with_random_options(&mut rng, 0.4);
+        stepped = rng.chance(0.5);
     }
     let poison = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][rng.below(3)];
     // Only where the arithmetic is fixed by IEEE 754 for every order of the sum: tanh and sigmoid.
@@ -148,6 +156,7 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
         precision: if rng.chance(0.25) { Precision::F16 } else { Precision::F32 },
         tolerance: if one_step { Tolerance::ONE_STEP } else { Tolerance::FREE_RUNNING },
         poison,
+        stepped,
     }
 }
 
@@ -167,6 +176,10 @@ fn check(case: &Case, device: Device, name: &str) -> f64 {
     let run = |device| {
         let mut options = SessionOptions::on(device);
         options.weights = case.precision;
+        #[cfg(feature = "gpu")]
+        if case.stepped {
+            options.strategy = Some(wgpu_rnn::gpu::Strategy::Step);
+        }
         let session = Session::new(&model, options).unwrap_or_else(|error| panic!("{name}: {error}: {case:?}"));
         session.run(inputs.clone()).unwrap_or_else(|error| panic!("{name}: {error}: {case:?}"))
     };

@@ -63,7 +63,7 @@ pub(crate) fn inputs(
         return Ok(binding::read(model, specs)?);
     }
     let _busy = busy("making inputs");
-    let open = |input: &Signature| {
+    let open = |input: &wgpu_rnn::model::Signature| {
         input.shape.iter().enumerate().any(|(axis, size)| size.is_none() && input.batch_axis != Some(axis))
     };
     if seq_len.is_some() && !model.inputs().iter().any(open) {

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use serde_json::{Map, Value};
 
 use super::archive::{CONFIG, malformed};
+pub(super) use crate::formats::json::shown;
 use crate::{
     error::{Error, Result, quoted},
     formats::limits::{Limits, within},
@@ -25,24 +26,6 @@ pub(super) struct Options<'a> {
     map: &'a Map<String, Value>,
     read: RefCell<Vec<&'a str>>,
     pub(super) limits: &'a Limits,
-}
-
-/// What JSON calls the value, in short.
-pub(super) fn shown(value: Option<&Value>) -> String {
-    match value {
-        None => "nothing".to_owned(),
-        Some(Value::String(text)) => quoted(text),
-        Some(Value::Array(list)) if list.len() <= 4 && !list.iter().any(|v| v.is_array() || v.is_object()) => {
-            let parts: Vec<String> = list.iter().map(|value| shown(Some(value))).collect();
-            format!("[{}]", parts.join(", "))
-        }
-        Some(Value::Array(_)) => "a list".to_owned(),
-        Some(Value::Object(map)) => match map.get("class_name").and_then(Value::as_str) {
-            Some(class) => format!("an object of class {}", quoted(class)),
-            None => "an object".to_owned(),
-        },
-        Some(value) => value.to_string(),
-    }
 }
 
 /// The object at `place` of the configuration.

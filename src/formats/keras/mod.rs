@@ -8,7 +8,6 @@ mod config;
 mod functions;
 mod graph;
 mod hdf5;
-mod json;
 mod layers;
 mod names;
 mod recurrent;
@@ -31,7 +30,7 @@ use self::{
 use super::{KerasBackend, Limits, LoadOptions, in_file};
 use crate::{
     error::{Error, Result, quoted},
-    formats::limits::within,
+    formats::{json, limits::within},
     model::{Builder, Model, Value},
 };
 

@@ -142,7 +142,11 @@ impl Importer<'_> {
                     return Err(self.mixes_rows(at));
                 }
                 if !is_view && slot.is_rows && axis.is_some() {
-                    return Err(Error::unsupported(at, "a constant that differs by sample", "make it an input of the model"));
+                    return Err(Error::unsupported(
+                        at,
+                        "a constant that differs by sample",
+                        "make it an input of the model",
+                    ));
                 }
                 arrangement.push(axis.into_iter().collect());
             }
@@ -153,8 +157,12 @@ impl Importer<'_> {
         }
         let mut axes = vec![Vec::new(); rank];
         for axis in 0..rank {
-            let mut parts: Vec<(usize, usize)> =
-                order.iter().enumerate().filter(|(_, slot)| slot.axis == axis).map(|(at, slot)| (slot.part, at + first)).collect();
+            let mut parts: Vec<(usize, usize)> = order
+                .iter()
+                .enumerate()
+                .filter(|(_, slot)| slot.axis == axis)
+                .map(|(at, slot)| (slot.part, at + first))
+                .collect();
             parts.sort_unstable();
             if let Some(group) = axes.get_mut(axis) {
                 *group = parts.into_iter().map(|(_, at)| at).collect();
@@ -178,7 +186,11 @@ impl Importer<'_> {
                 if group.is_empty() || mine.len() >= parts.len() {
                     let agree = mine.iter().zip(&parts).all(|(mine, part)| self.same(mine, part));
                     if !group.is_empty() && !agree {
-                        return Err(Error::unsupported(at, "an operation on values whose axes were merged differently", "export it without reshapes before it"));
+                        return Err(Error::unsupported(
+                            at,
+                            "an operation on values whose axes were merged differently",
+                            "export it without reshapes before it",
+                        ));
                     }
                     break;
                 }
@@ -189,11 +201,17 @@ impl Importer<'_> {
                 let inner = product(parts.iter().skip(place + 1).take(covered - 1));
                 let whole = mine.get(place).cloned().unwrap_or_else(|| Dim::from(1));
                 if !self.same(&(outer * &inner), &whole) {
-                    return Err(Error::unsupported(at, "an operation on values whose axes were merged differently", "export it without reshapes before it"));
+                    return Err(Error::unsupported(
+                        at,
+                        "an operation on values whose axes were merged differently",
+                        "export it without reshapes before it",
+                    ));
                 }
                 *operand = match &*operand {
                     Operand::View(view) => Operand::View(self.split_axis(at, view, source, outer.clone(), inner)?),
-                    Operand::Const { tensor, axes } => split_constant(tensor, axes, source, self.reduced(outer).fixed())?,
+                    Operand::Const { tensor, axes } => {
+                        split_constant(tensor, axes, source, self.reduced(outer).fixed())?
+                    }
                 };
             }
         }
@@ -204,7 +222,8 @@ impl Importer<'_> {
     fn constant(&mut self, at: &str, tensor: &Tensor, slots: &[Vec<usize>]) -> Result<Value> {
         let order: Vec<usize> = slots.iter().flatten().copied().collect();
         let rest: Vec<usize> = (0..tensor.shape().len()).filter(|axis| !order.contains(axis)).collect();
-        let shape = slots.iter().map(|slot| slot.first().and_then(|&axis| tensor.shape().get(axis)).copied().unwrap_or(1));
+        let shape =
+            slots.iter().map(|slot| slot.first().and_then(|&axis| tensor.shape().get(axis)).copied().unwrap_or(1));
         let shape: Vec<usize> = shape.collect();
         self.room(at, tensor.len())?;
         let permuted = super::fold::permuted(tensor, &[order, rest].concat())?;
@@ -242,8 +261,12 @@ fn slots(operands: &[Operand], rank: usize) -> Vec<Slot> {
     let mut slots = Vec::new();
     for axis in 0..rank {
         // A constant never stands for rows: a value that depends on them goes first.
-        let by_rows = |operand: &&Operand| matches!(operand, Operand::View(_)) && operand.group(rank, axis).contains(&0);
-        let found = operands.iter().find(by_rows).or_else(|| operands.iter().find(|operand| !operand.group(rank, axis).is_empty()));
+        let by_rows =
+            |operand: &&Operand| matches!(operand, Operand::View(_)) && operand.group(rank, axis).contains(&0);
+        let found = operands
+            .iter()
+            .find(by_rows)
+            .or_else(|| operands.iter().find(|operand| !operand.group(rank, axis).is_empty()));
         let Some(operand) = found else { continue };
         for (part, &source) in operand.group(rank, axis).iter().enumerate() {
             let is_rows = source == 0 && matches!(operand, Operand::View(_));
@@ -255,7 +278,9 @@ fn slots(operands: &[Operand], rank: usize) -> Vec<Slot> {
 
 /// The slots in the order of the operand that has all of them, if one has; rows first in any case.
 fn order(operands: &[Operand], rank: usize, mut slots: Vec<Slot>) -> Vec<Slot> {
-    let place = |index: usize, slot: &Slot| operands.get(index).and_then(|operand| operand.group(rank, slot.axis).get(slot.part)).copied();
+    let place = |index: usize, slot: &Slot| {
+        operands.get(index).and_then(|operand| operand.group(rank, slot.axis).get(slot.part)).copied()
+    };
     let whole = (0..operands.len()).find(|&index| {
         matches!(operands.get(index), Some(Operand::View(_))) && slots.iter().all(|slot| place(index, slot).is_some())
     });

@@ -84,7 +84,11 @@ pub(super) fn axes(graph: &Graph<'_>, live: &[usize], given: &HashMap<&str, Tens
 /// The values of a list of integers.
 fn small(span: Span<'_>, limits: &Limits) -> Result<Option<Vec<i64>>> {
     let header = Header::parse("a tensor", span, limits)?;
-    if header.dims.len() > 1 || !matches!(header.element, 6 | 7) || header.count("a tensor")? > 64 || header.is_external() {
+    if header.dims.len() > 1
+        || !matches!(header.element, 6 | 7)
+        || header.count("a tensor")? > 64
+        || header.is_external()
+    {
         return Ok(None);
     }
     let constant: Const = tensor::decode("a tensor", span, &Folder::new(None, limits), limits)?;
@@ -195,7 +199,8 @@ impl<'a> Classes<'a> {
                 }
             }
             ("Transpose", Some(x)) => {
-                let order = attribute("perm").map_or_else(|| Some((0..x.len()).rev().collect()), |perm| places(&perm.ints, x.len()));
+                let order = attribute("perm")
+                    .map_or_else(|| Some((0..x.len()).rev().collect()), |perm| places(&perm.ints, x.len()));
                 order.map(|order| order.iter().filter_map(|&axis| x.get(axis).copied()).collect()).into_iter().collect()
             }
             ("Gather", data) => {
@@ -207,9 +212,12 @@ impl<'a> Classes<'a> {
                         vec![index]
                     }
                     (Some(mut data), None) if axis < data.len() => {
-                        let scalar = node.inputs.get(1).and_then(|name| self.known.get(name)).is_some_and(|k| k.len() == 1);
+                        let scalar =
+                            node.inputs.get(1).and_then(|name| self.known.get(name)).is_some_and(|k| k.len() == 1);
                         // A list of one index keeps the axis; nothing is lost where it is left open.
-                        if scalar { data.remove(axis); }
+                        if scalar {
+                            data.remove(axis);
+                        }
                         vec![data]
                     }
                     _ => Vec::new(),
@@ -241,7 +249,9 @@ impl<'a> Classes<'a> {
                         let axis = place(int("axis", 0), first.len());
                         for other in &all {
                             for (index, (&a, &b)) in first.iter().zip(other).enumerate() {
-                                if Some(index) != axis { self.join(a, b); }
+                                if Some(index) != axis {
+                                    self.join(a, b);
+                                }
                             }
                         }
                         if let Some(slot) = axis.and_then(|axis| first.get_mut(axis)) {
@@ -255,7 +265,9 @@ impl<'a> Classes<'a> {
             ("Split", Some(x)) => vec![x; node.outputs.len()],
             ("Squeeze", Some(x)) => {
                 let axes = self.known(node, attribute("axes"), 1).and_then(|axes| places(&axes, x.len()));
-                let left = |axes: Vec<usize>| x.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &c)| c).collect();
+                let left = |axes: Vec<usize>| {
+                    x.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &c)| c).collect()
+                };
                 axes.map(left).into_iter().collect()
             }
             ("Unsqueeze", Some(x)) => {
@@ -264,33 +276,56 @@ impl<'a> Classes<'a> {
                 axes.map(|axes| {
                     let mut left = x.iter().copied();
                     let count = x.len() + axes.len();
-                    (0..count).filter_map(|axis| if axes.contains(&axis) { Some(self.add(false, Some(1))) } else { left.next() }).collect()
-                }).into_iter().collect()
+                    (0..count)
+                        .filter_map(
+                            |axis| if axes.contains(&axis) { Some(self.add(false, Some(1))) } else { left.next() },
+                        )
+                        .collect()
+                })
+                .into_iter()
+                .collect()
             }
             ("Reshape", Some(x)) => {
                 let target = self.known(node, attribute("shape"), 1);
-                target.map(|target| {
-                    let mut same = true;
-                    target.iter().enumerate().map(|(index, &size)| {
-                        let old = x.get(index).copied();
-                        let known = old.and_then(|old| self.get(old).size);
-                        same &= size == 0 || known.is_some_and(|known| i64::try_from(known) == Ok(size));
-                        match old {
-                            Some(old) if same => old,
-                            _ => self.add(false, usize::try_from(size).ok().filter(|&size| size > 0)),
-                        }
-                    }).collect()
-                }).into_iter().collect()
+                target
+                    .map(|target| {
+                        let mut same = true;
+                        target
+                            .iter()
+                            .enumerate()
+                            .map(|(index, &size)| {
+                                let old = x.get(index).copied();
+                                let known = old.and_then(|old| self.get(old).size);
+                                same &= size == 0 || known.is_some_and(|known| i64::try_from(known) == Ok(size));
+                                match old {
+                                    Some(old) if same => old,
+                                    _ => self.add(false, usize::try_from(size).ok().filter(|&size| size > 0)),
+                                }
+                            })
+                            .collect()
+                    })
+                    .into_iter()
+                    .collect()
             }
             ("Flatten", Some(x)) if int("axis", 1) == 1 => {
                 x.first().map(|&rows| vec![rows, self.add(false, None)]).into_iter().collect()
             }
-            ("Conv" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "BatchNormalization", Some(x)) => {
+            (
+                "Conv" | "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" | "BatchNormalization",
+                Some(x),
+            ) => {
                 self.rows(&x, 0);
-                x.first().map(|&rows| {
-                    let rest = x.iter().skip(1).map(|_| self.add(true, None)).collect::<Vec<_>>();
-                    [vec![rows], if node.op == "BatchNormalization" { x.iter().skip(1).copied().collect() } else { rest }].concat()
-                }).into_iter().collect()
+                x.first()
+                    .map(|&rows| {
+                        let rest = x.iter().skip(1).map(|_| self.add(true, None)).collect::<Vec<_>>();
+                        [
+                            vec![rows],
+                            if node.op == "BatchNormalization" { x.iter().skip(1).copied().collect() } else { rest },
+                        ]
+                        .concat()
+                    })
+                    .into_iter()
+                    .collect()
             }
             ("ReverseSequence", Some(x)) => {
                 let rows = place(int("batch_axis", 1), x.len()).unwrap_or(0);
@@ -315,9 +350,14 @@ impl<'a> Classes<'a> {
                         (true, false) => None,
                     };
                     x.iter().enumerate().filter_map(one).collect()
-                }).into_iter().collect()
+                })
+                .into_iter()
+                .collect()
             }
-            ("Shape" | "Size" | "ConstantOfShape" | "Range" | "OneHot" | "Tile" | "Expand" | "If" | "Loop" | "Scan", _) => Vec::new(),
+            (
+                "Shape" | "Size" | "ConstantOfShape" | "Range" | "OneHot" | "Tile" | "Expand" | "If" | "Loop" | "Scan",
+                _,
+            ) => Vec::new(),
             // Of each element, with broadcasting.
             _ => self.pointwise(node).into_iter().collect(),
         };
@@ -357,7 +397,11 @@ impl<'a> Classes<'a> {
                 },
                 (Some(_), Some(_)) => {
                     let what = "an input with the batch along two axes";
-                    return Err(Error::unsupported(format!("input {}", quoted(name)), what, "export it with the batch along one"));
+                    return Err(Error::unsupported(
+                        format!("input {}", quoted(name)),
+                        what,
+                        "export it with the batch along one",
+                    ));
                 }
             };
             axes.inputs.insert((*name).to_owned(), axis);

@@ -33,7 +33,12 @@ pub(super) fn subject(node: &Node<'_>) -> String {
 
 impl<'a> Call<'a> {
     /// A call whose attributes are all among `known`.
-    pub(super) fn new(node: &Node<'a>, known: &[&str], inputs: Vec<Option<Tracked>>, wanted: Vec<bool>) -> Result<Self> {
+    pub(super) fn new(
+        node: &Node<'a>,
+        known: &[&str],
+        inputs: Vec<Option<Tracked>>,
+        wanted: Vec<bool>,
+    ) -> Result<Self> {
         let at = subject(node);
         let attributes = node.attributes()?;
         for attribute in &attributes {
@@ -43,7 +48,11 @@ impl<'a> Call<'a> {
                 return Err(Error::unsupported(&at, format!("attribute {name}"), instead));
             }
             if attribute.other || attribute.has_graph {
-                return Err(Error::mismatch(&at, format!("a plain value of attribute {name}"), "a graph, type or reference"));
+                return Err(Error::mismatch(
+                    &at,
+                    format!("a plain value of attribute {name}"),
+                    "a graph, type or reference",
+                ));
             }
         }
         Ok(Self { at, op: node.op, inputs, wanted, attributes })
@@ -73,7 +82,9 @@ impl<'a> Call<'a> {
             None => Ok(default),
             Some(0) => Ok(false),
             Some(1) => Ok(true),
-            Some(other) => Err(Error::mismatch(&self.at, format!("attribute '{name}' to be 0 or 1"), other.to_string())),
+            Some(other) => {
+                Err(Error::mismatch(&self.at, format!("attribute '{name}' to be 0 or 1"), other.to_string()))
+            }
         }
     }
 
@@ -98,13 +109,21 @@ impl<'a> Call<'a> {
     pub(super) fn ints(&self, name: &str) -> Result<Option<&[i64]>> {
         let Some(attribute) = self.attribute(name) else { return Ok(None) };
         let others = !attribute.floats.is_empty() || !attribute.texts.is_empty() || attribute.int.is_some();
-        if others || !matches!(attribute.kind, 0 | 7) { self.wrong(name, "integers") } else { Ok(Some(&attribute.ints)) }
+        if others || !matches!(attribute.kind, 0 | 7) {
+            self.wrong(name, "integers")
+        } else {
+            Ok(Some(&attribute.ints))
+        }
     }
 
     pub(super) fn floats(&self, name: &str) -> Result<Option<&[f32]>> {
         let Some(attribute) = self.attribute(name) else { return Ok(None) };
         let others = !attribute.ints.is_empty() || !attribute.texts.is_empty() || attribute.float.is_some();
-        if others || !matches!(attribute.kind, 0 | 6) { self.wrong(name, "floats") } else { Ok(Some(&attribute.floats)) }
+        if others || !matches!(attribute.kind, 0 | 6) {
+            self.wrong(name, "floats")
+        } else {
+            Ok(Some(&attribute.floats))
+        }
     }
 
     pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<&'a str>>> {
@@ -153,7 +172,9 @@ impl<'a> Call<'a> {
     pub(super) fn known(&self, index: usize, what: &str) -> Result<&Const> {
         match self.input(index)? {
             Tracked::Const(constant) => Ok(constant),
-            _ => Err(self.unsupported(format!("{what} that each run decides"), "export the model with a constant there")),
+            _ => {
+                Err(self.unsupported(format!("{what} that each run decides"), "export the model with a constant there"))
+            }
         }
     }
 
@@ -177,7 +198,9 @@ impl<'a> Call<'a> {
         }
         let constant = self.known(index, name)?;
         let values = constant.ints().filter(|_| constant.shape().len() <= 1);
-        Ok(Some(values.ok_or_else(|| self.mismatch(format!("a list of integers as {name}"), "another tensor"))?.to_vec()))
+        Ok(Some(
+            values.ok_or_else(|| self.mismatch(format!("a list of integers as {name}"), "another tensor"))?.to_vec(),
+        ))
     }
 
     /// The integers of input `index`, which may depend on the sizes of a run.
@@ -188,7 +211,10 @@ impl<'a> Call<'a> {
                 Some(values) => Ok(values.iter().map(|&value| Dim::integer(value)).collect()),
                 None => Err(self.mismatch(format!("integers as {what}"), "floats")),
             },
-            _ => Err(self.unsupported(format!("{what} that the values of a run decide"), "export it with sizes that only shapes decide")),
+            _ => Err(self.unsupported(
+                format!("{what} that the values of a run decide"),
+                "export it with sizes that only shapes decide",
+            )),
         }
     }
 

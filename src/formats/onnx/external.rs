@@ -31,9 +31,8 @@ impl Folder {
 
     /// The `expected` bytes at the place that `entries` describe.
     pub(super) fn read(&self, subject: &str, entries: &[(&str, &str)], expected: usize) -> Result<Vec<u8>> {
-        let number = |text: &str| {
-            text.parse::<u64>().map_err(|_| Error::mismatch(subject, "a number of bytes", quoted(text)))
-        };
+        let number =
+            |text: &str| text.parse::<u64>().map_err(|_| Error::mismatch(subject, "a number of bytes", quoted(text)));
         let (mut location, mut offset, mut length) = (None, 0, None);
         for &(key, value) in entries {
             match key {
@@ -41,12 +40,22 @@ impl Folder {
                 "offset" => offset = number(value)?,
                 "length" => length = Some(number(value)?),
                 "checksum" => {}
-                other => return Err(Error::unsupported(subject, format!("external data with {}", quoted(other)), "save it anew")),
+                other => {
+                    return Err(Error::unsupported(
+                        subject,
+                        format!("external data with {}", quoted(other)),
+                        "save it anew",
+                    ));
+                }
             }
         }
         let location = location.ok_or_else(|| Error::mismatch(subject, "the place of its external data", "none"))?;
         if length.is_some_and(|length| length != expected as u64) {
-            return Err(Error::mismatch(subject, format!("{expected} bytes"), format!("{} bytes", length.unwrap_or(0))));
+            return Err(Error::mismatch(
+                subject,
+                format!("{expected} bytes"),
+                format!("{} bytes", length.unwrap_or(0)),
+            ));
         }
         let left = self.left.get();
         let need = (self.total - left).saturating_add(expected) as u64;
@@ -61,7 +70,9 @@ impl Folder {
         }
         file.seek(SeekFrom::Start(offset)).map_err(io)?;
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(expected).map_err(|_| Error::mismatch(subject, "memory for its values", "too little"))?;
+        bytes
+            .try_reserve_exact(expected)
+            .map_err(|_| Error::mismatch(subject, "memory for its values", "too little"))?;
         file.take(expected as u64).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() != expected {
             return Err(Error::mismatch(subject, format!("{expected} bytes"), format!("{} bytes", bytes.len())));
@@ -73,10 +84,18 @@ impl Folder {
     /// The regular file that `location` names inside the folder.
     fn find(&self, subject: &str, location: &str) -> Result<PathBuf> {
         let refused = |found: &str| {
-            Err(Error::mismatch(subject, "external data in a file in the model's own folder", format!("{}{found}", quoted(location))))
+            Err(Error::mismatch(
+                subject,
+                "external data in a file in the model's own folder",
+                format!("{}{found}", quoted(location)),
+            ))
         };
         let Some(folder) = &self.path else {
-            return Err(Error::unsupported(subject, "external data of a model that comes as bytes", "load the model by its path"));
+            return Err(Error::unsupported(
+                subject,
+                "external data of a model that comes as bytes",
+                "load the model by its path",
+            ));
         };
         // A backslash or a colon means something on one system and nothing on another.
         let relative = Path::new(location);

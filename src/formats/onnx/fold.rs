@@ -126,7 +126,8 @@ pub(super) fn concatenated(tensors: &[&Tensor], axis: usize) -> Option<Result<Te
         Some(parts) => Data::I64(join(&parts, outer)),
         None => {
             let all: Vec<_> = tensors.iter().map(|tensor| tensor.to_f64()).collect();
-            let parts: Vec<(&[f64], usize)> = all.iter().zip(tensors).map(|(values, tensor)| (values.as_ref(), block(tensor))).collect();
+            let parts: Vec<(&[f64], usize)> =
+                all.iter().zip(tensors).map(|(values, tensor)| (values.as_ref(), block(tensor))).collect();
             Data::F64(join(&parts, outer))
         }
     };
@@ -136,7 +137,9 @@ pub(super) fn concatenated(tensors: &[&Tensor], axis: usize) -> Option<Result<Te
 /// The shape that two shapes broadcast to.
 pub(super) fn broadcast(left: &[usize], right: &[usize]) -> Option<Vec<usize>> {
     let rank = left.len().max(right.len());
-    let at = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).and_then(|axis| shape.get(axis)).copied().unwrap_or(1);
+    let at = |shape: &[usize], axis: usize| {
+        (axis + shape.len()).checked_sub(rank).and_then(|axis| shape.get(axis)).copied().unwrap_or(1)
+    };
     (0..rank)
         .map(|axis| match (at(left, axis), at(right, axis)) {
             (1, size) | (size, 1) => Some(size),
@@ -160,11 +163,18 @@ pub(super) fn binary(left: &Const, right: &Const, function: &Binary) -> Option<R
     let [Some(Ok(a)), Some(Ok(b))] = both else { return None };
     let kind = if function.truth { Kind::Bool } else { left.kind };
     let data = match (a.data(), b.data()) {
-        (Data::I64(a), Data::I64(b)) => Data::I64(a.iter().zip(b).map(|(&a, &b)| (function.int)(a, b)).collect::<Option<_>>()?),
+        (Data::I64(a), Data::I64(b)) => {
+            Data::I64(a.iter().zip(b).map(|(&a, &b)| (function.int)(a, b)).collect::<Option<_>>()?)
+        }
         _ => {
-            let values = a.to_f64().iter().zip(b.to_f64().iter()).map(|(&a, &b)| (function.float)(a, b)).collect::<Vec<_>>();
+            let values =
+                a.to_f64().iter().zip(b.to_f64().iter()).map(|(&a, &b)| (function.float)(a, b)).collect::<Vec<_>>();
             #[allow(clippy::cast_possible_truncation)] // 0 and 1
-            if function.truth { Data::I64(values.iter().map(|&value| value as i64).collect()) } else { Data::F64(values) }
+            if function.truth {
+                Data::I64(values.iter().map(|&value| value as i64).collect())
+            } else {
+                Data::F64(values)
+            }
         }
     };
     Some(Tensor::new(shape, data).map(|tensor| Const { kind, tensor: tensor.into() }))
@@ -201,22 +211,36 @@ pub(super) fn gathered(data: &Tensor, index: &Const, axis: usize) -> Option<Resu
 }
 
 /// `axes` reduced with `function`, kept with extent 1 if `keep`.
-pub(super) fn reduced(constant: &Const, axes: &[usize], keep: bool, start: f64, function: impl Fn(f64, f64) -> f64) -> Result<Const> {
+pub(super) fn reduced(
+    constant: &Const,
+    axes: &[usize],
+    keep: bool,
+    start: f64,
+    function: impl Fn(f64, f64) -> f64,
+) -> Result<Const> {
     let shape = constant.shape();
-    let kept: Vec<usize> = shape.iter().enumerate().map(|(axis, &size)| if axes.contains(&axis) { 1 } else { size }).collect();
+    let kept: Vec<usize> =
+        shape.iter().enumerate().map(|(axis, &size)| if axes.contains(&axis) { 1 } else { size }).collect();
     let steps = strides(&kept);
     let count = element_count(&kept).ok_or_else(|| Error::internal("a shape that overflows"))?;
     let mut values = vec![start; count];
     for (flat, &value) in constant.tensor.to_f64().iter().enumerate() {
         let index = unravel(flat, shape);
-        let at: i64 = index.iter().zip(&steps).enumerate().map(|(axis, (&i, &step))| {
-            if axes.contains(&axis) { 0 } else { i64::try_from(i).unwrap_or(0) * step }
-        }).sum();
+        let at: i64 = index
+            .iter()
+            .zip(&steps)
+            .enumerate()
+            .map(|(axis, (&i, &step))| if axes.contains(&axis) { 0 } else { i64::try_from(i).unwrap_or(0) * step })
+            .sum();
         if let Some(slot) = usize::try_from(at).ok().and_then(|at| values.get_mut(at)) {
             *slot = function(*slot, value);
         }
     }
-    let shape = if keep { kept } else { shape.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, &size)| size).collect() };
+    let shape = if keep {
+        kept
+    } else {
+        shape.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, &size)| size).collect()
+    };
     #[allow(clippy::cast_possible_truncation)] // they were integers
     let data = match constant.kind {
         Kind::Float => Data::F64(values),

@@ -20,12 +20,27 @@ struct Function {
 
 /// The list of the operators' text. Defaults are those of ONNX Runtime: `docs/semantics.md`.
 const FUNCTIONS: [Function; 11] = [
-    Function { name: "affine", alpha: Some(0.0), beta: Some(0.0), make: |alpha, beta| Activation::Affine { alpha, beta } },
+    Function {
+        name: "affine",
+        alpha: Some(0.0),
+        beta: Some(0.0),
+        make: |alpha, beta| Activation::Affine { alpha, beta },
+    },
     Function { name: "elu", alpha: Some(1.0), beta: None, make: |alpha, _| Activation::Elu { alpha } },
-    Function { name: "hardsigmoid", alpha: Some(0.2), beta: Some(0.5), make: |alpha, beta| Activation::HardSigmoid { alpha, beta } },
+    Function {
+        name: "hardsigmoid",
+        alpha: Some(0.2),
+        beta: Some(0.5),
+        make: |alpha, beta| Activation::HardSigmoid { alpha, beta },
+    },
     Function { name: "leakyrelu", alpha: Some(0.01), beta: None, make: |alpha, _| leaky(alpha) },
     Function { name: "relu", alpha: None, beta: None, make: |_, _| Activation::RELU },
-    Function { name: "scaledtanh", alpha: Some(0.0), beta: Some(0.0), make: |alpha, beta| Activation::ScaledTanh { alpha, beta } },
+    Function {
+        name: "scaledtanh",
+        alpha: Some(0.0),
+        beta: Some(0.0),
+        make: |alpha, beta| Activation::ScaledTanh { alpha, beta },
+    },
     Function { name: "sigmoid", alpha: None, beta: None, make: |_, _| Activation::Sigmoid },
     Function { name: "softplus", alpha: None, beta: None, make: |_, _| Activation::Softplus },
     Function { name: "softsign", alpha: None, beta: None, make: |_, _| Activation::Softsign },
@@ -63,7 +78,8 @@ pub(super) fn cell_params(call: &Call<'_>, cell: Cell, directions: usize) -> Res
     for name in &names {
         let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) else {
             let known: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
-            return Err(call.mismatch(format!("an activation among {}", crate::error::listed(known)), crate::error::quoted(name)));
+            return Err(call
+                .mismatch(format!("an activation among {}", crate::error::listed(known)), crate::error::quoted(name)));
         };
         // A list is used up by the functions that take from it, in order.
         let alpha = function.alpha.map(|default| alphas.next().copied().unwrap_or(default));

@@ -153,7 +153,11 @@ impl<'a> Importer<'a> {
             let subject = tensor_subject(name);
             let header = tensor::Header::parse(&subject, *span, self.limits)?;
             // Inside a file no element takes less than a byte, so that this is no mere claim once it is read.
-            let elements = if header.is_external() { header.count(&subject)? } else { header.count(&subject)?.min(span.bytes.len()) };
+            let elements = if header.is_external() {
+                header.count(&subject)?
+            } else {
+                header.count(&subject)?.min(span.bytes.len())
+            };
             bytes = bytes.saturating_add(elements.saturating_mul(4));
         }
         self.allowed = GRANTED.saturating_add(bytes.saturating_mul(2));
@@ -214,7 +218,8 @@ impl<'a> Importer<'a> {
         let subject = format!("input {}", quoted(info.name));
         let (element, axes) = info.tensor_type(self.limits)?;
         let kind = Element::new(&subject, element)?.kind();
-        let axes = axes.ok_or_else(|| Error::unsupported(&subject, "a tensor of unknown rank", "export it with a shape"))?;
+        let axes =
+            axes.ok_or_else(|| Error::unsupported(&subject, "a tensor of unknown rank", "export it with a shape"))?;
         let mut dims = vec![if rows.is_some() { self.rows.clone() } else { Dim::from(1) }];
         let mut groups = Vec::new();
         for (index, axis) in axes.iter().enumerate() {
@@ -253,7 +258,8 @@ impl<'a> Importer<'a> {
 
     fn node(&mut self, node: &Node<'a>) -> Result<()> {
         let operator = operators::find(node)?;
-        self.node = if node.name.is_empty() { node.outputs.first().copied().unwrap_or("") } else { node.name }.to_owned();
+        self.node =
+            if node.name.is_empty() { node.outputs.first().copied().unwrap_or("") } else { node.name }.to_owned();
         let at = subject(node);
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for name in &node.inputs {
@@ -343,7 +349,8 @@ impl<'a> Importer<'a> {
                 // The batch is an axis of its own, and first.
                 let is_rows = |dim: &Dim| dim.symbols().any(|symbol| symbol == Symbol::BATCH);
                 let rows = splat.dims.iter().position(is_rows);
-                let mut shape = vec![rows.and_then(|axis| splat.dims.get(axis).cloned()).unwrap_or_else(|| Dim::from(1))];
+                let mut shape =
+                    vec![rows.and_then(|axis| splat.dims.get(axis).cloned()).unwrap_or_else(|| Dim::from(1))];
                 let mut axes = Vec::new();
                 for (axis, dim) in splat.dims.iter().enumerate() {
                     if rows == Some(axis) {

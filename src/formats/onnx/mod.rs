@@ -16,13 +16,13 @@ mod tensor;
 mod track;
 mod wire;
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, io::Read, path::Path, sync::Arc};
 
 use self::{
     external::Folder,
     proto::{Axis, ModelFile},
 };
-use super::{Limits, LoadOptions, in_file};
+use super::{Limits, LoadOptions, in_file, io_error, limits::within};
 use crate::{
     error::{Error, Result},
     model::{Model, Signature},
@@ -32,19 +32,30 @@ use crate::{
 /// The operator sets of ai.onnx that are understood.
 pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 
-/// Whether a file that starts so is one of ONNX: its first field is the IR version, a small number.
-/// Archives and HDF5 files start otherwise.
-pub(super) fn is_onnx(start: &[u8]) -> bool {
-    matches!(start, [0x08, 1..=0x7f, ..])
+/// The model of a file of `length` bytes; `path` is where it lies, if that is known.
+pub(super) fn read(
+    file: impl Read,
+    length: u64,
+    path: Option<&Path>,
+    name: &str,
+    options: &LoadOptions,
+) -> Result<Model> {
+    let limits = &options.limits;
+    let load = || {
+        within(|| "the file".to_owned(), length, limits.total_bytes, "total_bytes")?;
+        let mut bytes = Vec::new();
+        let short = |_| Error::mismatch("the file", "memory for its bytes", format!("{length} bytes"));
+        bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(short)?;
+        file.take(length).read_to_end(&mut bytes).map_err(|cause| io_error(name, cause))?;
+        // A bare file name has an empty parent.
+        let folder =
+            path.and_then(Path::parent).map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
+        model(&bytes, folder, name, limits)
+    };
+    load().map_err(|error| in_file(error, name))
 }
 
-/// The model in `bytes`; `folder` is where it lies, if it is a file.
-pub(super) fn from_bytes(bytes: &[u8], folder: Option<&Path>, name: &str, options: &LoadOptions) -> Result<Model> {
-    load(bytes, folder, name, &options.limits).map_err(|error| in_file(error, name))
-}
-
-fn load(bytes: &[u8], folder: Option<&Path>, name: &str, limits: &Limits) -> Result<Model> {
-    super::limits::within(|| "the file".to_owned(), bytes.len() as u64, limits.total_bytes, "total_bytes")?;
+fn model(bytes: &[u8], folder: Option<&Path>, name: &str, limits: &Limits) -> Result<Model> {
     let file = ModelFile::parse(bytes, limits)?;
     let opset = opset(&file)?;
     let weights = weight_inputs(&file)?;
@@ -88,9 +99,17 @@ fn weight_inputs<'a>(file: &ModelFile<'a>) -> Result<Vec<&'a str>> {
 }
 
 /// A model whose weights come with its inputs.
-fn late(file: &ModelFile<'_>, bytes: &[u8], folder: Option<&Path>, name: &str, limits: &Limits, weights: &[&str]) -> Result<Model> {
+fn late(
+    file: &ModelFile<'_>,
+    bytes: &[u8],
+    folder: Option<&Path>,
+    name: &str,
+    limits: &Limits,
+    weights: &[&str],
+) -> Result<Model> {
     let live = import::live_nodes(&file.graph)?;
-    let given: HashMap<&str, Tensor> = weights.iter().map(|&name| Ok((name, Tensor::new([0], Vec::<f32>::new())?))).collect::<Result<_>>()?;
+    let given: HashMap<&str, Tensor> =
+        weights.iter().map(|&name| Ok((name, Tensor::new([0], Vec::<f32>::new())?))).collect::<Result<_>>()?;
     let rows = batch::axes(&file.graph, &live, &given, limits)?;
     let stored: std::collections::HashSet<&str> = file.graph.initializers.iter().map(|(name, _)| *name).collect();
     let signature = |info: &proto::Info<'_>, batch_axis: Option<usize>| -> Result<Signature> {
@@ -99,7 +118,12 @@ fn late(file: &ModelFile<'_>, bytes: &[u8], folder: Option<&Path>, name: &str, l
             Axis::Fixed(size) => Some(*size),
             _ => None,
         };
-        Ok(Signature { name: info.name.to_owned(), shape: axes.iter().map(size).collect(), batch_axis, optional: false })
+        Ok(Signature {
+            name: info.name.to_owned(),
+            shape: axes.iter().map(size).collect(),
+            batch_axis,
+            optional: false,
+        })
     };
     let mut inputs = Vec::new();
     for info in file.graph.inputs.iter().filter(|info| !stored.contains(info.name)) {
@@ -112,7 +136,8 @@ fn late(file: &ModelFile<'_>, bytes: &[u8], folder: Option<&Path>, name: &str, l
     let title = if file.graph.name.is_empty() { "onnx" } else { file.graph.name };
     let complete = move |tensors: &[Option<Tensor>]| {
         let file = ModelFile::parse(&kept, &limits)?;
-        let given = names.iter().zip(tensors).filter_map(|(name, tensor)| Some((name.as_str(), tensor.clone()?))).collect();
+        let given =
+            names.iter().zip(tensors).filter_map(|(name, tensor)| Some((name.as_str(), tensor.clone()?))).collect();
         let folder = Folder::new(folder.as_deref(), &limits);
         import::model(&file, opset(&file)?, &given, &folder, &limits).map_err(|error| in_file(error, &name))
     };

@@ -233,7 +233,8 @@ impl<'a> Attribute<'a> {
         let mut it = Self::default();
         let mut room = LIST;
         let mut one_more = || {
-            room = room.checked_sub(1).ok_or_else(|| malformed(span.offset, "AttributeProto", "65536 values", "more"))?;
+            room =
+                room.checked_sub(1).ok_or_else(|| malformed(span.offset, "AttributeProto", "65536 values", "more"))?;
             Ok(())
         };
         let mut fields = span.fields("AttributeProto");

@@ -31,7 +31,9 @@ impl Importer<'_> {
                 let shape = self.filled(at, &self.dims(tracked)?, targets)?;
                 let shape = shape.iter().map(|dim| self.reduced(dim).fixed()).collect::<Option<Vec<_>>>();
                 let fits = shape.filter(|shape| element_count(shape) == Some(constant.tensor.len()));
-                let shape = fits.ok_or_else(|| Error::mismatch(at, "a shape of as many values", format!("{:?}", constant.shape())))?;
+                let shape = fits.ok_or_else(|| {
+                    Error::mismatch(at, "a shape of as many values", format!("{:?}", constant.shape()))
+                })?;
                 let tensor = Tensor::new(shape, constant.tensor.data().clone())?;
                 self.room(at, tensor.len())?;
                 Ok(Tracked::Const(Const { kind: constant.kind, tensor: tensor.into() }))
@@ -45,7 +47,13 @@ impl Importer<'_> {
                     [] if sizes.values.len() == 1 => true,
                     [Target::Rest] => false,
                     [Target::Size(size)] if size.fixed() == Some(sizes.values.len()) => false,
-                    _ => return Err(Error::unsupported(at, "sizes of a run in several axes", "export it with fixed sizes")),
+                    _ => {
+                        return Err(Error::unsupported(
+                            at,
+                            "sizes of a run in several axes",
+                            "export it with fixed sizes",
+                        ));
+                    }
                 };
                 let mut sizes = sizes.clone();
                 sizes.scalar = scalar;
@@ -62,7 +70,11 @@ impl Importer<'_> {
             Target::Rest => None,
         }));
         let wrong = || Error::mismatch(at, "a shape of as many values", format!("{dims:?}"));
-        let rest = || quotient(&self.reduced(&whole), &self.reduced(&known)).or_else(|| quotient(&whole, &known)).ok_or_else(wrong);
+        let rest = || {
+            quotient(&self.reduced(&whole), &self.reduced(&known))
+                .or_else(|| quotient(&whole, &known))
+                .ok_or_else(wrong)
+        };
         let dim = |target: &Target| match target {
             Target::Size(dim) => Ok(dim.clone()),
             Target::Rest => rest(),
@@ -141,7 +153,8 @@ impl Importer<'_> {
                 return Ok(index + 1);
             }
         }
-        let wrong = |found: &[Dim]| Error::mismatch(at, format!("axes that reshape to one of {size:?}"), format!("{found:?}"));
+        let wrong =
+            |found: &[Dim]| Error::mismatch(at, format!("axes that reshape to one of {size:?}"), format!("{found:?}"));
         // The first axes as far as they go into the size, then a part of the next.
         let mut part = self.reduced(size);
         for (index, (dim, &axis)) in dims.iter().zip(&open).enumerate() {

@@ -70,7 +70,11 @@ impl Element {
             8 => return Err(Error::unsupported(subject, "a tensor of strings", "turn texts into numbers outside")),
             other => {
                 let what = format!("element type {other}");
-                return Err(Error::unsupported(subject, what, "use float, double, float16, bfloat16, bool or integers"));
+                return Err(Error::unsupported(
+                    subject,
+                    what,
+                    "use float, double, float16, bfloat16, bool or integers",
+                ));
             }
         })
     }
@@ -240,18 +244,28 @@ fn typed(subject: &str, span: Span<'_>, element: Element, count: usize) -> Resul
             (5, Element::F16 | Element::Bf16, Data::F32(values)) => field.ints(|bits| {
                 full(values.len())?;
                 let bits = u16::try_from(bits).map_err(|_| found(format!("the bits {bits} of a half")))?;
-                let half = if element == Element::F16 { f16::from_bits(bits).to_f32() } else { bf16::from_bits(bits).to_f32() };
+                let half = if element == Element::F16 {
+                    f16::from_bits(bits).to_f32()
+                } else {
+                    bf16::from_bits(bits).to_f32()
+                };
                 values.push(half);
                 Ok(())
             })?,
-            (5, Element::I8 | Element::I16 | Element::I32 | Element::U8 | Element::U16 | Element::Bool, Data::I64(values))
+            (
+                5,
+                Element::I8 | Element::I16 | Element::I32 | Element::U8 | Element::U16 | Element::Bool,
+                Data::I64(values),
+            )
             | (7, Element::I64, Data::I64(values))
             | (11, Element::U32, Data::I64(values)) => field.ints(|value| {
                 full(values.len())?;
                 values.push(if element == Element::Bool { i64::from(value != 0) } else { value });
                 Ok(())
             })?,
-            (4..=7 | 10 | 11, ..) => return Err(Error::mismatch(subject, format!("values of type {element:?}"), "another list")),
+            (4..=7 | 10 | 11, ..) => {
+                return Err(Error::mismatch(subject, format!("values of type {element:?}"), "another list"));
+            }
             _ => {}
         }
     }

@@ -143,7 +143,8 @@ impl Importer<'_> {
     /// `view` with every axis of the file an axis of the value, in that order behind the batch: the
     /// batch is axis `rows` of the file, and the others follow.
     pub(super) fn arranged_by(&mut self, at: &str, view: &View, order: &[usize]) -> Result<Value> {
-        let slots: Vec<Vec<usize>> = order.iter().map(|&axis| view.axes.get(axis).cloned().unwrap_or_default()).collect();
+        let slots: Vec<Vec<usize>> =
+            order.iter().map(|&axis| view.axes.get(axis).cloned().unwrap_or_default()).collect();
         self.arranged(at, view, &slots)
     }
 
@@ -174,11 +175,7 @@ impl Importer<'_> {
                     }
                 }
                 let place = |old: usize| slots.iter().position(|slot| slot.first() == Some(&old));
-                let axes = view
-                    .axes
-                    .iter()
-                    .map(|group| group.iter().filter_map(|&old| place(old)).collect())
-                    .collect();
+                let axes = view.axes.iter().map(|group| group.iter().filter_map(|&old| place(old)).collect()).collect();
                 let value = self.arranged(at, view, &slots)?;
                 let view = self.view(view.kind, value, axes)?;
                 Ok((view, place(first)))

@@ -24,15 +24,22 @@ pub(super) fn gather(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
     let outside = || call.mismatch(format!("positions of an axis of {:?}", dims.get(axis)), "one outside");
     let result = match (&data, &index) {
         (Tracked::Const(data), Tracked::Const(index)) => {
-            let rest: usize = data.shape().iter().enumerate().filter(|(other, _)| *other != axis).map(|(_, &size)| size).product();
+            let rest: usize =
+                data.shape().iter().enumerate().filter(|(other, _)| *other != axis).map(|(_, &size)| size).product();
             importer.room(&call.at, rest.saturating_mul(index.tensor.len()).saturating_mul(2))?;
             let tensor = fold::gathered(&data.tensor, index, axis).ok_or_else(outside)??;
             Tracked::Const(Const { kind: data.kind, tensor: tensor.into() })
         }
         (Tracked::Sizes(sizes), Tracked::Const(index)) if index.shape().len() <= 1 => {
             let len = i64::try_from(sizes.values.len()).unwrap_or(0);
-            let pick = |&at: &i64| usize::try_from(if at < 0 { at.saturating_add(len) } else { at }).ok().and_then(|at| sizes.values.get(at)).cloned();
-            let values = index.ints().unwrap_or_default().iter().map(pick).collect::<Option<_>>().ok_or_else(outside)?;
+            let pick = |&at: &i64| {
+                usize::try_from(if at < 0 { at.saturating_add(len) } else { at })
+                    .ok()
+                    .and_then(|at| sizes.values.get(at))
+                    .cloned()
+            };
+            let values =
+                index.ints().unwrap_or_default().iter().map(pick).collect::<Option<_>>().ok_or_else(outside)?;
             Tracked::Sizes(Sizes { scalar: index.shape().is_empty(), values })
         }
         (Tracked::Const(table), Tracked::View(ids)) => embedding(importer, call, table, ids, axis)?,
@@ -52,7 +59,8 @@ pub(super) fn gather(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
             if sizes.scalar { without_axes(importer, call, &taken, &[axis])? } else { taken }
         }
         _ => {
-            let instead = "use constant positions; for the last timestep of each sample Y_h of a layer with sequence_lens";
+            let instead =
+                "use constant positions; for the last timestep of each sample Y_h of a layer with sequence_lens";
             return Err(call.unsupported("positions that the values of a run decide", instead));
         }
     };
@@ -67,7 +75,8 @@ fn progression(call: &Call<'_>, places: &[i64], len: &Dim) -> Result<Range> {
         [a, b, ..] => b.saturating_sub(*a),
         [] => 1,
     };
-    let even = places.windows(2).all(|pair| matches!(pair, [a, b] if b.saturating_sub(*a) == step && (*a < 0) == (*b < 0)));
+    let even =
+        places.windows(2).all(|pair| matches!(pair, [a, b] if b.saturating_sub(*a) == step && (*a < 0) == (*b < 0)));
     if !even || step == 0 {
         return Err(call.unsupported("positions that are no even row", "use several Gathers and a Concat"));
     }
@@ -113,7 +122,12 @@ pub(super) fn reverse_sequence(importer: &mut Importer<'_>, call: &Call<'_>) -> 
     let whole = match lengths {
         Tracked::Const(constant) => constant.splat().map(Fill::Number),
         Tracked::Splat(splat) => Some(splat.value.clone()),
-        Tracked::Sizes(sizes) => sizes.values.first().filter(|first| sizes.values.iter().all(|value| value == *first)).cloned().map(Fill::Size),
+        Tracked::Sizes(sizes) => sizes
+            .values
+            .first()
+            .filter(|first| sizes.values.iter().all(|value| value == *first))
+            .cloned()
+            .map(Fill::Size),
         Tracked::View(_) => None,
     };
     #[allow(clippy::cast_precision_loss)] // lengths are small

@@ -64,9 +64,9 @@ pub(super) fn reshape(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Ve
     for (axis, size) in sizes.into_iter().enumerate() {
         targets.push(match size.constant() {
             Some(-1) => Target::Rest,
-            Some(0) if !allow_zero => {
-                Target::Size(dims.get(axis).cloned().ok_or_else(|| call.mismatch("a size for each axis", "0 for a new one"))?)
-            }
+            Some(0) if !allow_zero => Target::Size(
+                dims.get(axis).cloned().ok_or_else(|| call.mismatch("a size for each axis", "0 for a new one"))?,
+            ),
             Some(size) if size < 0 => return Err(call.mismatch("sizes that are not negative", size.to_string())),
             _ => Target::Size(size),
         });
@@ -97,7 +97,9 @@ pub(super) fn squeeze(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Ve
     let is_one = |dim: &Dim| importer.reduced(dim).fixed() == Some(1);
     let axes = match call.ints_or_input("axes", 1)? {
         Some(axes) => call.axes(&axes, dims.len())?,
-        None if dims.iter().all(|dim| dim.fixed().is_some()) => (0..dims.len()).filter(|&axis| dims.get(axis).is_some_and(is_one)).collect(),
+        None if dims.iter().all(|dim| dim.fixed().is_some()) => {
+            (0..dims.len()).filter(|&axis| dims.get(axis).is_some_and(is_one)).collect()
+        }
         None => return Err(call.unsupported("a Squeeze of whatever axes turn out to be 1", "export it with axes")),
     };
     if let Some(axis) = axes.iter().find(|&&axis| !dims.get(axis).is_some_and(is_one)) {
@@ -107,9 +109,15 @@ pub(super) fn squeeze(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Ve
 }
 
 /// `x` without axes of extent 1.
-pub(super) fn without_axes(importer: &mut Importer<'_>, call: &Call<'_>, x: &Tracked, axes: &[usize]) -> Result<Tracked> {
+pub(super) fn without_axes(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    x: &Tracked,
+    axes: &[usize],
+) -> Result<Tracked> {
     if let Tracked::View(view) = x {
-        let left = view.axes.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, group)| group.clone());
+        let left =
+            view.axes.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, group)| group.clone());
         return Ok(Tracked::View(View { axes: left.collect(), ..view.clone() }));
     }
     let dims = importer.dims(x)?;
@@ -129,12 +137,15 @@ pub(super) fn unsqueeze(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<
     let axes = call.axes(&axes, rank)?;
     if let Tracked::View(view) = x {
         let mut groups = view.axes.iter().cloned();
-        let all = (0..rank).map(|axis| if axes.contains(&axis) { Vec::new() } else { groups.next().unwrap_or_default() });
+        let all =
+            (0..rank).map(|axis| if axes.contains(&axis) { Vec::new() } else { groups.next().unwrap_or_default() });
         return Ok(vec![Tracked::View(View { axes: all.collect(), ..view.clone() })]);
     }
     let mut dims = dims.into_iter();
     let targets: Vec<Target> = (0..rank)
-        .map(|axis| Target::Size(if axes.contains(&axis) { Dim::from(1) } else { dims.next().unwrap_or_else(|| Dim::from(1)) }))
+        .map(|axis| {
+            Target::Size(if axes.contains(&axis) { Dim::from(1) } else { dims.next().unwrap_or_else(|| Dim::from(1)) })
+        })
         .collect();
     importer.reshaped(&call.at, x, &targets).map(|tracked| vec![tracked])
 }
@@ -154,7 +165,8 @@ pub(super) fn concat(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
         .collect();
     if let (Some(tensors), Tracked::Const(Const { kind, .. })) = (constants, first) {
         importer.room(&call.at, tensors.iter().map(|tensor| tensor.len()).sum::<usize>().saturating_mul(4))?;
-        let joined = fold::concatenated(&tensors, axis).ok_or_else(|| call.mismatch("shapes that agree", "others"))??;
+        let joined =
+            fold::concatenated(&tensors, axis).ok_or_else(|| call.mismatch("shapes that agree", "others"))??;
         return Ok(vec![Tracked::Const(Const { kind: *kind, tensor: joined.into() })]);
     }
     if inputs.iter().any(|input| matches!(input, Tracked::Sizes(_))) {
@@ -186,7 +198,13 @@ fn joined(importer: &mut Importer<'_>, call: &Call<'_>, views: &[View], axis: us
     let order: Vec<usize> = rows.into_iter().chain((0..rank).filter(|axis| Some(*axis) != rows)).collect();
     let lead = usize::from(rows.is_none());
     let whole: Vec<Dim> = (0..rank)
-        .map(|axis| dims.iter().filter_map(|dims| dims.get(axis)).find(|dim| dim.fixed() != Some(1)).cloned().unwrap_or_else(|| Dim::from(1)))
+        .map(|axis| {
+            dims.iter()
+                .filter_map(|dims| dims.get(axis))
+                .find(|dim| dim.fixed() != Some(1))
+                .cloned()
+                .unwrap_or_else(|| Dim::from(1))
+        })
         .collect();
     let mut values = Vec::new();
     for (view, dims) in views.iter().zip(&dims) {
@@ -204,7 +222,12 @@ fn joined(importer: &mut Importer<'_>, call: &Call<'_>, views: &[View], axis: us
             let is_rows = Some(file) == rows && mine.fixed() == Some(1);
             match shape.get_mut(place + lead) {
                 Some(slot) if is_rows => *slot = all.clone(),
-                _ => return Err(call.mismatch(format!("inputs that agree but for axis {axis}"), format!("shapes {mine:?} and {all:?} at axis {file}"))),
+                _ => {
+                    return Err(call.mismatch(
+                        format!("inputs that agree but for axis {axis}"),
+                        format!("shapes {mine:?} and {all:?} at axis {file}"),
+                    ));
+                }
             }
             grown = true;
         }
@@ -253,11 +276,14 @@ fn expanded(importer: &mut Importer<'_>, call: &Call<'_>, x: &Tracked, target: &
             Ok(Tracked::Splat(Splat { kind: super::super::tensor::Kind::Int, value, dims: whole }))
         }
         Tracked::Splat(splat) => Ok(Tracked::Splat(Splat { dims: whole, ..splat.clone() })),
-        Tracked::Const(constant) if whole.iter().all(|dim| importer.reduced(dim).fixed().is_some()) && !whole.contains(&importer.rows) => {
+        Tracked::Const(constant)
+            if whole.iter().all(|dim| importer.reduced(dim).fixed().is_some()) && !whole.contains(&importer.rows) =>
+        {
             let shape: Vec<usize> = whole.iter().filter_map(|dim| importer.reduced(dim).fixed()).collect();
             let count = element_count(&shape).unwrap_or(usize::MAX);
             importer.room(&call.at, count.saturating_mul(2))?;
-            let tensor = fold::expanded(&constant.tensor, &shape).ok_or_else(|| call.mismatch("a shape to broadcast to", "another"))??;
+            let tensor = fold::expanded(&constant.tensor, &shape)
+                .ok_or_else(|| call.mismatch("a shape to broadcast to", "another"))??;
             Ok(Tracked::Const(Const { kind: constant.kind, tensor: tensor.into() }))
         }
         other => {
@@ -265,7 +291,9 @@ fn expanded(importer: &mut Importer<'_>, call: &Call<'_>, x: &Tracked, target: &
             // New axes are put in behind those that the value has; the batch becomes axis 0.
             let skipped = rank - view.axes.len();
             let shape = importer.builder.shape(view.value)?.to_vec();
-            let kept: Vec<usize> = (0..shape.len()).filter(|&axis| axis == 0 || view.axes.iter().flatten().any(|&other| other == axis)).collect();
+            let kept: Vec<usize> = (0..shape.len())
+                .filter(|&axis| axis == 0 || view.axes.iter().flatten().any(|&other| other == axis))
+                .collect();
             let mut slots: Vec<Vec<usize>> = kept.iter().map(|&axis| vec![axis]).collect();
             let mut wanted: Vec<Dim> = kept.iter().filter_map(|&axis| shape.get(axis).cloned()).collect();
             let mut axes = Vec::new();
@@ -311,10 +339,12 @@ pub(super) fn tile(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
         }
         // Several copies side by side; few, since each is a part of a step.
         let copies = count.fixed().filter(|&copies| copies > 0 && copies <= 64);
-        let copies = copies.ok_or_else(|| call.unsupported(format!("{count:?} repeats of an axis longer than 1"), "use Expand"))?;
+        let copies = copies
+            .ok_or_else(|| call.unsupported(format!("{count:?} repeats of an axis longer than 1"), "use Expand"))?;
         if let Tracked::Const(constant) = &result {
             importer.room(&call.at, constant.tensor.len().saturating_mul(copies * 2))?;
-            let joined = fold::concatenated(&vec![&*constant.tensor; copies], axis).ok_or_else(|| call.mismatch("an axis", "none"))??;
+            let joined = fold::concatenated(&vec![&*constant.tensor; copies], axis)
+                .ok_or_else(|| call.mismatch("an axis", "none"))??;
             result = Tracked::Const(Const { kind: constant.kind, tensor: joined.into() });
         } else {
             let view = importer.materialised(&call.at, &result)?;
@@ -329,11 +359,17 @@ pub(super) fn tile(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
 pub(super) fn pad(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     match call.text("mode")?.unwrap_or("constant") {
         "constant" => {}
-        other => return Err(call.unsupported(format!("padding of mode {}", crate::error::quoted(other)), "use mode constant")),
+        other => {
+            return Err(
+                call.unsupported(format!("padding of mode {}", crate::error::quoted(other)), "use mode constant")
+            );
+        }
     }
     let fill = match (call.float("value")?, call.optional(2)) {
         (Some(value), _) => f64::from(value),
-        (None, Some(_)) => call.known(2, "a padding value")?.scalar().ok_or_else(|| call.mismatch("one padding value", "several"))?,
+        (None, Some(_)) => {
+            call.known(2, "a padding value")?.scalar().ok_or_else(|| call.mismatch("one padding value", "several"))?
+        }
         (None, None) => 0.0,
     };
     let mut view = importer.materialised(&call.at, call.input(0)?)?;
@@ -344,7 +380,13 @@ pub(super) fn pad(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tr
     };
     let axes: Vec<usize> = match call.optional(3) {
         None => (0..rank).collect(),
-        Some(_) => call.known(3, "axes")?.ints().unwrap_or_default().iter().map(|&axis| call.axis(axis, rank)).collect::<Result<_>>()?,
+        Some(_) => call
+            .known(3, "axes")?
+            .ints()
+            .unwrap_or_default()
+            .iter()
+            .map(|&axis| call.axis(axis, rank))
+            .collect::<Result<_>>()?,
     };
     if pads.len() != 2 * axes.len() {
         return Err(call.mismatch(format!("{} pads", 2 * axes.len()), pads.len().to_string()));

@@ -14,7 +14,11 @@ use crate::{
 
 fn epsilon(call: &Call<'_>) -> Result<f32> {
     let epsilon = call.float("epsilon")?.unwrap_or(1e-5);
-    if epsilon >= 0.0 && epsilon.is_finite() { Ok(epsilon) } else { Err(call.mismatch("an epsilon of 0 or more", epsilon.to_string())) }
+    if epsilon >= 0.0 && epsilon.is_finite() {
+        Ok(epsilon)
+    } else {
+        Err(call.mismatch("an epsilon of 0 or more", epsilon.to_string()))
+    }
 }
 
 pub(super) fn layer(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
@@ -27,8 +31,11 @@ pub(super) fn layer(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
     if normalized.contains(&0) {
         return Err(importer.mixes_rows(&call.at));
     }
-    let sizes: Option<Vec<usize>> = dims.get(first..).unwrap_or_default().iter().map(|dim| importer.reduced(dim).fixed()).collect();
-    let sizes = sizes.ok_or_else(|| call.unsupported("a LayerNormalization of an axis that each run decides", "normalize the features only"))?;
+    let sizes: Option<Vec<usize>> =
+        dims.get(first..).unwrap_or_default().iter().map(|dim| importer.reduced(dim).fixed()).collect();
+    let sizes = sizes.ok_or_else(|| {
+        call.unsupported("a LayerNormalization of an axis that each run decides", "normalize the features only")
+    })?;
     // As one axis behind all others.
     let shape = importer.builder.shape(view.value)?.to_vec();
     let others: Vec<usize> = (0..shape.len()).filter(|axis| !normalized.contains(axis)).collect();
@@ -42,7 +49,8 @@ pub(super) fn layer(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
         }
         let weight = call.weight(index, what)?;
         importer.room(&call.at, count.saturating_mul(2))?;
-        let whole = super::super::fold::expanded(&weight, &sizes).ok_or_else(|| call.mismatch(format!("{what} of shape {sizes:?}"), format!("{:?}", weight.shape())))??;
+        let whole = super::super::fold::expanded(&weight, &sizes)
+            .ok_or_else(|| call.mismatch(format!("{what} of shape {sizes:?}"), format!("{:?}", weight.shape())))??;
         Tensor::new([count], whole.to_f32().into_owned()).map(|tensor| Some(Arc::new(tensor)))
     };
     let kind = LayerKind::LayerNormalization(LayerNormalization {
@@ -66,7 +74,8 @@ pub(super) fn layer(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
 pub(super) fn batch(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     call.only_outputs(1, "the statistics of a BatchNormalization")?;
     if call.flag("training_mode", false)? || call.int("spatial")?.is_some_and(|spatial| spatial != 1) {
-        return Err(call.unsupported("a BatchNormalization in training mode or over positions", "export the model for inference"));
+        return Err(call
+            .unsupported("a BatchNormalization in training mode or over positions", "export the model for inference"));
     }
     let view = importer.materialised(&call.at, call.input(0)?)?;
     if view.axes.len() < 2 {
@@ -78,7 +87,9 @@ pub(super) fn batch(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
     let (view, place) = importer.single(&call.at, &view, 1)?;
     let weights = ["scale", "B", "mean", "var"].iter().enumerate().map(|(index, what)| call.weight(index + 1, what));
     let weights: Vec<Arc<Tensor>> = weights.collect::<Result<_>>()?;
-    let [gamma, beta, moving_mean, moving_variance] = weights.as_slice() else { return Err(call.mismatch("four weights", "fewer")) };
+    let [gamma, beta, moving_mean, moving_variance] = weights.as_slice() else {
+        return Err(call.mismatch("four weights", "fewer"));
+    };
     let mut value = view.value;
     let mut axes = view.axes.clone();
     let axis = match place {

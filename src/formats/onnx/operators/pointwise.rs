@@ -77,7 +77,12 @@ pub(super) fn unary(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
 }
 
 /// `function` of each element. Integers and truth values stay what they are.
-pub(super) fn apply(importer: &mut Importer<'_>, call: &Call<'_>, tracked: &Tracked, function: Activation) -> Result<Tracked> {
+pub(super) fn apply(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    tracked: &Tracked,
+    function: Activation,
+) -> Result<Tracked> {
     #[allow(clippy::cast_possible_truncation)] // integers stay integers
     match tracked {
         Tracked::Const(constant) => {
@@ -184,7 +189,8 @@ pub(super) fn arithmetic(importer: &mut Importer<'_>, call: &Call<'_>) -> Result
         // A NaN is neither less nor equal.
         let strict = if call.op == "LessOrEqual" { "Less" } else { "Greater" };
         let second = call.input(1)?;
-        let (less, equal) = (both(importer, call, strict, first, second)?, both(importer, call, "Equal", first, second)?);
+        let (less, equal) =
+            (both(importer, call, strict, first, second)?, both(importer, call, "Equal", first, second)?);
         return both(importer, call, "Or", &less, &equal).map(|tracked| vec![tracked]);
     }
     let op = if call.op == "Mean" { "Add" } else { call.op };
@@ -216,13 +222,21 @@ fn as_sizes(tracked: &Tracked) -> Option<Sizes> {
 }
 
 /// `op` of two tensors.
-pub(super) fn both(importer: &mut Importer<'_>, call: &Call<'_>, op: &str, left: &Tracked, right: &Tracked) -> Result<Tracked> {
+pub(super) fn both(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    op: &str,
+    left: &Tracked,
+    right: &Tracked,
+) -> Result<Tracked> {
     let Some(arithmetic) = arithmetic_of(op) else { return Err(Error::internal(format!("no operation {op}"))) };
     if let (Tracked::Const(a), Tracked::Const(b)) = (left, right) {
-        let shape = fold::broadcast(a.shape(), b.shape()).ok_or_else(|| call.mismatch("shapes that broadcast", format!("{:?} and {:?}", a.shape(), b.shape())))?;
+        let shape = fold::broadcast(a.shape(), b.shape())
+            .ok_or_else(|| call.mismatch("shapes that broadcast", format!("{:?} and {:?}", a.shape(), b.shape())))?;
         let count = crate::tensor::element_count(&shape).unwrap_or(usize::MAX);
         importer.room(&call.at, count.saturating_mul(6))?;
-        let result = fold::binary(a, b, &arithmetic.host).ok_or_else(|| call.mismatch("a result that can be counted", "an overflow or a division by 0"))?;
+        let result = fold::binary(a, b, &arithmetic.host)
+            .ok_or_else(|| call.mismatch("a result that can be counted", "an overflow or a division by 0"))?;
         return result.map(Tracked::Const);
     }
     if matches!((left, right), (Tracked::Sizes(_), _) | (_, Tracked::Sizes(_)))
@@ -325,9 +339,17 @@ pub(super) fn broadcast(importer: &mut Importer<'_>, call: &Call<'_>, left: &[Di
 }
 
 /// Arithmetic with one number, as a function of each element.
-fn by_number(importer: &mut Importer<'_>, call: &Call<'_>, op: &str, left: &Tracked, right: &Tracked) -> Result<Option<Tracked>> {
+fn by_number(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    op: &str,
+    left: &Tracked,
+    right: &Tracked,
+) -> Result<Option<Tracked>> {
     let number = |tracked: &Tracked, other: &Tracked| match tracked {
-        Tracked::Const(constant) if matches!(other, Tracked::View(view) if view.axes.len() >= constant.shape().len()) => constant.scalar(),
+        Tracked::Const(constant) if matches!(other, Tracked::View(view) if view.axes.len() >= constant.shape().len()) => {
+            constant.scalar()
+        }
         _ => None,
     };
     #[allow(clippy::cast_possible_truncation)] // the model computes in f32
@@ -346,7 +368,9 @@ fn by_number(importer: &mut Importer<'_>, call: &Call<'_>, op: &str, left: &Trac
         ("Sub", true) => affine(-1.0, x),
         ("Mul", _) => affine(x, 0.0),
         // Exact where the reciprocal is.
-        ("Div", false) if x.to_bits() & 0x007f_ffff == 0 && x.is_normal() && (1.0 / x).is_normal() => affine(1.0 / x, 0.0),
+        ("Div", false) if x.to_bits() & 0x007f_ffff == 0 && x.is_normal() && (1.0 / x).is_normal() => {
+            affine(1.0 / x, 0.0)
+        }
         ("Max", _) => Some(Activation::Clip { min: x, max: f32::INFINITY }),
         ("Min", _) => Some(Activation::Clip { min: f32::NEG_INFINITY, max: x }),
         _ => None,
@@ -365,9 +389,16 @@ fn sizes(importer: &mut Importer<'_>, call: &Call<'_>, op: &str, left: &Sizes, r
     let mut truths = Vec::new();
     for index in 0..count {
         let pick = |sizes: &Sizes| sizes.values.get(if sizes.values.len() == 1 { 0 } else { index }).cloned();
-        let (Some(a), Some(b)) = (pick(left), pick(right)) else { return Err(Error::internal("a list that ends early")) };
+        let (Some(a), Some(b)) = (pick(left), pick(right)) else {
+            return Err(Error::internal("a list that ends early"));
+        };
         let (ra, rb) = (importer.reduced(&a), importer.reduced(&b));
-        let unknown = || call.unsupported(format!("{op} of sizes that each run decides"), "export it with fixed sizes, or load the Keras or PyTorch file itself");
+        let unknown = || {
+            call.unsupported(
+                format!("{op} of sizes that each run decides"),
+                "export it with fixed sizes, or load the Keras or PyTorch file itself",
+            )
+        };
         match op {
             "Add" | "Sum" => values.push(&a + &b),
             "Sub" => values.push(&a - &b),
@@ -421,11 +452,14 @@ pub(super) fn pow(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tr
     if let Tracked::Const(constant) = base {
         let shape = fold::broadcast(constant.shape(), exponent.shape()).unwrap_or_default();
         importer.room(&call.at, crate::tensor::element_count(&shape).unwrap_or(usize::MAX).saturating_mul(6))?;
-        let function = Binary { float: f64::powf, int: |a, b| u32::try_from(b).ok().and_then(|b| a.checked_pow(b)), truth: false };
-        let result = fold::binary(constant, exponent, &function).ok_or_else(|| call.mismatch("shapes that broadcast", "others"))?;
+        let function =
+            Binary { float: f64::powf, int: |a, b| u32::try_from(b).ok().and_then(|b| a.checked_pow(b)), truth: false };
+        let result = fold::binary(constant, exponent, &function)
+            .ok_or_else(|| call.mismatch("shapes that broadcast", "others"))?;
         return result.map(|constant| vec![Tracked::Const(constant)]);
     }
-    let single = exponent.scalar().ok_or_else(|| call.unsupported("an exponent that is no single number", "use products"))?;
+    let single =
+        exponent.scalar().ok_or_else(|| call.unsupported("an exponent that is no single number", "use products"))?;
     let result = match single {
         1.0 => base.clone(),
         2.0 | 3.0 => {
@@ -460,8 +494,15 @@ pub(super) fn choose(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
         }
     }
     // Constants beyond the finite cannot be weighed by 0: they are added as logarithms instead.
-    let infinite = |tracked: &Tracked| splat_of(tracked).is_some_and(|splat| splat.value == Fill::Number(f64::NEG_INFINITY));
-    let negated = both(importer, call, "Sub", &Tracked::Const(Const { kind: Kind::Float, tensor: Tensor::new([], vec![1.0f64])?.into() }), condition)?;
+    let infinite =
+        |tracked: &Tracked| splat_of(tracked).is_some_and(|splat| splat.value == Fill::Number(f64::NEG_INFINITY));
+    let negated = both(
+        importer,
+        call,
+        "Sub",
+        &Tracked::Const(Const { kind: Kind::Float, tensor: Tensor::new([], vec![1.0f64])?.into() }),
+        condition,
+    )?;
     for (weight, constant, other) in [(condition, no, yes), (&negated, yes, no)] {
         if infinite(constant) {
             let log = apply(importer, call, weight, Activation::Log)?;
@@ -474,7 +515,13 @@ pub(super) fn choose(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
 }
 
 /// A choice that is known while loading, if it is.
-fn chosen(importer: &mut Importer<'_>, call: &Call<'_>, condition: &Const, yes: &Tracked, no: &Tracked) -> Result<Option<Tracked>> {
+fn chosen(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    condition: &Const,
+    yes: &Tracked,
+    no: &Tracked,
+) -> Result<Option<Tracked>> {
     if let (Tracked::Const(a), Tracked::Const(b)) = (yes, no) {
         let shape = fold::broadcast(a.shape(), b.shape()).and_then(|shape| fold::broadcast(&shape, condition.shape()));
         let shape = shape.ok_or_else(|| call.mismatch("shapes that broadcast", "others"))?;
@@ -483,7 +530,12 @@ fn chosen(importer: &mut Importer<'_>, call: &Call<'_>, condition: &Const, yes: 
         let fit = [a, b, condition].map(|constant| fold::expanded(&constant.tensor, &shape));
         let [Some(Ok(x)), Some(Ok(y)), Some(Ok(c))] = fit else { return Ok(None) };
         let choose = |c: f64, x: f64, y: f64| if c != 0.0 { x } else { y };
-        let values = c.to_f64().iter().zip(x.to_f64().iter().zip(y.to_f64().iter())).map(|(&c, (&x, &y))| choose(c, x, y)).collect::<Vec<_>>();
+        let values = c
+            .to_f64()
+            .iter()
+            .zip(x.to_f64().iter().zip(y.to_f64().iter()))
+            .map(|(&c, (&x, &y))| choose(c, x, y))
+            .collect::<Vec<_>>();
         #[allow(clippy::cast_possible_truncation)] // they were integers
         let tensor = match a.kind {
             Kind::Float => Tensor::new(shape, values)?,
@@ -497,8 +549,12 @@ fn chosen(importer: &mut Importer<'_>, call: &Call<'_>, condition: &Const, yes: 
             let from = if c.get(if c.len() == 1 { 0 } else { index }).is_some_and(|&c| c != 0) { &a } else { &b };
             from.values.get(if from.values.len() == 1 { 0 } else { index }).cloned()
         });
-        let values = values.collect::<Option<Vec<_>>>().ok_or_else(|| call.mismatch("lists of one length", "others"))?;
-        return Ok(Some(Tracked::Sizes(Sizes { scalar: a.scalar && b.scalar && condition.shape().is_empty(), values })));
+        let values =
+            values.collect::<Option<Vec<_>>>().ok_or_else(|| call.mismatch("lists of one length", "others"))?;
+        return Ok(Some(Tracked::Sizes(Sizes {
+            scalar: a.scalar && b.scalar && condition.shape().is_empty(),
+            values,
+        })));
     }
     // The same everywhere: one of the two, where the other does not make it larger.
     let Some(all) = condition.splat() else { return Ok(None) };

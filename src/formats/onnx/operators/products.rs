@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use super::super::{call::Call, fold, import::Importer, tensor::{Const, Kind}, track::{Tracked, View}};
+use super::super::{
+    call::Call,
+    fold,
+    import::Importer,
+    tensor::{Const, Kind},
+    track::{Tracked, View},
+};
 use crate::{
     activation::Activation,
     dim::Dim,
@@ -14,7 +20,14 @@ use crate::{
 use super::pointwise::{apply, both};
 
 /// `x` times a matrix `[out, in]`, along axis `axis` of the file.
-fn dense(importer: &mut Importer<'_>, call: &Call<'_>, x: &View, axis: usize, weight: Tensor, bias: Option<Arc<Tensor>>) -> Result<View> {
+fn dense(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    x: &View,
+    axis: usize,
+    weight: Tensor,
+    bias: Option<Arc<Tensor>>,
+) -> Result<View> {
     let features = weight.shape().get(1).copied().unwrap_or(0);
     let group = x.axes.get(axis).cloned().unwrap_or_default();
     let dims = importer.view_dims(x)?;
@@ -31,11 +44,16 @@ fn dense(importer: &mut Importer<'_>, call: &Call<'_>, x: &View, axis: usize, we
     if others.first() != Some(&0) {
         others.insert(0, usize::MAX);
     }
-    let mut slots: Vec<Vec<usize>> = others.iter().map(|&axis| if axis == usize::MAX { Vec::new() } else { vec![axis] }).collect();
+    let mut slots: Vec<Vec<usize>> =
+        others.iter().map(|&axis| if axis == usize::MAX { Vec::new() } else { vec![axis] }).collect();
     slots.push(group.clone());
     let input = importer.arranged(&call.at, x, &slots)?;
     let bias = bias.filter(|bias| bias.to_f32().iter().any(|&value| value != 0.0));
-    let kind = LayerKind::Dense(Dense { weight: weight.into(), bias, activation: HeadActivation::Pointwise(Activation::Linear) });
+    let kind = LayerKind::Dense(Dense {
+        weight: weight.into(),
+        bias,
+        activation: HeadActivation::Pointwise(Activation::Linear),
+    });
     let value = importer.layer(&call.at, "", kind, &[input])?;
     let place = |old: &usize| others.iter().position(|other| other == old);
     let axes = x.axes.iter().enumerate().map(|(index, group)| {
@@ -45,7 +63,13 @@ fn dense(importer: &mut Importer<'_>, call: &Call<'_>, x: &View, axis: usize, we
 }
 
 /// The constant as a matrix `[out, in]`: transposed, unless it is so already, and scaled.
-fn matrix(importer: &mut Importer<'_>, call: &Call<'_>, constant: &Const, transposed: bool, scale: f32) -> Result<Tensor> {
+fn matrix(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    constant: &Const,
+    transposed: bool,
+    scale: f32,
+) -> Result<Tensor> {
     importer.room(&call.at, constant.tensor.len())?;
     let tensor = if transposed { (*constant.tensor).clone() } else { fold::permuted(&constant.tensor, &[1, 0])? };
     let mut values = tensor.to_f32().into_owned();
@@ -69,7 +93,10 @@ pub(super) fn matmul(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
         return Ok(vec![Tracked::View(view)]);
     }
     // A vector is a matrix of one row or column, which goes away again.
-    let (a, b) = (padded(importer, call, &left, dims.len() == 1, true)?, padded(importer, call, &right, other.len() == 1, false)?);
+    let (a, b) = (
+        padded(importer, call, &left, dims.len() == 1, true)?,
+        padded(importer, call, &right, other.len() == 1, false)?,
+    );
     let product = general(importer, call, &a, &b)?;
     let mut axes = product.axes.clone();
     if other.len() == 1 {
@@ -96,7 +123,9 @@ fn padded(importer: &mut Importer<'_>, call: &Call<'_>, tracked: &Tracked, vecto
 fn general(importer: &mut Importer<'_>, call: &Call<'_>, left: &View, right: &View) -> Result<View> {
     let rank = left.axes.len().max(right.axes.len());
     let lead = rank.saturating_sub(2);
-    let at = |view: &View, axis: usize| (axis + view.axes.len()).checked_sub(rank).and_then(|axis| view.axes.get(axis)).cloned().unwrap_or_default();
+    let at = |view: &View, axis: usize| {
+        (axis + view.axes.len()).checked_sub(rank).and_then(|axis| view.axes.get(axis)).cloned().unwrap_or_default()
+    };
     let rows_at = |view: &View| (0..rank).find(|&axis| at(view, axis).contains(&0));
     let rows = match (rows_at(left), rows_at(right)) {
         (None, None) => None,
@@ -128,7 +157,16 @@ fn general(importer: &mut Importer<'_>, call: &Call<'_>, left: &View, right: &Vi
         vec![vec![0], vec![2]]
     } else {
         let mut next = 0;
-        (0..rank).map(|axis| if Some(axis) == rows { vec![0] } else { next += 1; vec![next] }).collect()
+        (0..rank)
+            .map(|axis| {
+                if Some(axis) == rows {
+                    vec![0]
+                } else {
+                    next += 1;
+                    vec![next]
+                }
+            })
+            .collect()
     };
     importer.view(Kind::Float, value, axes)
 }
@@ -174,6 +212,7 @@ pub(super) fn gemm(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
 
 fn add_scaled(importer: &mut Importer<'_>, call: &Call<'_>, product: Tracked, beta: f32) -> Result<Vec<Tracked>> {
     let Some(c) = call.optional(2) else { return Ok(vec![product]) };
-    let scaled = if beta == 1.0 { c.clone() } else { apply(importer, call, c, Activation::Affine { alpha: beta, beta: 0.0 })? };
+    let scaled =
+        if beta == 1.0 { c.clone() } else { apply(importer, call, c, Activation::Affine { alpha: beta, beta: 0.0 })? };
     both(importer, call, "Add", &product, &scaled).map(|tracked| vec![tracked])
 }

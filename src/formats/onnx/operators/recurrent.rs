@@ -59,22 +59,23 @@ pub(super) fn recurrent(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<
     let states_wanted = call.wanted.iter().skip(1).any(|&wanted| wanted);
     let initial = initial_states(importer, call, &options, &rows)?;
     let weights = weights(importer, call, &options)?;
-    let mut layers = weights.into_iter().zip(&options.params).zip(&options.directions).map(|((w, params), &backwards)| Recurrent {
-        cell: options.cell,
-        params: *params,
-        weight_ih: w.ih,
-        weight_hh: w.hh,
-        weight_hr: None,
-        peephole: w.peephole,
-        bias_ih: w.bias_ih,
-        bias_hh: w.bias_hh,
-        return_sequences: sequence_wanted,
-        return_state: states_wanted,
-        go_backwards: backwards,
-        stateful: false,
-        dead: DeadTimesteps::Zero,
-        passes_mask: false,
-    });
+    let mut layers =
+        weights.into_iter().zip(&options.params).zip(&options.directions).map(|((w, params), &backwards)| Recurrent {
+            cell: options.cell,
+            params: *params,
+            weight_ih: w.ih,
+            weight_hh: w.hh,
+            weight_hr: None,
+            peephole: w.peephole,
+            bias_ih: w.bias_ih,
+            bias_hh: w.bias_hh,
+            return_sequences: sequence_wanted,
+            return_state: states_wanted,
+            go_backwards: backwards,
+            stateful: false,
+            dead: DeadTimesteps::Zero,
+            passes_mask: false,
+        });
     let kind = match (layers.next(), layers.next()) {
         (Some(forward), Some(backward)) => {
             LayerKind::Bidirectional(Bidirectional { forward, backward, merge: MergeMode::Concat })
@@ -136,7 +137,12 @@ fn lengths(importer: &mut Importer<'_>, call: &Call<'_>, rows: &Dim, seq_len: &D
     let same = match lengths {
         Tracked::Const(constant) => constant.splat().map(Fill::Number),
         Tracked::Splat(splat) => Some(splat.value.clone()),
-        Tracked::Sizes(sizes) => sizes.values.first().filter(|first| sizes.values.iter().all(|value| value == *first)).cloned().map(Fill::Size),
+        Tracked::Sizes(sizes) => sizes
+            .values
+            .first()
+            .filter(|first| sizes.values.iter().all(|value| value == *first))
+            .cloned()
+            .map(Fill::Size),
         Tracked::View(view) => {
             let slots = view.axes.clone();
             return importer.arranged(&call.at, view, &slots).map(Some);
@@ -145,14 +151,20 @@ fn lengths(importer: &mut Importer<'_>, call: &Call<'_>, rows: &Dim, seq_len: &D
     match same {
         Some(Fill::Size(size)) if importer.same(&size, seq_len) => Ok(None),
         #[allow(clippy::cast_precision_loss)] // lengths are small
-        Some(Fill::Number(number)) if importer.reduced(seq_len).fixed().is_some_and(|len| len as f64 == number) => Ok(None),
+        Some(Fill::Number(number)) if importer.reduced(seq_len).fixed().is_some_and(|len| len as f64 == number) => {
+            Ok(None)
+        }
         #[allow(clippy::cast_possible_truncation)] // checked against the sequence when it runs
         Some(Fill::Number(number)) => {
             let kind = LayerKind::Ramp { start: number as f32, step: 0.0, axis: 0, shape: vec![rows.clone()] };
             importer.layer(&call.at, "lengths", kind, &[]).map(Some)
         }
-        Some(Fill::Size(_)) => Err(call.unsupported("sequence_lens that another size of the run decides", "make them an input")),
-        None => Err(call.unsupported("a constant sequence_lens that differs by sample", "make it an input of the model")),
+        Some(Fill::Size(_)) => {
+            Err(call.unsupported("sequence_lens that another size of the run decides", "make them an input"))
+        }
+        None => {
+            Err(call.unsupported("a constant sequence_lens that differs by sample", "make it an input of the model"))
+        }
     }
 }
 
@@ -191,26 +203,43 @@ fn initial_states(importer: &mut Importer<'_>, call: &Call<'_>, options: &Option
 }
 
 /// The states of each direction, of a tensor `[dirs, batch, hidden]` or `[batch, dirs, hidden]`.
-fn state(importer: &mut Importer<'_>, call: &Call<'_>, options: &Options, tracked: &Tracked, rows: &Dim) -> Result<Vec<Value>> {
+fn state(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    options: &Options,
+    tracked: &Tracked,
+    rows: &Dim,
+) -> Result<Vec<Value>> {
     let dims = importer.dims(tracked)?;
     let (dirs, hidden) = (options.directions.len(), options.hidden);
     let order = if options.batch_first { [0, 1, 2] } else { [1, 0, 2] };
     let expected = [rows.clone(), Dim::from(dirs), Dim::from(hidden)];
-    let fits = dims.len() == 3 && order.iter().zip(&expected).all(|(&axis, expected)| dims.get(axis).is_some_and(|dim| importer.agree(&call.at, dim, expected)));
+    let fits = dims.len() == 3
+        && order
+            .iter()
+            .zip(&expected)
+            .all(|(&axis, expected)| dims.get(axis).is_some_and(|dim| importer.agree(&call.at, dim, expected)));
     if !fits {
         let place = if options.batch_first { "[batch, directions, hidden]" } else { "[directions, batch, hidden]" };
-        return Err(call.mismatch(format!("initial states {place} with {dirs} directions and {hidden} units"), format!("{dims:?}")));
+        return Err(call.mismatch(
+            format!("initial states {place} with {dirs} directions and {hidden} units"),
+            format!("{dims:?}"),
+        ));
     }
     let view = state_view(importer, call, options, tracked)?;
     let whole = importer.arranged_by(&call.at, &view, &order)?;
     let shape = importer.builder.shape(whole)?.to_vec();
-    let whole = if shape.first() == Some(rows) { whole } else {
+    let whole = if shape.first() == Some(rows) {
+        whole
+    } else {
         let shape = vec![rows.clone(), Dim::from(dirs), Dim::from(hidden)];
         importer.layer(&call.at, "state", LayerKind::Expand { shape }, &[whole])?
     };
     let mut states = Vec::new();
     for direction in 0..dirs {
-        let one = if dirs == 1 { whole } else {
+        let one = if dirs == 1 {
+            whole
+        } else {
             let kind = LayerKind::Slice { axis: 1, start: Dim::from(direction), step: 1, extent: Dim::from(1) };
             importer.layer(&call.at, "state", kind, &[whole])?
         };
@@ -229,7 +258,9 @@ fn state_view(importer: &mut Importer<'_>, call: &Call<'_>, options: &Options, t
     for row in 1..count {
         let other = super::super::fold::sliced(&constant.tensor, axis, i64::try_from(row).unwrap_or(0), 1, 1)?;
         if other.data() != first.data() {
-            return Err(call.unsupported("a constant initial state that differs by sample", "make it an input of the model"));
+            return Err(
+                call.unsupported("a constant initial state that differs by sample", "make it an input of the model")
+            );
         }
     }
     let one = super::super::tensor::Const { kind: Kind::Float, tensor: first.into() };
@@ -269,10 +300,16 @@ fn weights(importer: &mut Importer<'_>, call: &Call<'_>, options: &Options) -> R
                 let start = (from + gate) * block;
                 picked.extend_from_slice(values.get(start..start + block).unwrap_or_default());
             }
-            let shape = if columns == 1 && tensor.shape().len() == 2 { vec![picked.len()] } else { vec![gates.len() * hidden, columns] };
+            let shape = if columns == 1 && tensor.shape().len() == 2 {
+                vec![picked.len()]
+            } else {
+                vec![gates.len() * hidden, columns]
+            };
             Tensor::new(shape, picked).map(Arc::new)
         };
-        let bias_part = |half: usize| bias.as_ref().map(|bias| part(bias, (2 * direction + half) * gates, 1, options.gates)).transpose();
+        let bias_part = |half: usize| {
+            bias.as_ref().map(|bias| part(bias, (2 * direction + half) * gates, 1, options.gates)).transpose()
+        };
         all.push(Weights {
             ih: part(&w, direction * gates, features, options.gates)?,
             hh: part(&r, direction * gates, hidden, options.gates)?,
@@ -320,7 +357,8 @@ fn outputs_of(
             tracked.push(Tracked::View(importer.view(Kind::Float, output, Vec::new())?));
             continue;
         }
-        let states: Vec<Value> = (0..dirs).filter_map(|direction| outputs.get(1 + direction * count + index).copied()).collect();
+        let states: Vec<Value> =
+            (0..dirs).filter_map(|direction| outputs.get(1 + direction * count + index).copied()).collect();
         let mut value = match states.as_slice() {
             [one] => *one,
             many => importer.layer(&call.at, name, LayerKind::Concatenate { axis: 1 }, many)?,

@@ -77,7 +77,8 @@ fn along(importer: &mut Importer<'_>, call: &Call<'_>, view: &View, axes: &[usiz
             return Err(importer.mixes_rows(&call.at));
         }
         for place in group {
-            let value = importer.layer(&call.at, "", LayerKind::Reduce { op, axis: place, keepdims: true }, &[view.value])?;
+            let value =
+                importer.layer(&call.at, "", LayerKind::Reduce { op, axis: place, keepdims: true }, &[view.value])?;
             view = importer.view(view.kind, value, view.axes)?;
         }
     }
@@ -100,14 +101,19 @@ pub(super) fn softmax(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Ve
     // Up to opset 12 the axes from `axis` on are one.
     let coerced = importer.opset < 13;
     let axis = call.axis(call.int("axis")?.unwrap_or(if coerced { 1 } else { -1 }), rank)?;
-    let group: Vec<usize> = if coerced { view.axes.get(axis..).unwrap_or_default().concat() } else { view.axes.get(axis).cloned().unwrap_or_default() };
+    let group: Vec<usize> = if coerced {
+        view.axes.get(axis..).unwrap_or_default().concat()
+    } else {
+        view.axes.get(axis).cloned().unwrap_or_default()
+    };
     if group.contains(&0) {
         return Err(importer.mixes_rows(&call.at));
     }
     let log = call.op == "LogSoftmax";
     // The axes of the softmax as one, behind all others.
     let shape = importer.builder.shape(view.value)?.to_vec();
-    let mut slots: Vec<Vec<usize>> = (0..shape.len()).filter(|axis| !group.contains(axis)).map(|axis| vec![axis]).collect();
+    let mut slots: Vec<Vec<usize>> =
+        (0..shape.len()).filter(|axis| !group.contains(axis)).map(|axis| vec![axis]).collect();
     let others: Vec<usize> = slots.concat();
     slots.push(group.clone());
     let input = importer.arranged(&call.at, &view, &slots)?;
@@ -119,7 +125,9 @@ pub(super) fn softmax(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Ve
         let mut shape = importer.builder.shape(value)?.get(..last).unwrap_or_default().to_vec();
         shape.extend(importer.group_dims(&view, &group)?);
         let value = importer.layer(&call.at, "apart", LayerKind::ReshapeTo { shape }, &[value])?;
-        let place = |old: &usize| others.iter().position(|o| o == old).or_else(|| group.iter().position(|o| o == old).map(|at| last + at));
+        let place = |old: &usize| {
+            others.iter().position(|o| o == old).or_else(|| group.iter().position(|o| o == old).map(|at| last + at))
+        };
         let axes = view.axes.iter().map(|group| group.iter().filter_map(place).collect()).collect();
         return importer.view(Kind::Float, value, axes).map(|view| vec![Tracked::View(view)]);
     }

@@ -17,7 +17,9 @@ use crate::{
 };
 
 pub(super) fn constant(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
-    let floats = |shape: Vec<usize>, values: Vec<f32>| Tensor::new(shape, values).map(|tensor| Const { kind: Kind::Float, tensor: tensor.into() });
+    let floats = |shape: Vec<usize>, values: Vec<f32>| {
+        Tensor::new(shape, values).map(|tensor| Const { kind: Kind::Float, tensor: tensor.into() })
+    };
     let found = if let Some(span) = call.tensor("value")? {
         let constant = tensor::decode(&call.at, span, importer.folder, importer.limits)?;
         importer.room(&call.at, constant.tensor.len())?;
@@ -39,7 +41,9 @@ pub(super) fn constant(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<V
 pub(super) fn constant_of_shape(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     let dims = call.sizes(0, "a shape")?;
     if dims.len() > importer.limits.rank || dims.iter().any(|dim| dim.constant().is_some_and(|size| size < 0)) {
-        return Err(call.mismatch(format!("at most {} sizes that are not negative", importer.limits.rank), format!("{dims:?}")));
+        return Err(
+            call.mismatch(format!("at most {} sizes that are not negative", importer.limits.rank), format!("{dims:?}"))
+        );
     }
     let (kind, value) = match call.tensor("value")? {
         None => (Kind::Float, 0.0),
@@ -61,7 +65,8 @@ pub(super) fn constant_of_shape(importer: &mut Importer<'_>, call: &Call<'_>) ->
 pub(super) fn shape(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     let dims = importer.dims(call.input(0)?)?;
     let rank = i64::try_from(dims.len()).unwrap_or(0);
-    let bound = |at: i64| usize::try_from(if at < 0 { at.saturating_add(rank) } else { at }.clamp(0, rank)).unwrap_or(0);
+    let bound =
+        |at: i64| usize::try_from(if at < 0 { at.saturating_add(rank) } else { at }.clamp(0, rank)).unwrap_or(0);
     let (start, end) = (bound(call.int("start")?.unwrap_or(0)), bound(call.int("end")?.unwrap_or(rank)));
     let values = dims.get(start..end.max(start)).unwrap_or_default().to_vec();
     Ok(vec![Tracked::Sizes(Sizes { scalar: false, values })])
@@ -96,17 +101,25 @@ pub(super) fn range(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
     }
     let one = |index: usize| -> Result<Dim> {
         match call.input(index)? {
-            Tracked::Sizes(sizes) if sizes.values.len() == 1 => Ok(sizes.values.first().cloned().unwrap_or_else(|| Dim::from(0))),
+            Tracked::Sizes(sizes) if sizes.values.len() == 1 => {
+                Ok(sizes.values.first().cloned().unwrap_or_else(|| Dim::from(0)))
+            }
             Tracked::Const(constant) => match constant.ints() {
                 Some([value]) => Ok(Dim::integer(*value)),
                 _ => Err(call.mismatch("bounds that are one integer each", "others")),
             },
-            _ => Err(call.unsupported("a range whose bounds the values of a run decide", "export it with sizes that only shapes decide")),
+            _ => Err(call.unsupported(
+                "a range whose bounds the values of a run decide",
+                "export it with sizes that only shapes decide",
+            )),
         }
     };
     let (start, limit, delta) = (one(0)?, one(1)?, one(2)?);
     let (Some(start), Some(delta)) = (start.constant(), delta.fixed().filter(|&delta| delta > 0)) else {
-        return Err(call.unsupported("a range that does not start at a fixed number or runs backwards", "export it with fixed sizes"));
+        return Err(call.unsupported(
+            "a range that does not start at a fixed number or runs backwards",
+            "export it with fixed sizes",
+        ));
     };
     let distance = &limit - &Dim::integer(start);
     let distance = importer.builder.positive(&distance);
@@ -130,7 +143,9 @@ pub(super) fn cast(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
     #[allow(clippy::cast_possible_truncation)] // towards 0, as the operator does
     let result = match (x, to) {
         (Tracked::Sizes(_), Kind::Int) => x.clone(),
-        (Tracked::Sizes(_), _) => return Err(call.unsupported("a size of the run as a value to compute with", "export it with fixed sizes")),
+        (Tracked::Sizes(_), _) => {
+            return Err(call.unsupported("a size of the run as a value to compute with", "export it with fixed sizes"));
+        }
         (Tracked::Const(constant), Kind::Float) => {
             importer.room(&call.at, constant.tensor.len().saturating_mul(2))?;
             Tracked::Const(fold::map(constant, |x| x)?)
@@ -138,7 +153,8 @@ pub(super) fn cast(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
         (Tracked::Const(constant), _) => {
             importer.room(&call.at, constant.tensor.len().saturating_mul(2))?;
             let truth = to == Kind::Bool;
-            let values = constant.tensor.to_f64().iter().map(|&x| if truth { i64::from(x != 0.0) } else { x as i64 }).collect();
+            let values =
+                constant.tensor.to_f64().iter().map(|&x| if truth { i64::from(x != 0.0) } else { x as i64 }).collect();
             Tracked::Const(Const { kind: to, ..Const::of_ints(constant.shape().to_vec(), values)? })
         }
         (Tracked::Splat(splat), _) => {
@@ -151,12 +167,15 @@ pub(super) fn cast(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
         }
         (Tracked::View(view), Kind::Float) => Tracked::View(View { kind: to, ..view.clone() }),
         (Tracked::View(view), Kind::Int) if from == Kind::Bool => Tracked::View(View { kind: to, ..view.clone() }),
-        (Tracked::View(view), Kind::Int) => match apply(importer, call, &Tracked::View(view.clone()), Activation::Trunc)? {
-            Tracked::View(view) => Tracked::View(View { kind: to, ..view }),
-            other => other,
-        },
+        (Tracked::View(view), Kind::Int) => {
+            match apply(importer, call, &Tracked::View(view.clone()), Activation::Trunc)? {
+                Tracked::View(view) => Tracked::View(View { kind: to, ..view }),
+                other => other,
+            }
+        }
         (Tracked::View(view), Kind::Bool) => {
-            let value = importer.layer(&call.at, "", LayerKind::MaskOp(MaskOp::NotEqual { value: 0.0 }), &[view.value])?;
+            let value =
+                importer.layer(&call.at, "", LayerKind::MaskOp(MaskOp::NotEqual { value: 0.0 }), &[view.value])?;
             importer.expressions.not_zero(value, view.value);
             Tracked::View(importer.view(to, value, view.axes.clone())?)
         }

@@ -17,7 +17,13 @@ pub(super) struct Range {
 }
 
 /// `x` with only the positions of `range` along `axis`.
-pub(super) fn part(importer: &mut Importer<'_>, call: &Call<'_>, x: &Tracked, axis: usize, range: &Range) -> Result<Tracked> {
+pub(super) fn part(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    x: &Tracked,
+    axis: usize,
+    range: &Range,
+) -> Result<Tracked> {
     let Range { start, step, extent } = range;
     let dims = importer.dims(x)?;
     let len = dims.get(axis).cloned().unwrap_or_else(|| Dim::from(1));
@@ -40,7 +46,11 @@ pub(super) fn part(importer: &mut Importer<'_>, call: &Call<'_>, x: &Tracked, ax
         }
         Tracked::Sizes(sizes) => {
             let (start, count) = fixed().ok_or_else(outside)?;
-            let at = |index: usize| start.checked_add(i64::try_from(index).ok()?.checked_mul(*step)?).and_then(|at| usize::try_from(at).ok());
+            let at = |index: usize| {
+                start
+                    .checked_add(i64::try_from(index).ok()?.checked_mul(*step)?)
+                    .and_then(|at| usize::try_from(at).ok())
+            };
             let values = (0..count).map(|index| at(index).and_then(|at| sizes.values.get(at)).cloned());
             Ok(Tracked::Sizes(Sizes { scalar: false, values: values.collect::<Option<_>>().ok_or_else(outside)? }))
         }
@@ -113,7 +123,12 @@ fn range(importer: &mut Importer<'_>, call: &Call<'_>, len: &Dim, start: &Dim, e
         return Ok(Range { start: Dim::integer(start), step, extent: Dim::integer(count) });
     }
     let open = |end: &Dim| end.constant().is_some_and(|end| end >= i64::from(i32::MAX) - 1);
-    let unknown = || call.unsupported(format!("a slice from {start:?} to {end:?} by {step} of an axis of {len:?}"), "export it with fixed sizes");
+    let unknown = || {
+        call.unsupported(
+            format!("a slice from {start:?} to {end:?} by {step} of an axis of {len:?}"),
+            "export it with fixed sizes",
+        )
+    };
     if step < 0 {
         // All of it, backwards, is what is used.
         let all = start.constant() == Some(-1) || open(start);
@@ -135,7 +150,8 @@ fn range(importer: &mut Importer<'_>, call: &Call<'_>, len: &Dim, start: &Dim, e
         None if at.is_sum_of_sizes() && importer.same(at, len) => Some(len.clone()),
         None => {
             // A size of the run, which may be counted from either end: only what is known to lie inside.
-            let inside = (len - at).is_sum_of_sizes() && at.is_sum_of_sizes() || (len - at).constant().is_some_and(|left| left >= 0);
+            let inside = (len - at).is_sum_of_sizes() && at.is_sum_of_sizes()
+                || (len - at).constant().is_some_and(|left| left >= 0);
             inside.then(|| at.clone())
         }
     };
@@ -148,7 +164,11 @@ fn range(importer: &mut Importer<'_>, call: &Call<'_>, len: &Dim, start: &Dim, e
         None => (start_at, end_at),
     };
     let distance = &end_at - &start_at;
-    let extent = if distance.constant().is_some() || distance.is_sum_of_sizes() { distance } else { importer.builder.positive(&distance) };
+    let extent = if distance.constant().is_some() || distance.is_sum_of_sizes() {
+        distance
+    } else {
+        importer.builder.positive(&distance)
+    };
     if extent.constant().is_some_and(|extent| extent < 0) {
         return Ok(Range { start: Dim::from(0), step: 1, extent: Dim::from(0) });
     }
@@ -175,7 +195,8 @@ pub(super) fn split(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
                 return Err(call.mismatch(format!("num_outputs to be {count}"), "another number"));
             }
             let whole = importer.reduced(&len).fixed();
-            let whole = whole.ok_or_else(|| call.unsupported("equal parts of an axis that each run decides", "give their sizes"))?;
+            let whole = whole
+                .ok_or_else(|| call.unsupported("equal parts of an axis that each run decides", "give their sizes"))?;
             let size = whole.div_ceil(count);
             (0..count).map(|part| Dim::from(size.min(whole.saturating_sub(part * size)))).collect()
         }
@@ -191,7 +212,11 @@ pub(super) fn split(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
     for (index, extent) in parts.into_iter().enumerate() {
         let range = Range { start: start.clone(), step: 1, extent: extent.clone() };
         start = &start + &extent;
-        outputs.push(if call.wanted.get(index) == Some(&true) { part(importer, call, &x, axis, &range)? } else { x.clone() });
+        outputs.push(if call.wanted.get(index) == Some(&true) {
+            part(importer, call, &x, axis, &range)?
+        } else {
+            x.clone()
+        });
     }
     Ok(outputs)
 }

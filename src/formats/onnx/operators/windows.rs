@@ -28,7 +28,8 @@ fn input(importer: &mut Importer<'_>, call: &Call<'_>, kernel: &[usize]) -> Resu
     let view = importer.materialised(&call.at, call.input(0)?)?;
     let rank = view.axes.len();
     if rank < 3 || kernel.len() != rank - 2 {
-        return Err(call.mismatch(format!("[batch, channels, ..] and a window of {} axes", kernel.len()), format!("rank {rank}")));
+        return Err(call
+            .mismatch(format!("[batch, channels, ..] and a window of {} axes", kernel.len()), format!("rank {rank}")));
     }
     let flat = |axis: usize| view.axes.get(axis).is_some_and(Vec::is_empty) && kernel.get(axis - 2) == Some(&1);
     let mut long = (2..rank).filter(|&axis| !flat(axis));
@@ -44,8 +45,13 @@ fn window(importer: &Importer<'_>, call: &Call<'_>, kernel: &[usize], len: usize
     let axis = len - 2;
     let list = |name: &str, count: usize, default: i64| -> Result<Vec<usize>> {
         let values = call.ints(name)?.map_or_else(|| vec![default; count], <[i64]>::to_vec);
-        let sizes: Option<Vec<usize>> = values.iter().map(|&value| usize::try_from(value).ok().filter(|&value| value <= importer.limits.units)).collect();
-        sizes.filter(|sizes| sizes.len() == count).ok_or_else(|| call.mismatch(format!("{count} {name} that are not negative"), format!("{values:?}")))
+        let sizes: Option<Vec<usize>> = values
+            .iter()
+            .map(|&value| usize::try_from(value).ok().filter(|&value| value <= importer.limits.units))
+            .collect();
+        sizes
+            .filter(|sizes| sizes.len() == count)
+            .ok_or_else(|| call.mismatch(format!("{count} {name} that are not negative"), format!("{values:?}")))
     };
     let (strides, dilations) = (list("strides", kernel.len(), 1)?, list("dilations", kernel.len(), 1)?);
     let pads = list("pads", 2 * kernel.len(), 0)?;
@@ -70,7 +76,9 @@ fn window(importer: &Importer<'_>, call: &Call<'_>, kernel: &[usize], len: usize
         "VALID" => Padding::Valid,
         // The odd position at the end, as TensorFlow has it.
         "SAME_UPPER" => Padding::Same,
-        other => return Err(call.unsupported(format!("auto_pad {}", crate::error::quoted(other)), "use NOTSET with pads")),
+        other => {
+            return Err(call.unsupported(format!("auto_pad {}", crate::error::quoted(other)), "use NOTSET with pads"));
+        }
     };
     Ok(Window { width: at(kernel, axis), stride, dilation, padding })
 }
@@ -88,13 +96,16 @@ fn output(importer: &Importer<'_>, view: &View, value: crate::model::Value, len:
 
 fn kernel_shape(call: &Call<'_>) -> Result<Option<Vec<usize>>> {
     let Some(shape) = call.ints("kernel_shape")? else { return Ok(None) };
-    let sizes: Option<Vec<usize>> = shape.iter().map(|&size| usize::try_from(size).ok().filter(|&size| (1..65_536).contains(&size))).collect();
+    let sizes: Option<Vec<usize>> =
+        shape.iter().map(|&size| usize::try_from(size).ok().filter(|&size| (1..65_536).contains(&size))).collect();
     sizes.map(Some).ok_or_else(|| call.mismatch("a kernel_shape above 0", format!("{shape:?}")))
 }
 
 pub(super) fn conv(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     let weight = call.weight(1, "weights W")?;
-    let [out, channels, kernel @ ..] = weight.shape() else { return Err(call.mismatch("weights [out, channels, width]", "others")) };
+    let [out, channels, kernel @ ..] = weight.shape() else {
+        return Err(call.mismatch("weights [out, channels, width]", "others"));
+    };
     if kernel_shape(call)?.is_some_and(|stated| stated != kernel) || weight.is_empty() {
         return Err(call.mismatch(format!("a kernel_shape of {kernel:?}"), "another"));
     }
@@ -130,6 +141,11 @@ pub(super) fn pool(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
     let Window { width, stride, dilation, padding } = window(importer, call, &kernel, len)?;
     let op = if call.op == "MaxPool" { Reduction::Max } else { Reduction::Mean };
     let count_padding = call.flag("count_include_pad", false)?;
-    let value = importer.layer(&call.at, "", LayerKind::Pool1d(Pool1d { op, width, stride, dilation, padding, count_padding }), &[value])?;
+    let value = importer.layer(
+        &call.at,
+        "",
+        LayerKind::Pool1d(Pool1d { op, width, stride, dilation, padding, count_padding }),
+        &[value],
+    )?;
     output(importer, &view, value, len)
 }

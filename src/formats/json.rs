@@ -36,6 +36,24 @@ pub(super) fn parse(name: &str, text: &[u8], limits: &Limits) -> Result<Value> {
     })
 }
 
+/// What JSON calls the value, in short.
+pub(super) fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => "nothing".to_owned(),
+        Some(Value::String(text)) => quoted(text),
+        Some(Value::Array(list)) if list.len() <= 4 && !list.iter().any(|v| v.is_array() || v.is_object()) => {
+            let parts: Vec<String> = list.iter().map(|value| shown(Some(value))).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        Some(Value::Array(_)) => "a list".to_owned(),
+        Some(Value::Object(map)) => match map.get("class_name").and_then(Value::as_str) {
+            Some(class) => format!("an object of class {}", quoted(class)),
+            None => "an object".to_owned(),
+        },
+        Some(value) => value.to_string(),
+    }
+}
+
 /// What is left of the number of values, and which limit was met.
 struct Budget {
     values: Cell<usize>,
