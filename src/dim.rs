@@ -14,6 +14,8 @@ impl Symbol {
 /// A polynomial with integer coefficients over [`Symbol`]s, in normal form: two dimensions are
 /// equal for every run exactly if they compare equal.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(try_from = "Written", into = "Written"))]
 pub struct Dim {
     /// Sorted symbols of a term (empty: the constant) -> its coefficient, never zero.
     terms: BTreeMap<Vec<Symbol>, i64>,
@@ -196,6 +198,47 @@ impl ops::Mul for &Dim {
     }
 }
 
+/// A dimension in a file: a number, or terms, each a coefficient and the symbols that it multiplies.
+#[cfg(feature = "native")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(i64),
+    Terms(Vec<(i64, Vec<usize>)>),
+}
+
+#[cfg(feature = "native")]
+impl From<Dim> for Written {
+    fn from(dim: Dim) -> Self {
+        let term = |(symbols, &coefficient): (&Vec<Symbol>, &i64)| (coefficient, symbols.iter().map(|s| s.0).collect());
+        dim.constant().map_or_else(|| Self::Terms(dim.terms.iter().map(term).collect()), Self::Number)
+    }
+}
+
+#[cfg(feature = "native")]
+impl TryFrom<Written> for Dim {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        /// More than any model has, few enough that products of several stay small.
+        const MOST: usize = 16;
+        let terms = match written {
+            Written::Number(value) => return Ok(Self::integer(value)),
+            Written::Terms(terms) => terms,
+        };
+        if terms.len() > MOST || terms.iter().any(|(_, symbols)| symbols.len() > MOST) {
+            return Err(format!("a size of more than {MOST} terms or factors"));
+        }
+        let mut dim = Self { terms: BTreeMap::new() };
+        for (coefficient, symbols) in terms {
+            let mut symbols: Vec<Symbol> = symbols.into_iter().map(Symbol).collect();
+            symbols.sort_unstable();
+            dim.add_term(symbols, coefficient);
+        }
+        Ok(dim)
+    }
+}
+
 /// The product of `dims`.
 pub(crate) fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Dim {
     dims.into_iter().fold(Dim::from(1), |product, dim| &product * dim)
@@ -239,6 +282,8 @@ pub(crate) fn shape_text(shape: &[Dim]) -> String {
 /// What a symbol is that no input binds, but other dimensions give.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Derived {
     /// `floor(dim / divisor)`; the divisor is at least 1.
     Quotient {
@@ -302,7 +347,9 @@ pub(crate) fn positive(symbols: &mut Vec<String>, derived: &mut Vec<(Symbol, Der
 }
 
 /// What must hold of two dimensions in every run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct Condition {
     /// What needs it: `layer 'add'`.
     pub subject: String,
@@ -315,7 +362,9 @@ pub struct Condition {
 }
 
 /// How the dimensions of a [`Condition`] stand to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Relation {
     /// They are equal.
     Equal,

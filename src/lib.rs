@@ -62,6 +62,8 @@ pub mod model;
 pub mod plan;
 pub mod reference;
 pub mod sequences;
+#[cfg(feature = "native")]
+mod serial;
 pub mod session;
 mod simd;
 pub mod tensor;

@@ -20,7 +20,7 @@ pub struct Limits {
     pub json_bytes: usize,
     /// Nesting of a JSON text.
     pub json_depth: usize,
-    /// Values in a JSON text.
+    /// Values in a JSON text; an object counts as a few.
     pub json_values: usize,
     /// Layers of a model.
     pub layers: usize,
@@ -36,14 +36,14 @@ pub struct Limits {
     pub hdf5_depth: usize,
     /// Bytes of a decoded chunk of an HDF5 dataset.
     pub hdf5_chunk_bytes: usize,
+    /// Objects in the header of a safetensors file: its tensors and a few more.
+    pub tensors: usize,
     /// Nodes of an ONNX graph.
     pub onnx_nodes: usize,
     /// Names of inputs and outputs in an ONNX graph.
     pub onnx_edges: usize,
     /// Initializers of an ONNX graph.
     pub onnx_tensors: usize,
-    /// Objects in the header of a safetensors file: its tensors and a few more.
-    pub tensors: usize,
     /// Axes of a tensor.
     pub rank: usize,
 }
@@ -65,10 +65,10 @@ impl Default for Limits {
             hdf5_members: 16_384,
             hdf5_depth: 32,
             hdf5_chunk_bytes: 16 << 20,
+            tensors: 32_768,
             onnx_nodes: 100_000,
             onnx_edges: 1 << 19,
             onnx_tensors: 65_536,
-            tensors: 32_768,
             rank: 8,
         }
     }

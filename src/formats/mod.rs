@@ -1,12 +1,14 @@
 //! Files that hold models. Everything in a file is data: nothing in it is ever run, and no other file is
-//! opened for it but the `config.json` beside a PyTorch state dict, and the external data of an ONNX file in its own
-//! folder.
+//! opened for it but those beside it that hold the rest of a model: `config.json` of weights, weights of a
+//! `config.json`, shards.
 
 #[cfg(any(feature = "keras", feature = "torch", feature = "native"))]
 mod json;
 #[cfg(feature = "keras")]
 mod keras;
 mod limits;
+#[cfg(feature = "native")]
+mod native;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod recognise;
@@ -23,6 +25,8 @@ use std::{
 };
 
 pub use limits::Limits;
+#[cfg(feature = "native")]
+pub use native::{SaveOptions, WeightType};
 
 use self::recognise::{HEAD, Kind, recognise};
 use crate::{
@@ -40,10 +44,13 @@ pub struct LoadOptions {
     pub keras_backend: KerasBackend,
     /// What messages call the file where there is no path.
     pub file_name: Option<String>,
-    /// The configuration of a PyTorch state dict; else `config.json` in its folder, if there is one.
+    /// The configuration of a PyTorch state dict, or of a file of Keras that holds weights only; else
+    /// `config.json` in its folder, if there is one.
     pub config: Option<PathBuf>,
     /// The text of that configuration, where it is not in a file.
     pub config_text: Option<String>,
+    /// The version of Keras that wrote a file which does not say it, such as `(2, 15)`.
+    pub keras_version: Option<(u32, u32)>,
 }
 
 /// A backend of Keras. They differ in the output of a recurrent layer at masked timesteps.
@@ -57,8 +64,10 @@ pub enum KerasBackend {
 }
 
 impl Model {
-    /// Reads a model from a file; what kind of file it is, its contents tell: `.keras` of Keras 3 (or a
-    /// directory with the same members), a PyTorch state dict in a safetensors file.
+    /// Reads a model from a file; what kind of file it is, its contents tell: `.keras` (or a directory with
+    /// the same members), `.h5` with the whole model, or a folder of `config.json` and weights, as Keras 3 and
+    /// Keras 2 write them; ONNX; a PyTorch state dict in a safetensors file; a file that
+    /// [`save`](Self::save) wrote.
     ///
     /// ```no_run
     /// # use wgpu_rnn::Model;
@@ -112,6 +121,13 @@ impl Model {
     }
 }
 
+/// What of Keras is supported, as the tables of `docs/formats.md`.
+#[cfg(feature = "keras")]
+#[must_use]
+pub fn keras_table() -> String {
+    keras::table()
+}
+
 /// What a file is read from.
 trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
@@ -122,14 +138,21 @@ fn read<'a>(mut file: Box<dyn Source + 'a>, name: &str, path: Option<&Path>, opt
     match recognise(&head, length) {
         Kind::Pickle => Err(Error::unsupported(name, "a pickle, which can run any code when it is read,", UNPICKLE)),
         #[cfg(feature = "onnx")]
-        Kind::Onnx => onnx::read(file, length, path, name, options),
+        Kind::Onnx => {
+            // External data lies beside the file.
+            let folder = path.map(|path| path.parent().filter(|folder| *folder != Path::new("")));
+            let folder = folder.map(|folder| folder.unwrap_or(Path::new(".")));
+            onnx::from_bytes(&whole(file, length, name, &options.limits)?, folder, name, options)
+        }
         #[cfg(not(feature = "onnx"))]
         Kind::Onnx => Err(without(name, "an ONNX file", "onnx")),
         Kind::Safetensors => of_tensors(file, path, options).map_err(|error| in_file(error, name)),
         #[cfg(feature = "keras")]
-        Kind::Zip | Kind::Unknown => keras::from_zip(std::io::BufReader::new(file), name, options),
+        Kind::Zip | Kind::Hdf5 | Kind::Json | Kind::Unknown => keras::from_file(file, path, name, options),
         #[cfg(not(feature = "keras"))]
-        Kind::Zip | Kind::Unknown => Err(without(name, "a file of Keras, or of an unknown kind,", "keras")),
+        Kind::Zip | Kind::Hdf5 | Kind::Json | Kind::Unknown => {
+            Err(without(name, "a file of Keras, or of an unknown kind,", "keras"))
+        }
     }
 }
 
@@ -148,10 +171,27 @@ fn head(file: &mut dyn Source) -> std::io::Result<(Vec<u8>, u64)> {
     Ok((head, length))
 }
 
+/// All bytes of a file of `length` bytes.
+#[cfg(feature = "onnx")]
+fn whole(file: Box<dyn Source + '_>, length: u64, name: &str, limits: &Limits) -> Result<Vec<u8>> {
+    limits::within(|| name.to_owned(), length, limits.total_bytes, "total_bytes")?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).map_err(|cause| io_error(name, cause))?;
+    Ok(bytes)
+}
+
 /// The model of a safetensors file.
 #[cfg(any(feature = "torch", feature = "native"))]
 fn of_tensors<'a>(file: Box<dyn Source + 'a>, path: Option<&Path>, options: &LoadOptions) -> Result<Model> {
     let archive = safetensors::Archive::open(file, &options.limits)?;
+    #[cfg(feature = "native")]
+    if archive.metadata().contains_key(native::KEY) {
+        return native::read(&archive, &options.limits);
+    }
+    #[cfg(not(feature = "native"))]
+    if archive.metadata().contains_key("wgpu_rnn") {
+        return Err(without("the file", "a file of this crate's own", "native"));
+    }
     #[cfg(feature = "torch")]
     return torch::read(archive, config(path, options)?.as_deref(), &options.limits);
     #[cfg(not(feature = "torch"))]

@@ -12,6 +12,7 @@ use safetensors::{Dtype, tensor::Metadata};
 
 use super::{
     Source, io_error,
+    json::Counted,
     limits::{Limits, within},
 };
 use crate::{
@@ -151,46 +152,5 @@ impl<'a> Archive<'a> {
             at = at.saturating_add(now as u64);
         }
         Ok(values)
-    }
-}
-
-/// What a JSON text is made of, counted before anything is made of it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Counted {
-    objects: usize,
-    texts: usize,
-    commas: usize,
-}
-
-impl Counted {
-    fn of(json: &[u8]) -> Self {
-        let mut counted = Self::default();
-        let (mut in_text, mut escaped) = (false, false);
-        for &byte in json {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_text => escaped = true,
-                b'"' => {
-                    counted.texts += usize::from(in_text);
-                    in_text = !in_text;
-                }
-                _ if in_text => {}
-                b'{' => counted.objects += 1,
-                b',' => counted.commas += 1,
-                _ => {}
-            }
-        }
-        counted
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_counted_once() {
-        let counted = Counted::of(br#"{"a{,\"":{"b":[1,2,"c"]},"\\":{}}"#);
-        assert_eq!(counted, Counted { objects: 3, texts: 4, commas: 3 });
     }
 }

@@ -1,14 +1,18 @@
 //! [`Model`]: what a file says. A validated graph of layers with their weights, in one canonical
 //! convention; it knows neither file formats nor devices.
 
+mod answers;
 mod builder;
 mod check;
 mod infer;
 mod layer;
+#[cfg(feature = "native")]
+mod parts;
 mod summary;
 
 use std::{fmt, sync::Arc};
 
+pub use answers::KnownAnswer;
 pub use builder::{Builder, Call, CallMask};
 pub(crate) use infer::{Windows, expanded, layer_norm_axes, resolve_axis};
 pub(crate) use layer::BlockCall;
@@ -16,6 +20,8 @@ pub use layer::{
     BatchNormalization, Bidirectional, Block, Conv1d, Dense, Embedding, HeadActivation, Layer, LayerKind,
     LayerNormalization, MaskOp, MergeMode, MergeOp, Padding, Pool1d, Recurrent, Reduction,
 };
+#[cfg(feature = "native")]
+pub(crate) use parts::Parts;
 
 use crate::{
     dim::{Condition, Derived, Dim, Symbol},
@@ -47,10 +53,13 @@ pub struct Model {
     pub(crate) optimizer_parameters: usize,
     pub(crate) optimizer_bytes: usize,
     pub(crate) notes: Vec<String>,
+    pub(crate) known_answers: Vec<KnownAnswer>,
 }
 
 /// How the model was put together; [`Model::summary`] prints the two differently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Style {
     /// One layer after the other; inputs are not listed.
     Sequential,

@@ -16,13 +16,13 @@ mod tensor;
 mod track;
 mod wire;
 
-use std::{collections::HashMap, io::Read, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use self::{
     external::Folder,
     proto::{Axis, ModelFile},
 };
-use super::{Limits, LoadOptions, in_file, io_error, limits::within};
+use super::{Limits, LoadOptions, in_file};
 use crate::{
     error::{Error, Result},
     model::{Model, Signature},
@@ -32,30 +32,13 @@ use crate::{
 /// The operator sets of ai.onnx that are understood.
 pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 
-/// The model of a file of `length` bytes; `path` is where it lies, if that is known.
-pub(super) fn read(
-    file: impl Read,
-    length: u64,
-    path: Option<&Path>,
-    name: &str,
-    options: &LoadOptions,
-) -> Result<Model> {
-    let limits = &options.limits;
-    let load = || {
-        within(|| "the file".to_owned(), length, limits.total_bytes, "total_bytes")?;
-        let mut bytes = Vec::new();
-        let short = |_| Error::mismatch("the file", "memory for its bytes", format!("{length} bytes"));
-        bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX)).map_err(short)?;
-        file.take(length).read_to_end(&mut bytes).map_err(|cause| io_error(name, cause))?;
-        // A bare file name has an empty parent.
-        let folder =
-            path.and_then(Path::parent).map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
-        model(&bytes, folder, name, limits)
-    };
-    load().map_err(|error| in_file(error, name))
+/// The model in `bytes`; `folder` is where it lies, if it is a file.
+pub(super) fn from_bytes(bytes: &[u8], folder: Option<&Path>, name: &str, options: &LoadOptions) -> Result<Model> {
+    load(bytes, folder, name, &options.limits).map_err(|error| in_file(error, name))
 }
 
-fn model(bytes: &[u8], folder: Option<&Path>, name: &str, limits: &Limits) -> Result<Model> {
+fn load(bytes: &[u8], folder: Option<&Path>, name: &str, limits: &Limits) -> Result<Model> {
+    super::limits::within(|| "the file".to_owned(), bytes.len() as u64, limits.total_bytes, "total_bytes")?;
     let file = ModelFile::parse(bytes, limits)?;
     let opset = opset(&file)?;
     let weights = weight_inputs(&file)?;
