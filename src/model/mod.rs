@@ -5,6 +5,7 @@ mod builder;
 mod check;
 mod infer;
 mod layer;
+mod options;
 mod summary;
 
 use std::{fmt, sync::Arc};

@@ -147,3 +147,19 @@ pub fn verify(session: &Session, inputs: impl Into<Inputs>, tolerance: Tolerance
     let expected = Reference::of(session)?.run(inputs, state)?;
     Verification::new(&expected, &actual, tolerance)
 }
+
+/// [`verify`] for padded sequences, of which `lengths[b]` timesteps of row `b` count.
+///
+/// # Errors
+/// As [`Session::run_padded`].
+pub fn verify_padded(
+    session: &Session,
+    inputs: impl Into<Inputs>,
+    lengths: &[usize],
+    tolerance: Tolerance,
+) -> Result<Verification> {
+    let inputs = inputs.into();
+    let actual = session.run_padded(inputs.clone(), lengths)?;
+    let expected = Reference::of(session)?.session.run_padded(inputs, lengths)?;
+    Verification::new(&expected, &actual, tolerance)
+}
