@@ -42,9 +42,7 @@ fn row(file: &str, size: f64, read: f64, device: Device) -> wgpu_rnn::Result<Str
     let upload = started.elapsed().as_secs_f64();
     drop(model);
     let (held, kind, ratio) = (difference(resident(), before), session.device().kind, load / read);
-    Ok(format!(
-        "| {file} | {size:.0} | {read:.3} | {load:.3} | {ratio:.2} | {peak} | {kind} | {upload:.3} | {held} |"
-    ))
+    Ok(format!("| {file} | {size:.0} | {read:.3} | {load:.3} | {ratio:.2} | {peak} | {kind} | {upload:.3} | {held} |"))
 }
 
 fn best_of_three(mut run: impl FnMut() -> std::io::Result<()>) -> std::io::Result<f64> {

@@ -10,6 +10,8 @@ use crate::simd::{Task, dispatch};
 /// Formulas follow Keras 3 (`keras/src/activations/activations.py`, `keras/src/backend/*/nn.py`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Activation {
     /// `x`
     Linear,
@@ -20,15 +22,19 @@ pub enum Activation {
     /// `min(x, max_value)` above `threshold`, `negative_slope * (x - threshold)` below.
     Relu {
         /// Slope below the threshold; 0 in the plain function.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         negative_slope: f32,
         /// Upper bound; infinite in the plain function.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         max_value: f32,
         /// Where the function switches; 0 in the plain function.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         threshold: f32,
     },
     /// `x` for positive `x`, else `alpha * (exp(x) - 1)`
     Elu {
         /// Scale of the negative side.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         alpha: f32,
     },
     /// `scale * elu(x, alpha)` with the constants of Klambauer et al. 2017.
@@ -36,6 +42,7 @@ pub enum Activation {
     /// `x` for positive `x`, else `alpha * (exp(x / alpha) - 1)`
     Celu {
         /// Scale of the negative side.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         alpha: f32,
     },
     /// `exp(x)`
@@ -53,8 +60,10 @@ pub enum Activation {
     /// `clip(alpha * x + beta, 0, 1)`: alpha 1/6, beta 1/2 in Keras 3 and PyTorch; alpha 0.2 in Keras 2 and ONNX.
     HardSigmoid {
         /// Slope.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         alpha: f32,
         /// Value at zero.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         beta: f32,
     },
     /// `x * clip(x / 6 + 1/2, 0, 1)`
@@ -64,11 +73,13 @@ pub enum Activation {
     /// `x` where `|x| > threshold`, else 0
     HardShrink {
         /// Half width of the dead zone.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         threshold: f32,
     },
     /// `x` moved towards 0 by `threshold`, 0 within it
     SoftShrink {
         /// Half width of the dead zone.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         threshold: f32,
     },
     /// `x - tanh(x)`
@@ -84,27 +95,34 @@ pub enum Activation {
     /// `(x + sqrt(x^2 + b)) / 2`
     Squareplus {
         /// Smoothness at zero.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         b: f32,
     },
     /// `alpha * x + beta`
     Affine {
         /// Factor.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         alpha: f32,
         /// Offset.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         beta: f32,
     },
     /// `alpha * tanh(beta * x)`
     ScaledTanh {
         /// Height.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         alpha: f32,
         /// Slope of the argument.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         beta: f32,
     },
     /// `min(max(x, min), max)`: `max` where the bounds are the wrong way round.
     Clip {
         /// Lower bound; may be negative infinity.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         min: f32,
         /// Upper bound; may be infinity.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         max: f32,
     },
     /// The square root; NaN for negative `x`.

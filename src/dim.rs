@@ -14,6 +14,8 @@ impl Symbol {
 /// A polynomial with integer coefficients over [`Symbol`]s, in normal form: two dimensions are
 /// equal for every run exactly if they compare equal.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(try_from = "Written", into = "Written"))]
 pub struct Dim {
     /// Sorted symbols of a term (empty: the constant) -> its coefficient, never zero.
     terms: BTreeMap<Vec<Symbol>, i64>,
@@ -101,6 +103,33 @@ impl Dim {
         Some(Self { terms })
     }
 
+    /// The value where `symbol` is `value`.
+    pub(crate) fn with(&self, symbol: Symbol, value: &Self) -> Self {
+        let mut sum = Self::from(0);
+        for (term, &coefficient) in &self.terms {
+            let mut product = Self { terms: BTreeMap::from([(Vec::new(), coefficient)]) };
+            for &factor in term {
+                product = if factor == symbol { &product * value } else { &product * &Self::from(factor) };
+            }
+            sum = &sum + &product;
+        }
+        sum
+    }
+
+    /// The quotient by a divisor of one term, if it is a polynomial.
+    pub(crate) fn over(&self, divisor: &Self) -> Option<Self> {
+        let (factors, &coefficient) = divisor.terms.first_key_value().filter(|_| divisor.terms.len() == 1)?;
+        let mut terms = BTreeMap::new();
+        for (term, &dividend) in &self.terms {
+            let mut rest = term.clone();
+            for factor in factors {
+                rest.remove(rest.iter().position(|symbol| symbol == factor)?);
+            }
+            (dividend % coefficient == 0).then(|| terms.insert(rest, dividend / coefficient))?;
+        }
+        Some(Self { terms })
+    }
+
     fn add_term(&mut self, term: Vec<Symbol>, coefficient: i64) {
         let slot = self.terms.entry(term.clone()).or_insert(0);
         *slot = slot.saturating_add(coefficient);
@@ -161,6 +190,47 @@ impl ops::Mul for &Dim {
     }
 }
 
+/// A dimension in a file: a number, or terms, each a coefficient and the symbols that it multiplies.
+#[cfg(feature = "native")]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(i64),
+    Terms(Vec<(i64, Vec<usize>)>),
+}
+
+#[cfg(feature = "native")]
+impl From<Dim> for Written {
+    fn from(dim: Dim) -> Self {
+        let term = |(symbols, &coefficient): (&Vec<Symbol>, &i64)| (coefficient, symbols.iter().map(|s| s.0).collect());
+        dim.constant().map_or_else(|| Self::Terms(dim.terms.iter().map(term).collect()), Self::Number)
+    }
+}
+
+#[cfg(feature = "native")]
+impl TryFrom<Written> for Dim {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        /// More than any model has, few enough that products of several stay small.
+        const MOST: usize = 16;
+        let terms = match written {
+            Written::Number(value) => return Ok(Self::integer(value)),
+            Written::Terms(terms) => terms,
+        };
+        if terms.len() > MOST || terms.iter().any(|(_, symbols)| symbols.len() > MOST) {
+            return Err(format!("a size of more than {MOST} terms or factors"));
+        }
+        let mut dim = Self { terms: BTreeMap::new() };
+        for (coefficient, symbols) in terms {
+            let mut symbols: Vec<Symbol> = symbols.into_iter().map(Symbol).collect();
+            symbols.sort_unstable();
+            dim.add_term(symbols, coefficient);
+        }
+        Ok(dim)
+    }
+}
+
 /// The product of `dims`.
 pub(crate) fn product<'a>(dims: impl IntoIterator<Item = &'a Dim>) -> Dim {
     dims.into_iter().fold(Dim::from(1), |product, dim| &product * dim)
@@ -204,6 +274,8 @@ pub(crate) fn shape_text(shape: &[Dim]) -> String {
 /// What a symbol is that no input binds, but other dimensions give.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Derived {
     /// `floor(dim / divisor)`; the divisor is at least 1.
     Quotient {
@@ -267,7 +339,9 @@ pub(crate) fn positive(symbols: &mut Vec<String>, derived: &mut Vec<(Symbol, Der
 }
 
 /// What must hold of two dimensions in every run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct Condition {
     /// What needs it: `layer 'add'`.
     pub subject: String,
@@ -280,7 +354,9 @@ pub struct Condition {
 }
 
 /// How the dimensions of a [`Condition`] stand to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Relation {
     /// They are equal.
     Equal,

@@ -12,6 +12,8 @@ use crate::{
 /// ONNX' `[seq_len, batch, input_size]` is `[[1], [0], [2]]`; a value that ONNX has reshaped to
 /// `[seq_len * batch, hidden_size]` is `[[1, 0], [2]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(try_from = "Vec<Vec<usize>>", into = "Vec<Vec<usize>>"))]
 pub struct Layout(Vec<Vec<usize>>);
 
 impl Layout {
@@ -121,6 +123,20 @@ impl Layout {
         let (sizes, steps) = of(tensor.shape()).zip(of(&strides)).ok_or_else(broken)?;
         let shape = self.file_shape(tensor.shape(), &1, |a, b| a.saturating_mul(*b));
         gathered(&tensor, &sizes, &steps, shape)
+    }
+}
+
+impl TryFrom<Vec<Vec<usize>>> for Layout {
+    type Error = Error;
+
+    fn try_from(groups: Vec<Vec<usize>>) -> Result<Self> {
+        Self::new(groups)
+    }
+}
+
+impl From<Layout> for Vec<Vec<usize>> {
+    fn from(layout: Layout) -> Self {
+        layout.0
     }
 }
 

@@ -27,6 +27,7 @@
 //!
 //! - `gpu` (default): the wgpu executor.
 //! - `keras` (default): loading of `.keras` files.
+//! - `onnx` (default): loading of ONNX files.
 //! - `torch` (default): loading of PyTorch state dicts in safetensors files.
 //! - `native` (default): loading and saving of the crate's own files.
 //! - `cli` (default): the command line. Embedders switch it off:
@@ -52,7 +53,7 @@ pub mod compare;
 pub mod cpu;
 pub mod dim;
 pub mod error;
-#[cfg(any(feature = "keras", feature = "torch", feature = "native"))]
+#[cfg(any(feature = "keras", feature = "onnx", feature = "torch", feature = "native"))]
 pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;
@@ -61,6 +62,8 @@ pub mod model;
 pub mod plan;
 pub mod reference;
 pub mod sequences;
+#[cfg(feature = "native")]
+mod serial;
 pub mod session;
 mod simd;
 pub mod tensor;

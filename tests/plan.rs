@@ -10,7 +10,7 @@ use wgpu_rnn::{
     Activation, Device, Model, Session, SessionOptions, Tensor,
     cell::{Cell, CellParams},
     compare::{Tolerance, compare},
-    model::{BatchNormalization, Bidirectional, Dense, HeadActivation, LayerKind, MergeMode, Recurrent},
+    model::{BatchNormalization, Bidirectional, Dense, HeadActivation, LayerKind, MergeMode, MergeOp, Recurrent},
     plan::{DeadTimesteps, Op, Plan, PlanOptions, Precision, Rewrites},
 };
 
@@ -133,4 +133,23 @@ fn a_wrong_fold_shows_as_a_difference() {
     let (actual, _) = run(&wrong);
     let actual: Vec<f32> = actual.into_iter().map(|value| value as f32).collect();
     assert!(!compare(&expected, &actual, &shape, Tolerance::FREE_RUNNING).unwrap().passed());
+}
+
+#[test]
+fn constants_stay_f32_whatever_the_precision() {
+    // 1 + 2^-12 is no f16.
+    let value = 1.0 + 1.0 / 4096.0;
+    let mut model = Model::builder("constant");
+    let x = model.input("x", &[Some(1)]).unwrap();
+    let constant = Arc::new(Tensor::new([1, 1], vec![value]).unwrap());
+    let constant = model.add("constant", LayerKind::Constant(constant), &[]).unwrap();
+    let y = model.add("sum", LayerKind::Merge(MergeOp::Add), &[x, constant]).unwrap();
+    model.output("y", y).unwrap();
+    let model = model.build().unwrap();
+    for device in [Device::Reference, Device::Cpu] {
+        let mut options = SessionOptions::on(device);
+        options.weights = Precision::F16;
+        let y = Session::new(&model, options).unwrap().run(Tensor::new([2, 1], vec![0.0f32, 1.0]).unwrap()).unwrap();
+        assert_eq!(*y.single().unwrap().to_f32(), [value, value + 1.0]);
+    }
 }

@@ -21,6 +21,8 @@ pub const MAX_PEEPHOLES: usize = 3;
 /// A kind of recurrent cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Cell {
     /// Elman's simple recurrent network.
     Rnn,
@@ -94,6 +96,8 @@ pub struct Reset {
 
 /// What of a cell a model may choose.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct CellParams {
     /// Of the gates (Keras' `recurrent_activation`); unused by the simple RNN.
     pub gate: Activation,
@@ -103,6 +107,7 @@ pub struct CellParams {
     pub output: Activation,
     /// Bounds what `gate` and `candidate` are given to `-clip..=clip`: whole sums, biases and
     /// peepholes included, but not what `output` is given. Above 0. (ONNX Runtime's reading of `clip`.)
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional_float"))]
     pub clip: Option<f32>,
     /// Whether the forget gate is `1 - i` of the input gate `i`, whatever its weights (LSTM only;
     /// ONNX' `input_forget`).
@@ -181,6 +186,8 @@ impl Default for CellParams {
 /// What the output of a recurrent layer is at dead timesteps. States are always carried over them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum DeadTimesteps {
     /// The previous output; zero before the first live timestep, also as the last output of a row
     /// without any (Keras on TensorFlow and PyTorch).

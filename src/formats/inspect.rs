@@ -2,7 +2,14 @@
 
 use std::{fs, path::Path};
 
-use super::{LoadOptions, head, in_file, io_error, recognise::recognise};
+use super::{
+    LoadOptions, head, in_file, io_error,
+    recognise::{Kind, recognise},
+};
+#[cfg(feature = "torch")]
+use super::{config, safetensors, torch};
+#[cfg(feature = "onnx")]
+use super::{onnx, whole};
 use crate::{
     error::{Error, Result},
     model::{Model, Signature},
@@ -84,10 +91,13 @@ pub fn inspect(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Inspecti
         Err(error @ Error::Io { .. }) => return Err(error),
         Err(error) if found.format.is_empty() => return Err(error),
         Err(error) => {
-            // The one that loading stops at is as a rule among them.
-            found.refuse(error);
-            if let Err(error) = read {
-                found.refuse(in_file(error, &name));
+            let read = read.err().map(|error| in_file(error, &name));
+            for error in read.into_iter().chain([error]) {
+                // The one that loading stops at is among them, as a rule.
+                let text = error.to_string();
+                if found.problems.iter().all(|known| known.to_string() != text) {
+                    found.problems.push(error);
+                }
             }
         }
     }
@@ -95,12 +105,8 @@ pub fn inspect(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Inspecti
 }
 
 impl Inspection {
-    /// Adds a problem that is not known yet.
     pub(super) fn refuse(&mut self, problem: Error) {
-        let text = problem.to_string();
-        if self.problems.iter().all(|known| known.to_string() != text) {
-            self.problems.push(problem);
-        }
+        self.problems.push(problem);
     }
 
     pub(super) fn version(&mut self, name: impl Into<String>, value: impl Into<String>) {
@@ -124,5 +130,16 @@ fn contents(path: &Path, name: &str, options: &LoadOptions, found: &mut Inspecti
     }
     let mut file: Box<dyn super::Source> = Box::new(fs::File::open(path).map_err(io)?);
     let (start, length) = head(&mut file).map_err(io)?;
-    recognise(&start, length).inspect(file, path, options, found)
+    match recognise(&start, length) {
+        Kind::Pickle => found.format = "pickle".to_owned(),
+        #[cfg(feature = "onnx")]
+        Kind::Onnx => onnx::inspect(&whole(file, length, name, &options.limits)?, &options.limits, found)?,
+        #[cfg(feature = "torch")]
+        Kind::Safetensors => {
+            let archive = safetensors::Archive::open(file, &options.limits)?;
+            torch::inspect(archive, config(Some(path), options)?.as_deref(), &options.limits, found)?;
+        }
+        _ => {}
+    }
+    Ok(())
 }

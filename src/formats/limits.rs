@@ -38,6 +38,12 @@ pub struct Limits {
     pub hdf5_chunk_bytes: usize,
     /// Objects in the header of a safetensors file: its tensors and a few more.
     pub tensors: usize,
+    /// Nodes of an ONNX graph.
+    pub onnx_nodes: usize,
+    /// Names of inputs and outputs in an ONNX graph.
+    pub onnx_edges: usize,
+    /// Initializers of an ONNX graph.
+    pub onnx_tensors: usize,
     /// Axes of a tensor.
     pub rank: usize,
 }
@@ -60,6 +66,9 @@ impl Default for Limits {
             hdf5_depth: 32,
             hdf5_chunk_bytes: 16 << 20,
             tensors: 32_768,
+            onnx_nodes: 100_000,
+            onnx_edges: 1 << 19,
+            onnx_tensors: 65_536,
             rank: 8,
         }
     }
@@ -84,6 +93,7 @@ pub(super) fn exceeded(what: String, need: String, limit: usize, name: &str) -> 
 }
 
 /// The size that `stored` bytes may expand to.
+#[cfg(feature = "keras")]
 pub(super) fn expanded(stored: u64, limits: &Limits) -> u64 {
     let ratio = u64::try_from(limits.expansion).unwrap_or(u64::MAX);
     stored.saturating_mul(ratio).saturating_add(1 << 20)

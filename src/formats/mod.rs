@@ -1,10 +1,14 @@
 //! Files that hold models. Everything in a file is data: nothing in it is ever run, and no other file is
 //! opened for it but the `config.json` beside a PyTorch state dict.
 
+mod inspect;
+#[cfg(any(feature = "keras", feature = "torch", feature = "native"))]
 mod json;
 #[cfg(feature = "keras")]
 mod keras;
 mod limits;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod recognise;
 #[cfg(any(feature = "torch", feature = "native"))]
 mod safetensors;
@@ -13,11 +17,12 @@ mod torch;
 
 use std::{
     fs,
-    io::{BufReader, Cursor, Read, Seek, SeekFrom},
+    io::{Cursor, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+pub use inspect::{Inspection, Part, Stored, inspect};
 pub use limits::Limits;
 
 use self::recognise::{HEAD, Kind, recognise};
@@ -117,9 +122,18 @@ fn read<'a>(mut file: Box<dyn Source + 'a>, name: &str, path: Option<&Path>, opt
     let (head, length) = head(&mut file).map_err(|cause| io_error(name, cause))?;
     match recognise(&head, length) {
         Kind::Pickle => Err(Error::unsupported(name, "a pickle, which can run any code when it is read,", UNPICKLE)),
+        #[cfg(feature = "onnx")]
+        Kind::Onnx => {
+            // External data lies beside the file.
+            let folder = path.map(|path| path.parent().filter(|folder| *folder != Path::new("")));
+            let folder = folder.map(|folder| folder.unwrap_or(Path::new(".")));
+            onnx::from_bytes(&whole(file, length, name, &options.limits)?, folder, name, options)
+        }
+        #[cfg(not(feature = "onnx"))]
+        Kind::Onnx => Err(without(name, "an ONNX file", "onnx")),
         Kind::Safetensors => of_tensors(file, path, options).map_err(|error| in_file(error, name)),
         #[cfg(feature = "keras")]
-        Kind::Zip | Kind::Unknown => keras::from_zip(BufReader::new(file), name, options),
+        Kind::Zip | Kind::Unknown => keras::from_zip(std::io::BufReader::new(file), name, options),
         #[cfg(not(feature = "keras"))]
         Kind::Zip | Kind::Unknown => Err(without(name, "a file of Keras, or of an unknown kind,", "keras")),
     }
@@ -138,6 +152,15 @@ fn head(file: &mut dyn Source) -> std::io::Result<(Vec<u8>, u64)> {
     file.take(HEAD as u64).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
     Ok((head, length))
+}
+
+/// All bytes of a file of `length` bytes.
+#[cfg(feature = "onnx")]
+fn whole(file: Box<dyn Source + '_>, length: u64, name: &str, limits: &Limits) -> Result<Vec<u8>> {
+    limits::within(|| name.to_owned(), length, limits.total_bytes, "total_bytes")?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).map_err(|cause| io_error(name, cause))?;
+    Ok(bytes)
 }
 
 /// The model of a safetensors file.

@@ -7,6 +7,8 @@ pub(super) enum Kind {
     Zip,
     /// safetensors: a PyTorch state dict, or this crate's own.
     Safetensors,
+    /// A protocol buffer: ONNX.
+    Onnx,
     /// A pickle, or a zip archive of one: what `torch.save` writes.
     Pickle,
     /// Something else.
@@ -24,6 +26,8 @@ pub(super) fn recognise(head: &[u8], length: u64) -> Kind {
         // The protocol that a pickle begins with; no length of a header of safetensors looks so.
         [0x80, 2..=5, rest @ ..] if rest.get(6) != Some(&b'{') => Kind::Pickle,
         _ if is_safetensors(head, length) => Kind::Safetensors,
+        // Its first field is the version of the format, a small number.
+        [0x08, 1..=0x7f, ..] => Kind::Onnx,
         _ => Kind::Unknown,
     }
 }
@@ -64,6 +68,8 @@ mod tests {
         assert_eq!(recognise(b"\x02\0\0\0\0\0\0\0{}", 10), Kind::Safetensors);
         assert_eq!(recognise(b"\x80\x02\0\0\0\0\0\0{\"a\"", 700), Kind::Safetensors);
         assert_eq!(recognise(b"\xff\0\0\0\0\0\0\0{}", 10), Kind::Unknown);
+        assert_eq!(recognise(b"\x08\x07\x12\x07pytorch", 99), Kind::Onnx);
+        assert_eq!(recognise(b"\x08\x01\0\0\0\0\0\0{\"a\"", 999), Kind::Safetensors);
         assert_eq!(recognise(b"", 0), Kind::Unknown);
     }
 }

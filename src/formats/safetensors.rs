@@ -40,6 +40,13 @@ pub(super) struct Entry {
     range: (u64, u64),
 }
 
+impl Entry {
+    /// The bytes of its values.
+    pub(super) fn bytes(&self) -> u64 {
+        self.range.1.saturating_sub(self.range.0)
+    }
+}
+
 const HEADER: &str = "the header";
 /// Bytes of the length that a file begins with.
 const LENGTH: u64 = 8;

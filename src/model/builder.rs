@@ -26,7 +26,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Builder {
-    model: Model,
+    pub(super) model: Model,
     names: HashSet<String>,
     /// The blocks that are open, the innermost last.
     open_blocks: Vec<usize>,
@@ -185,20 +185,20 @@ impl Builder {
     /// # Errors
     /// [`Error::Mismatch`] if the name is taken or the layout is not one of these axes.
     pub fn input_as(&mut self, name: &str, dims: Vec<Dim>, layout: Layout, optional: bool) -> Result<Value> {
-        let subject = || format!("input {}", quoted(name));
-        if dims.len() > MAX_RANK {
-            return Err(Error::mismatch(subject(), format!("at most {MAX_RANK} axes"), dims.len().to_string()));
-        }
-        let places = dims
-            .iter()
-            .enumerate()
-            .map(|(axis, dim)| (axis, layout.groups().iter().any(|g| g.as_slice() == [axis]), dim));
-        let fits = layout.groups().iter().flatten().all(|&axis| axis < dims.len())
-            && places.into_iter().all(|(_, placed, dim)| placed || dim.fixed() == Some(1));
-        if !fits {
-            return Err(Error::mismatch(subject(), "a layout with one place for each axis", format!("{layout:?}")));
-        }
+        check_input(name, &dims, &layout)?;
         let layer = self.layer_as(name, "InputLayer", LayerKind::Input, true)?;
+        let value = self.input_node(layer, dims)?;
+        self.model.inputs.push(Port { name: name.to_owned(), value, layout, optional });
+        Ok(value)
+    }
+
+    /// The value of an input layer.
+    pub(super) fn input_node(&mut self, layer: usize, dims: Vec<Dim>) -> Result<Value> {
+        let is_input = self.model.layers.get(layer).is_some_and(|layer| matches!(layer.kind, LayerKind::Input));
+        if !is_input || self.model.nodes.iter().any(|node| node.layer == layer) || dims.len() > MAX_RANK {
+            let found = format!("layer {layer} with {} axes", dims.len());
+            return Err(Error::mismatch("input", format!("an input layer, once, of at most {MAX_RANK} axes"), found));
+        }
         let node = self.model.nodes.len();
         self.model.nodes.push(Node {
             layer,
@@ -207,9 +207,24 @@ impl Builder {
             mask: CallMask::Carried,
             output_shapes: vec![dims],
         });
-        let value = Value { node, output: 0 };
+        Ok(Value { node, output: 0 })
+    }
+
+    /// Makes the value of an input layer one that a caller gives.
+    #[cfg(feature = "native")]
+    pub(super) fn input_port(&mut self, name: &str, value: Value, layout: Layout, optional: bool) -> Result<()> {
+        let layer = self.model.nodes.get(value.node).and_then(|node| self.model.layers.get(node.layer));
+        let taken = self.model.inputs.iter().any(|port| port.value == value);
+        if taken || layer.is_none_or(|layer| !matches!(layer.kind, LayerKind::Input) || layer.name != name) {
+            return Err(Error::mismatch(
+                format!("input {}", quoted(name)),
+                "an input layer of its own",
+                "another value",
+            ));
+        }
+        check_input(name, self.model.shape(value)?, &layout)?;
         self.model.inputs.push(Port { name: name.to_owned(), value, layout, optional });
-        Ok(value)
+        Ok(())
     }
 
     /// Opens a block: what is added until [`end_block`](Self::end_block) is part of it, and
@@ -286,7 +301,7 @@ impl Builder {
         Ok(self.model.layers.len() - 1)
     }
 
-    fn take_name(&mut self, name: &str) -> Result<()> {
+    pub(super) fn take_name(&mut self, name: &str) -> Result<()> {
         if self.names.insert(name.to_owned()) {
             return Ok(());
         }
@@ -403,4 +418,19 @@ impl Builder {
         }
         Ok(self.model)
     }
+}
+
+/// Checks that a layout has one place for each axis of an input.
+fn check_input(name: &str, dims: &[Dim], layout: &Layout) -> Result<()> {
+    let subject = || format!("input {}", quoted(name));
+    if dims.len() > MAX_RANK {
+        return Err(Error::mismatch(subject(), format!("at most {MAX_RANK} axes"), dims.len().to_string()));
+    }
+    let placed = |axis: usize| layout.groups().iter().any(|group| group.as_slice() == [axis]);
+    let fits = layout.groups().iter().flatten().all(|&axis| axis < dims.len())
+        && dims.iter().enumerate().all(|(axis, dim)| placed(axis) || dim.fixed() == Some(1));
+    if fits {
+        return Ok(());
+    }
+    Err(Error::mismatch(subject(), "a layout with one place for each axis", format!("{layout:?}")))
 }

@@ -51,6 +51,8 @@ pub(crate) struct BlockCall {
 /// What a layer computes. Shapes below leave out the batch axis where they start with `..`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum LayerKind {
     /// A named input of the model.
     Input,
@@ -72,6 +74,7 @@ pub enum LayerKind {
     /// Marks timesteps whose features all equal `mask_value` as dead, and zeroes them.
     Masking {
         /// The value that marks dead timesteps.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         mask_value: f32,
     },
     /// A layer on every timestep on its own.
@@ -118,12 +121,14 @@ pub enum LayerKind {
     /// options say what comes out.
     Stacked(Vec<Recurrent>),
     /// A value that no input has a part in, in the shape of the tensor. Takes no inputs.
-    Constant(Arc<Tensor>),
+    Constant(#[cfg_attr(feature = "native", serde(with = "crate::serial::tensor"))] Arc<Tensor>),
     /// `start + step * i` at position `i` of `axis`. Takes no inputs.
     Ramp {
         /// The value at position 0.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         start: f32,
         /// The difference of neighbours.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         step: f32,
         /// The axis along which it grows.
         axis: usize,
@@ -165,6 +170,7 @@ pub enum LayerKind {
         /// Positions after the last.
         after: Dim,
         /// What they hold.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         value: f32,
     },
     /// Reduces `axis`; takes no notice of masks.
@@ -202,6 +208,8 @@ pub enum LayerKind {
 /// How [`LayerKind::Reduce`] reduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Reduction {
     /// Sum.
     Sum,
@@ -215,10 +223,14 @@ pub enum Reduction {
 
 /// Weights and options of a convolution over `[batch, len, channels]`.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct Conv1d {
     /// `[out, width * (channels / groups)]`, the positions of the window outermost.
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::tensor"))]
     pub weight: Arc<Tensor>,
     /// `[out]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub bias: Option<Arc<Tensor>>,
     /// Positions that one output looks at.
     pub width: usize,
@@ -236,6 +248,8 @@ pub struct Conv1d {
 
 /// Options of a pooling over `[batch, len, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct Pool1d {
     /// [`Reduction::Max`] or [`Reduction::Mean`].
     pub op: Reduction,
@@ -253,6 +267,8 @@ pub struct Pool1d {
 
 /// What a window sees beyond the ends of a sequence: zeros, of which there are
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Padding {
     /// none.
     Valid,
@@ -271,8 +287,11 @@ pub enum Padding {
 
 /// Weights and options of an embedding.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct Embedding {
     /// `[vocabulary, embedding]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::tensor"))]
     pub table: Arc<Tensor>,
     /// Whether id 0 marks dead timesteps.
     pub mask_zero: bool,
@@ -280,23 +299,31 @@ pub struct Embedding {
 
 /// Weights and options of a recurrent layer.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct Recurrent {
     /// The cell.
     pub cell: Cell,
     /// Its functions.
     pub params: CellParams,
     /// `[gates * hidden_size, input_size]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::tensor"))]
     pub weight_ih: Arc<Tensor>,
     /// `[gates * hidden_size, output_size]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::tensor"))]
     pub weight_hh: Arc<Tensor>,
     /// `[output_size, hidden_size]`, LSTM only: the hidden state is this matrix times what the cell
     /// gives, of at most as many units (PyTorch's `proj_size`).
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub weight_hr: Option<Arc<Tensor>>,
     /// `[3 * hidden_size]`, LSTM only: what the input, forget and output gates see of the cell state.
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub peephole: Option<Arc<Tensor>>,
     /// `[gates * hidden_size]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub bias_ih: Option<Arc<Tensor>>,
     /// `[gates * hidden_size]`; Keras has it only for the GRU that resets after the product.
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub bias_hh: Option<Arc<Tensor>>,
     /// Whether the output is that of every timestep, or of the last one only.
     pub return_sequences: bool,
@@ -362,6 +389,8 @@ impl Recurrent {
 
 /// Two recurrent layers, one per direction, and how their outputs are joined.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct Bidirectional {
     /// The first; one of the two has `go_backwards`, as a rule not this one.
     pub forward: Recurrent,
@@ -373,6 +402,8 @@ pub struct Bidirectional {
 
 /// How a bidirectional layer joins its outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum MergeMode {
     /// Features side by side, forward first.
     Concat,
@@ -388,10 +419,14 @@ pub enum MergeMode {
 
 /// Weights and options of a dense layer.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct Dense {
     /// `[out, in]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::tensor"))]
     pub weight: Arc<Tensor>,
     /// `[out]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub bias: Option<Arc<Tensor>>,
     /// Applied to the output.
     pub activation: HeadActivation,
@@ -399,6 +434,8 @@ pub struct Dense {
 
 /// A function at the end of a layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum HeadActivation {
     /// Of each element.
     Pointwise(Activation),
@@ -411,6 +448,8 @@ pub enum HeadActivation {
 /// How [`LayerKind::Merge`] combines its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum MergeOp {
     /// Sum of all.
     Add,
@@ -435,10 +474,13 @@ pub enum MergeOp {
 /// An operation on masks: values that are 1 at live positions and 0 at dead ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum MaskOp {
     /// 1 where the input differs from a value.
     NotEqual {
         /// The value that marks dead positions.
+        #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
         value: f32,
     },
     /// 1 where any position along the last axis is not 0.
@@ -458,31 +500,43 @@ pub enum MaskOp {
 
 /// Weights and options of a batch normalisation.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct BatchNormalization {
     /// The axis of the channels (counted from the end where negative).
     pub axis: i64,
     /// `[channels]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub gamma: Option<Arc<Tensor>>,
     /// `[channels]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub beta: Option<Arc<Tensor>>,
     /// `[channels]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::tensor"))]
     pub moving_mean: Arc<Tensor>,
     /// `[channels]`
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::tensor"))]
     pub moving_variance: Arc<Tensor>,
     /// Added to the variance.
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
     pub epsilon: f32,
 }
 
 /// Weights and options of a layer normalisation.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub struct LayerNormalization {
     /// The axes normalised together, neighbours in ascending order (counted from the end where negative).
     pub axes: Vec<i64>,
     /// The axes' shape.
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub gamma: Option<Arc<Tensor>>,
     /// The axes' shape.
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::optional"))]
     pub beta: Option<Arc<Tensor>>,
     /// Added to the variance.
+    #[cfg_attr(feature = "native", serde(with = "crate::serial::float"))]
     pub epsilon: f32,
 }
 

@@ -6,6 +6,8 @@ mod check;
 mod infer;
 mod layer;
 mod options;
+#[cfg(feature = "native")]
+mod parts;
 mod summary;
 
 use std::{fmt, sync::Arc};
@@ -17,6 +19,8 @@ pub use layer::{
     BatchNormalization, Bidirectional, Block, Conv1d, Dense, Embedding, HeadActivation, Layer, LayerKind,
     LayerNormalization, MaskOp, MergeMode, MergeOp, Padding, Pool1d, Recurrent, Reduction,
 };
+#[cfg(feature = "native")]
+pub(crate) use parts::Parts;
 
 use crate::{
     dim::{Condition, Derived, Dim, Symbol},
@@ -52,6 +56,8 @@ pub struct Model {
 
 /// How the model was put together; [`Model::summary`] prints the two differently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "native", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "native", serde(rename_all = "snake_case", deny_unknown_fields))]
 pub enum Style {
     /// One layer after the other; inputs are not listed.
     Sequential,

@@ -62,7 +62,9 @@ impl LayerKind {
             Self::Reshape { target } => list.add("target", open_shape(target)),
             Self::RepeatVector { count } => list.add("count", count),
             Self::Merge(op) => list.add("operation", merge(*op)),
-            Self::GlobalAveragePooling { keepdims } => list.add("keepdims", keepdims).add("masked_timesteps", "left out"),
+            Self::GlobalAveragePooling { keepdims } => {
+                list.add("keepdims", keepdims).add("masked_timesteps", "left out")
+            }
             Self::GlobalMaxPooling { keepdims } => list.add("keepdims", keepdims).add("masked_timesteps", "counted"),
             Self::BatchNormalization(n) => list
                 .add("axis", n.axis)

@@ -50,7 +50,10 @@ impl Session {
         let symbol = match symbols(plan).as_slice() {
             [one] => *one,
             [] => {
-                return refused("lengths, since no input has an open number of timesteps,".to_owned(), "leave them out");
+                return refused(
+                    "lengths, since no input has an open number of timesteps,".to_owned(),
+                    "leave them out",
+                );
             }
             _ => return refused("one list of lengths for inputs of several lengths".to_owned(), "use run_ragged"),
         };

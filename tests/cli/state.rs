@@ -91,5 +91,5 @@ fn a_stateful_model_keeps_its_batch_size() {
     let input = folder.write("x.npy", &npy(&[3, 4, 3], &[0.5; 36]));
     let model = golden(&format!("{MODEL}.keras"));
     let done = wgpu_rnn(&["run", &model, "-i", &input, "-o", &folder.path("y.npy"), "--device", "cpu"]);
-    assert_eq!(done.error(3), "batch: expected the 2 rows that the stateful model was built for, found 3 rows");
+    assert_eq!(done.error(3), "batch: expected the 2 rows that the model was built for, found 3 rows");
 }

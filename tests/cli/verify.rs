@@ -92,7 +92,7 @@ fn given_inputs_are_used() {
 #[test]
 fn stateful_models_run_the_rows_that_they_are_built_for() {
     let done = wgpu_rnn(&["verify", &golden("lstm_stateful_masks.keras"), "--device", "cpu"]);
-    assert!(done.err.starts_with("the stateful model is built for "), "{done:?}");
+    assert!(done.err.starts_with("the model is built for "), "{done:?}");
     done.ok();
 }
 

@@ -5,6 +5,8 @@
 pub mod keras_files;
 pub mod layers;
 pub mod nets;
+#[cfg(feature = "onnx")]
+pub mod onnx_files;
 pub mod plans;
 #[cfg(feature = "torch")]
 pub mod torch_files;

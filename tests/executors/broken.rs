@@ -334,3 +334,16 @@ fn steps_in_place_are_errors() {
         }
     }
 }
+
+#[test]
+fn windows_beyond_what_can_be_counted_are_a_limit() {
+    for (stride, dilation, before) in [(1 << 31, 1, 0), (1, 1 << 31, 0), (1, 1, 1 << 31), (1 << 30, 1 << 30, 0)] {
+        let mut b = Builder::new(1);
+        let input = b.input(&[2, 1], vec![1.0, 2.0]);
+        let output = b.buffer(&[2, 2, 1]);
+        b.step(Op::Window { input, stride, dilation, before: Dim::from(before), fill: 0.0, output });
+        for result in run(&b.case(vec![output], Tolerance::ONE_STEP)) {
+            assert!(matches!(result, Err(Error::Limit { .. })), "{stride} {dilation} {before}: {result:?}");
+        }
+    }
+}

@@ -186,3 +186,59 @@ fn rows_may_be_a_multiple_of_the_batch() {
         b.case(vec![windows, turned, products], Tolerance::ONE_STEP)
     });
 }
+
+/// Milliseconds of the steps of an attention and of a convolution.
+#[test]
+#[ignore = "prints speed"]
+fn speed() {
+    let mut attention = Builder::new(4);
+    let rng = &mut Rng::new(1);
+    let shape = [8, 256, 64];
+    let [q, k, v] = [0; 3].map(|_| attention.random_input(rng, &shape, 1.0));
+    let (scores, mixed) = (attention.buffer(&[8, 256, 256]), attention.buffer(&shape));
+    attention.step(Op::MatMul { left: q, right: k, transposed: true, output: scores });
+    attention.step(Op::MatMul { left: scores, right: v, transposed: false, output: mixed });
+    let attention = attention.case(vec![mixed], Tolerance::ONE_STEP);
+
+    let mut convolution = Builder::new(16);
+    let x = convolution.random_input(rng, &[512, 32], 1.0);
+    let (windows, flat, y) =
+        (convolution.buffer(&[512, 5, 32]), convolution.buffer(&[512, 160]), convolution.buffer(&[512, 64]));
+    convolution.plan.buffers[flat.index()].view_of = Some(windows);
+    let weight = convolution.random_weight(rng, &[64, 160], 0.1);
+    convolution.step(Op::Window { input: x, stride: 1, dilation: 1, before: Dim::from(2), fill: 0.0, output: windows });
+    let activation = wgpu_rnn::Activation::RELU;
+    convolution.step(Op::Linear { input: flat, weight, bias: None, activation, output: y });
+    let convolution = convolution.case(vec![y], Tolerance::ONE_STEP);
+
+    let mut turn = Builder::new(16);
+    let x = turn.random_input(rng, &[512, 8, 32], 1.0);
+    let (heads, channels) = (turn.buffer(&[8, 512, 32]), turn.buffer(&[8, 32, 512]));
+    turn.step(Op::Permute { input: x, axes: vec![0, 2, 1, 3], output: heads });
+    turn.step(Op::Permute { input: heads, axes: vec![0, 1, 3, 2], output: channels });
+    let turn = turn.case(vec![channels], Tolerance::ONE_STEP);
+
+    for (name, case) in [("attention", attention), ("convolution", convolution), ("transposes", turn)] {
+        let program = wgpu_rnn::cpu::CpuProgram::new(case.plan.clone()).unwrap();
+        for threads in [1, 2] {
+            let start = std::time::Instant::now();
+            for _ in 0..5 {
+                program.run(&case.bound, &case.inputs, &case.outputs, threads).unwrap();
+            }
+            println!("{name}, CPU, {threads} threads: {:.1} ms", start.elapsed().as_secs_f64() * 200.0);
+        }
+        #[cfg(feature = "gpu")]
+        if let Some(gpu) = crate::common::nets::gpu() {
+            let program = wgpu_rnn::gpu::GpuProgram::new(&gpu, case.plan.clone(), Default::default());
+            let program = pollster::block_on(program).unwrap();
+            let run = || {
+                let (bound, inputs) = (case.bound.clone(), case.inputs.clone());
+                pollster::block_on(program.run(bound, inputs, case.outputs.clone())).unwrap()
+            };
+            (0..3).for_each(|_| drop(run()));
+            let start = std::time::Instant::now();
+            (0..5).for_each(|_| drop(run()));
+            println!("{name}, GPU: {:.1} ms", start.elapsed().as_secs_f64() * 200.0);
+        }
+    }
+}

@@ -156,7 +156,8 @@ impl Ends {
                 break;
             }
         }
-        let takes_ids = modules.iter().find(|(source, known)| known.axes(source) != Axes::Any).is_some_and(|(_, k)| k.takes_ids);
+        let takes_ids =
+            modules.iter().find(|(source, known)| known.axes(source) != Axes::Any).is_some_and(|(_, k)| k.takes_ids);
         let mut dims = vec![builder.batch()];
         if self.is_sequence {
             dims.push(builder.symbol("the length of input 'input'"));

@@ -1,0 +1,36 @@
+//! ONNX files as tests read them.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)] // each binary uses a part of it
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use wgpu_rnn::Tensor;
+
+/// The folder of the golden files.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/onnx")
+}
+
+pub fn path(case: &str) -> PathBuf {
+    folder().join(format!("{case}.onnx"))
+}
+
+/// The cases of `cases.json` whose name starts with `prefix`.
+pub fn cases(prefix: &str) -> Vec<Value> {
+    let list: Value = serde_json::from_slice(&std::fs::read(folder().join("cases.json")).unwrap()).unwrap();
+    let all = list["cases"].as_array().unwrap().iter();
+    all.filter(|case| case["name"].as_str().unwrap().starts_with(prefix)).cloned().collect()
+}
+
+/// An array of a case's `.npz` file.
+pub fn tensor(case: &str, member: &str) -> Tensor {
+    let mut archive = npyz::npz::NpzArchive::open(folder().join(format!("{case}.npz"))).unwrap();
+    let array = archive.by_name(member).unwrap().unwrap_or_else(|| panic!("{case}: no {member}"));
+    let shape: Vec<usize> = array.shape().iter().map(|&dim| dim as usize).collect();
+    match array.dtype().descr().trim_matches('\'') {
+        "<i4" => Tensor::new(shape, array.into_vec::<i32>().unwrap()).unwrap(),
+        "<i8" => Tensor::new(shape, array.into_vec::<i64>().unwrap()).unwrap(),
+        "<f8" => Tensor::new(shape, array.into_vec::<f64>().unwrap()).unwrap(),
+        _ => Tensor::new(shape, array.into_vec::<f32>().unwrap()).unwrap(),
+    }
+}
