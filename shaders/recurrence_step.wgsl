@@ -78,7 +78,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         return;
     }
     if (STAGE == STAGE_PROJECT) {
-        finish(direction, row, step, unit, live, sum0);
+        let old_hidden = load_state(0u, parity, direction, row, unit);
+        finish(direction, row, step, unit, live, old_hidden, sum0);
         return;
     }
     var old: array<vec4<f32>, NUM_STATES>;
@@ -93,14 +94,14 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     if (PROJECTED == 1u) {
         store_state(SPARE_SLOT, 1u - parity, direction, row, unit, updated[0]);
     } else {
-        finish(direction, row, step, unit, live, updated[0]);
+        finish(direction, row, step, unit, live, old[0], updated[0]);
     }
 }
 
 // The hidden state and the output of a timestep.
-fn finish(direction: u32, row: u32, step: u32, unit: u32, live: vec4<bool>, updated: vec4<f32>) {
+fn finish(direction: u32, row: u32, step: u32, unit: u32, live: vec4<bool>, old_hidden: vec4<f32>, updated: vec4<f32>) {
     let parity = step % 2u;
-    let hidden_state = select(load_state(0u, parity, direction, row, unit), updated, live);
+    let hidden_state = select(old_hidden, updated, live);
     store_state(0u, 1u - parity, direction, row, unit, hidden_state);
     let last_output = load_state(OUTPUT_SLOT, parity, direction, row, unit);
     let output = output_of(live, hidden_state, last_output);

@@ -141,6 +141,16 @@ pub enum Error {
         /// The difference.
         detail: String,
     },
+    /// A model gave another result than the known answers in its file.
+    #[error("model {model} does not give its known answers on {device}: {detail}; use another device")]
+    WrongAnswer {
+        /// The model's name.
+        model: String,
+        /// The device, or the adapter.
+        device: String,
+        /// The answer and the difference.
+        detail: String,
+    },
     /// The graphics library rejected a call. A defect of this crate or of the driver.
     #[error("{adapter} rejected {doing}: {detail}")]
     Gpu {
@@ -191,6 +201,7 @@ impl Error {
             | Self::DeviceLost { .. }
             | Self::Timeout { .. }
             | Self::KnownAnswer { .. }
+            | Self::WrongAnswer { .. }
             | Self::Gpu { .. } => ErrorKind::Device,
             Self::Internal { .. } => ErrorKind::Internal,
         }

@@ -2,12 +2,18 @@
 
 use std::{fs, path::Path};
 
+#[cfg(feature = "keras")]
+use super::keras;
+#[cfg(feature = "native")]
+use super::native;
+#[cfg(any(feature = "torch", feature = "native"))]
+use super::safetensors;
 use super::{
-    LoadOptions, head, in_file, io_error,
+    LoadOptions, Source, head, in_file, io_error,
     recognise::{Kind, recognise},
 };
 #[cfg(feature = "torch")]
-use super::{config, safetensors, torch};
+use super::{config, torch};
 #[cfg(feature = "onnx")]
 use super::{onnx, whole};
 use crate::{
@@ -126,20 +132,35 @@ impl Inspection {
 fn contents(path: &Path, name: &str, options: &LoadOptions, found: &mut Inspection) -> Result<()> {
     let io = |cause| io_error(name, cause);
     if fs::metadata(path).map_err(io)?.is_dir() {
+        #[cfg(feature = "keras")]
+        keras::inspect_directory(path, options, found)?;
         return Ok(());
     }
-    let mut file: Box<dyn super::Source> = Box::new(fs::File::open(path).map_err(io)?);
+    let mut file: Box<dyn Source> = Box::new(fs::File::open(path).map_err(io)?);
     let (start, length) = head(&mut file).map_err(io)?;
     match recognise(&start, length) {
         Kind::Pickle => found.format = "pickle".to_owned(),
         #[cfg(feature = "onnx")]
         Kind::Onnx => onnx::inspect(&whole(file, length, name, &options.limits)?, &options.limits, found)?,
-        #[cfg(feature = "torch")]
-        Kind::Safetensors => {
-            let archive = safetensors::Archive::open(file, &options.limits)?;
-            torch::inspect(archive, config(Some(path), options)?.as_deref(), &options.limits, found)?;
-        }
+        #[cfg(any(feature = "torch", feature = "native"))]
+        Kind::Safetensors => tensors(file, path, options, found)?,
+        #[cfg(feature = "keras")]
+        Kind::Zip | Kind::Hdf5 | Kind::Json => keras::inspect(file, path, options, found)?,
         _ => {}
     }
+    Ok(())
+}
+
+/// [`contents`] of a safetensors file.
+#[cfg(any(feature = "torch", feature = "native"))]
+fn tensors(file: Box<dyn Source>, path: &Path, options: &LoadOptions, found: &mut Inspection) -> Result<()> {
+    let archive = safetensors::Archive::open(file, &options.limits)?;
+    #[cfg(feature = "native")]
+    if archive.metadata().contains_key(native::KEY) {
+        return native::inspect(&archive, &options.limits, found);
+    }
+    #[cfg(feature = "torch")]
+    return torch::inspect(archive, config(Some(path), options)?.as_deref(), &options.limits, found);
+    #[cfg(not(feature = "torch"))]
     Ok(())
 }

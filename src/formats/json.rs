@@ -67,7 +67,23 @@ struct Seed<'a> {
     depth: usize,
 }
 
+/// What an object with keys takes beside its values, in values: room for several keys at once.
+const OBJECT: usize = 5;
+
 impl Seed<'_> {
+    fn spend<E: serde::de::Error>(self, values: usize) -> std::result::Result<(), E> {
+        match self.budget.values.get().checked_sub(values) {
+            Some(left) => {
+                self.budget.values.set(left);
+                Ok(())
+            }
+            None => {
+                self.budget.over.set(true);
+                Err(E::custom("too many values"))
+            }
+        }
+    }
+
     fn inner<E: serde::de::Error>(self) -> std::result::Result<Self, E> {
         match self.depth.checked_sub(1) {
             Some(depth) => Ok(Self { depth, ..self }),
@@ -83,13 +99,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> std::result::Result<Value, D::Error> {
-        match self.budget.values.get().checked_sub(1) {
-            Some(left) => self.budget.values.set(left),
-            None => {
-                self.budget.over.set(true);
-                return Err(D::Error::custom("too many values"));
-            }
-        }
+        self.spend(1)?;
         from.deserialize_any(self)
     }
 }
@@ -143,6 +153,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let seed = self.inner()?;
         let mut map = Map::new();
         while let Some(key) = from.next_key::<String>()? {
+            if map.is_empty() {
+                self.spend(OBJECT)?;
+            }
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("the key {} twice", quoted(&key))));
             }
@@ -150,5 +163,48 @@ impl<'de> Visitor<'de> for Seed<'_> {
             map.insert(key, value);
         }
         Ok(Value::Object(map))
+    }
+}
+
+/// What a JSON text is made of, counted before anything is made of it.
+#[cfg(any(feature = "torch", feature = "native"))]
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) objects: usize,
+    pub(super) texts: usize,
+    pub(super) commas: usize,
+}
+
+#[cfg(any(feature = "torch", feature = "native"))]
+impl Counted {
+    pub(super) fn of(json: &[u8]) -> Self {
+        let mut counted = Self::default();
+        let (mut in_text, mut escaped) = (false, false);
+        for &byte in json {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_text => escaped = true,
+                b'"' => {
+                    counted.texts += usize::from(in_text);
+                    in_text = !in_text;
+                }
+                _ if in_text => {}
+                b'{' => counted.objects += 1,
+                b',' => counted.commas += 1,
+                _ => {}
+            }
+        }
+        counted
+    }
+}
+
+#[cfg(all(test, any(feature = "torch", feature = "native")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_counted_once() {
+        let counted = Counted::of(br#"{"a{,\"":{"b":[1,2,"c"]},"\\":{}}"#);
+        assert_eq!(counted, Counted { objects: 3, texts: 4, commas: 3 });
     }
 }

@@ -20,7 +20,7 @@ pub struct Limits {
     pub json_bytes: usize,
     /// Nesting of a JSON text.
     pub json_depth: usize,
-    /// Values in a JSON text.
+    /// Values in a JSON text; an object counts as a few.
     pub json_values: usize,
     /// Layers of a model.
     pub layers: usize,

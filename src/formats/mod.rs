@@ -1,5 +1,6 @@
 //! Files that hold models. Everything in a file is data: nothing in it is ever run, and no other file is
-//! opened for it but the `config.json` beside a PyTorch state dict.
+//! opened for it but those beside it that hold the rest of a model: `config.json` of weights, weights of a
+//! `config.json`, shards.
 
 mod inspect;
 #[cfg(any(feature = "keras", feature = "torch", feature = "native"))]
@@ -7,6 +8,8 @@ mod json;
 #[cfg(feature = "keras")]
 mod keras;
 mod limits;
+#[cfg(feature = "native")]
+mod native;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod recognise;
@@ -24,6 +27,8 @@ use std::{
 
 pub use inspect::{Inspection, Part, Stored, inspect};
 pub use limits::Limits;
+#[cfg(feature = "native")]
+pub use native::{SaveOptions, WeightType};
 
 use self::recognise::{HEAD, Kind, recognise};
 use crate::{
@@ -41,10 +46,13 @@ pub struct LoadOptions {
     pub keras_backend: KerasBackend,
     /// What messages call the file where there is no path.
     pub file_name: Option<String>,
-    /// The configuration of a PyTorch state dict; else `config.json` in its folder, if there is one.
+    /// The configuration of a PyTorch state dict, or of a file of Keras that holds weights only; else
+    /// `config.json` in its folder, if there is one.
     pub config: Option<PathBuf>,
     /// The text of that configuration, where it is not in a file.
     pub config_text: Option<String>,
+    /// The version of Keras that wrote a file which does not say it, such as `(2, 15)`.
+    pub keras_version: Option<(u32, u32)>,
 }
 
 /// A backend of Keras. They differ in the output of a recurrent layer at masked timesteps.
@@ -58,8 +66,10 @@ pub enum KerasBackend {
 }
 
 impl Model {
-    /// Reads a model from a file; what kind of file it is, its contents tell: `.keras` of Keras 3 (or a
-    /// directory with the same members), a PyTorch state dict in a safetensors file.
+    /// Reads a model from a file; what kind of file it is, its contents tell: `.keras` (or a directory with
+    /// the same members), `.h5` with the whole model, or a folder of `config.json` and weights, as Keras 3 and
+    /// Keras 2 write them; ONNX; a PyTorch state dict in a safetensors file; a file that
+    /// [`save`](Self::save) wrote.
     ///
     /// ```no_run
     /// # use wgpu_rnn::Model;
@@ -113,6 +123,13 @@ impl Model {
     }
 }
 
+/// What of Keras is supported, as the tables of `docs/formats.md`.
+#[cfg(feature = "keras")]
+#[must_use]
+pub fn keras_table() -> String {
+    keras::table()
+}
+
 /// What a file is read from.
 trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
@@ -133,9 +150,11 @@ fn read<'a>(mut file: Box<dyn Source + 'a>, name: &str, path: Option<&Path>, opt
         Kind::Onnx => Err(without(name, "an ONNX file", "onnx")),
         Kind::Safetensors => of_tensors(file, path, options).map_err(|error| in_file(error, name)),
         #[cfg(feature = "keras")]
-        Kind::Zip | Kind::Unknown => keras::from_zip(std::io::BufReader::new(file), name, options),
+        Kind::Zip | Kind::Hdf5 | Kind::Json | Kind::Unknown => keras::from_file(file, path, name, options),
         #[cfg(not(feature = "keras"))]
-        Kind::Zip | Kind::Unknown => Err(without(name, "a file of Keras, or of an unknown kind,", "keras")),
+        Kind::Zip | Kind::Hdf5 | Kind::Json | Kind::Unknown => {
+            Err(without(name, "a file of Keras, or of an unknown kind,", "keras"))
+        }
     }
 }
 
@@ -167,6 +186,14 @@ fn whole(file: Box<dyn Source + '_>, length: u64, name: &str, limits: &Limits) -
 #[cfg(any(feature = "torch", feature = "native"))]
 fn of_tensors<'a>(file: Box<dyn Source + 'a>, path: Option<&Path>, options: &LoadOptions) -> Result<Model> {
     let archive = safetensors::Archive::open(file, &options.limits)?;
+    #[cfg(feature = "native")]
+    if archive.metadata().contains_key(native::KEY) {
+        return native::read(&archive, &options.limits);
+    }
+    #[cfg(not(feature = "native"))]
+    if archive.metadata().contains_key("wgpu_rnn") {
+        return Err(without("the file", "a file of this crate's own", "native"));
+    }
     #[cfg(feature = "torch")]
     return torch::read(archive, config(path, options)?.as_deref(), &options.limits);
     #[cfg(not(feature = "torch"))]

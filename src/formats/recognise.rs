@@ -11,6 +11,10 @@ pub(super) enum Kind {
     Onnx,
     /// A pickle, or a zip archive of one: what `torch.save` writes.
     Pickle,
+    /// HDF5: Keras' `.h5`.
+    Hdf5,
+    /// JSON: the configuration of a model in a folder, or the map of its weights.
+    Json,
     /// Something else.
     Unknown,
 }
@@ -23,11 +27,13 @@ pub(super) fn recognise(head: &[u8], length: u64) -> Kind {
     match head {
         [b'P', b'K', 3, 4, ..] if first_member(head).is_some_and(is_of_torch) => Kind::Pickle,
         [b'P', b'K', ..] => Kind::Zip,
+        [b'\x89', b'H', b'D', b'F', b'\r', b'\n', 0x1a, b'\n', ..] => Kind::Hdf5,
         // The protocol that a pickle begins with; no length of a header of safetensors looks so.
         [0x80, 2..=5, rest @ ..] if rest.get(6) != Some(&b'{') => Kind::Pickle,
         _ if is_safetensors(head, length) => Kind::Safetensors,
         // Its first field is the version of the format, a small number.
         [0x08, 1..=0x7f, ..] => Kind::Onnx,
+        _ if head.trim_ascii_start().starts_with(b"{") => Kind::Json,
         _ => Kind::Unknown,
     }
 }
@@ -70,6 +76,8 @@ mod tests {
         assert_eq!(recognise(b"\xff\0\0\0\0\0\0\0{}", 10), Kind::Unknown);
         assert_eq!(recognise(b"\x08\x07\x12\x07pytorch", 99), Kind::Onnx);
         assert_eq!(recognise(b"\x08\x01\0\0\0\0\0\0{\"a\"", 999), Kind::Safetensors);
+        assert_eq!(recognise(b"\x89HDF\r\n\x1a\n\0", 999), Kind::Hdf5);
+        assert_eq!(recognise(b"\n { \"module\": 1}", 16), Kind::Json);
         assert_eq!(recognise(b"", 0), Kind::Unknown);
     }
 }

@@ -11,7 +11,8 @@ use half::{bf16, f16};
 use safetensors::{Dtype, tensor::Metadata};
 
 use super::{
-    Source, io_error,
+    Inspection, Source, io_error,
+    json::Counted,
     limits::{Limits, within},
 };
 use crate::{
@@ -41,6 +42,20 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The name of its type.
+    pub(super) fn dtype_name(&self) -> String {
+        match self.dtype {
+            Dtype::F64 => "float64".to_owned(),
+            Dtype::F32 => "float32".to_owned(),
+            Dtype::F16 => "float16".to_owned(),
+            Dtype::BF16 => "bfloat16".to_owned(),
+            Dtype::I64 => "int64".to_owned(),
+            Dtype::I32 => "int32".to_owned(),
+            Dtype::BOOL => "bool".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
     /// The bytes of its values.
     pub(super) fn bytes(&self) -> u64 {
         self.range.1.saturating_sub(self.range.0)
@@ -127,6 +142,13 @@ impl<'a> Archive<'a> {
         &self.entries
     }
 
+    /// Adds the tensors to what was found in the file.
+    pub(super) fn inspect(&self, found: &mut Inspection) {
+        for (name, entry) in &self.entries {
+            found.tensor(name, entry.dtype_name(), &entry.shape, entry.bytes());
+        }
+    }
+
     /// The texts beside the tensors.
     pub(super) fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
@@ -158,46 +180,5 @@ impl<'a> Archive<'a> {
             at = at.saturating_add(now as u64);
         }
         Ok(values)
-    }
-}
-
-/// What a JSON text is made of, counted before anything is made of it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Counted {
-    objects: usize,
-    texts: usize,
-    commas: usize,
-}
-
-impl Counted {
-    fn of(json: &[u8]) -> Self {
-        let mut counted = Self::default();
-        let (mut in_text, mut escaped) = (false, false);
-        for &byte in json {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_text => escaped = true,
-                b'"' => {
-                    counted.texts += usize::from(in_text);
-                    in_text = !in_text;
-                }
-                _ if in_text => {}
-                b'{' => counted.objects += 1,
-                b',' => counted.commas += 1,
-                _ => {}
-            }
-        }
-        counted
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_counted_once() {
-        let counted = Counted::of(br#"{"a{,\"":{"b":[1,2,"c"]},"\\":{}}"#);
-        assert_eq!(counted, Counted { objects: 3, texts: 4, commas: 3 });
     }
 }

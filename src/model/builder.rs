@@ -1,6 +1,6 @@
 //! [`Builder`]: puts a [`Model`] together, call by call, checking each.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Block, BlockCall, Layer, LayerKind, Model, Node, Port, Style, Value, check, infer};
 use crate::{
@@ -30,6 +30,8 @@ pub struct Builder {
     names: HashSet<String>,
     /// The blocks that are open, the innermost last.
     open_blocks: Vec<usize>,
+    /// How many parts of blocks have a name.
+    parts: HashMap<String, usize>,
 }
 
 /// What a layer is called with.
@@ -76,8 +78,9 @@ impl Builder {
             optimizer_parameters: 0,
             optimizer_bytes: 0,
             notes: Vec::new(),
+            known_answers: Vec::new(),
         };
-        Self { model, names: HashSet::new(), open_blocks: Vec::new() }
+        Self { model, names: HashSet::new(), open_blocks: Vec::new(), parts: HashMap::new() }
     }
 
     /// The model as it stands, for one that has no layers yet.
@@ -246,6 +249,45 @@ impl Builder {
         Ok(block)
     }
 
+    /// Opens a block again, to add to it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if there is no such block.
+    pub(crate) fn enter_block(&mut self, block: usize) -> Result<()> {
+        if block >= self.model.blocks.len() {
+            return Err(Error::internal("a block that was not begun"));
+        }
+        self.open_blocks.push(block);
+        Ok(())
+    }
+
+    /// Adds a part of the block that is open and calls it once. Its name comes from the block's.
+    pub(crate) fn part(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
+        let full = self.name_in_block(name);
+        let count = self.parts.entry(full.clone()).or_insert(0);
+        let mut unique = full.clone();
+        while *count > 0 || self.names.contains(&unique) {
+            unique = format!("{full}_{count}");
+            *count += 1;
+            if !self.names.contains(&unique) {
+                break;
+            }
+        }
+        *count = (*count).max(1);
+        self.add(&unique, kind, inputs)
+    }
+
+    /// The name of a part of the block that is open.
+    pub(crate) fn name_in_block(&self, name: &str) -> String {
+        let block = self.open_blocks.last().and_then(|&block| self.model.blocks.get(block));
+        block.map_or_else(|| name.to_owned(), |block| format!("{}/{name}", block.name))
+    }
+
+    /// How many calls there are so far.
+    pub(crate) fn calls(&self) -> usize {
+        self.model.nodes.len()
+    }
+
     /// Closes the block that was opened last.
     pub fn end_block(&mut self) {
         self.open_blocks.pop();
@@ -288,7 +330,8 @@ impl Builder {
     /// [`Error::NonFinite`] if one holds a NaN or an infinity.
     pub fn layer(&mut self, name: &str, kind: LayerKind) -> Result<usize> {
         let class = check::class_name(&kind);
-        self.layer_as(name, class, kind, true)
+        let trainable = !matches!(kind, LayerKind::Constant(_));
+        self.layer_as(name, class, kind, trainable)
     }
 
     /// [`layer`](Self::layer) under the class name of a file.

@@ -169,7 +169,7 @@ fn check_recurrent(subject: &str, r: &Recurrent) -> Result<()> {
     if r.params.coupled && !spec.can_couple {
         return refused(format!("coupled gates of cell {}", spec.name));
     }
-    if let Some(clip) = r.params.clip.filter(|&clip| !(clip > 0.0)) {
+    if let Some(clip) = r.params.clip.filter(|clip| clip.is_nan() || *clip <= 0.0) {
         return Err(Error::mismatch(format!("{subject}: clip"), "a number above 0", clip.to_string()));
     }
     expect_shape(subject, "weight_hh", &r.weight_hh, &[gates * hidden, output])?;

@@ -201,7 +201,8 @@ pub enum LayerKind {
     Pool1d(Pool1d),
     /// The mask that the input carries, as a value `[batch, seq_len]`; ones where it carries none.
     MaskOf,
-    /// The first input, with the mask that the second carries in place of its own.
+    /// The first input, with the mask that the second carries in place of its own; with none if there
+    /// is no second.
     CarryMask,
 }
 
@@ -560,7 +561,7 @@ impl LayerKind {
             Self::Dense(d) => present([("weight", Some(&d.weight)), ("bias", d.bias.as_ref())]),
             Self::Conv1d(c) => present([("weight", Some(&c.weight)), ("bias", c.bias.as_ref())]),
             Self::TimeDistributed(inner) => inner.weights(),
-            Self::Constant(tensor) => vec![("value".into(), tensor, false)],
+            Self::Constant(tensor) => present([("value", Some(tensor))]),
             Self::BatchNormalization(n) => {
                 let mut all = present([("gamma", n.gamma.as_ref()), ("beta", n.beta.as_ref())]);
                 all.push(("moving_mean".into(), &n.moving_mean, false));

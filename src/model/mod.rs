@@ -1,6 +1,7 @@
 //! [`Model`]: what a file says. A validated graph of layers with their weights, in one canonical
 //! convention; it knows neither file formats nor devices.
 
+mod answers;
 mod builder;
 mod check;
 mod infer;
@@ -12,6 +13,7 @@ mod summary;
 
 use std::{fmt, sync::Arc};
 
+pub use answers::KnownAnswer;
 pub use builder::{Builder, Call, CallMask};
 pub(crate) use infer::{Windows, expanded, layer_norm_axes, resolve_axis};
 pub(crate) use layer::BlockCall;
@@ -52,6 +54,7 @@ pub struct Model {
     pub(crate) optimizer_parameters: usize,
     pub(crate) optimizer_bytes: usize,
     pub(crate) notes: Vec<String>,
+    pub(crate) known_answers: Vec<KnownAnswer>,
 }
 
 /// How the model was put together; [`Model::summary`] prints the two differently.

@@ -100,17 +100,28 @@ impl LayerKind {
     }
 }
 
+/// Columns of a line of options.
+const WIDTH: usize = 110;
+
 impl Model {
-    /// The [options](LayerKind::options) of all layers, one line per layer: what [`summary`](Self::summary)
-    /// does not say.
+    /// The [options](LayerKind::options) of all layers: what [`summary`](Self::summary) does not say.
     #[must_use]
     pub fn options_text(&self) -> String {
         let mut text = String::new();
         for layer in &self.layers {
-            let options = layer.kind.options().into_iter().map(|(name, value)| format!("{name} = {value}"));
-            let options = options.collect::<Vec<_>>().join(", ");
-            let line = format!("{} ({}): {options}", layer.name, layer.class_name);
-            text += &visible(line.trim_end_matches(": "));
+            text += &visible(&format!("{} ({})", layer.name, layer.class_name));
+            let mut room = 0;
+            for (name, value) in layer.kind.options() {
+                let option = format!("{name} = {value}");
+                if room < option.len() + 2 {
+                    text += "\n   ";
+                    room = WIDTH;
+                } else {
+                    text.push(',');
+                }
+                room = room.saturating_sub(option.len() + 2);
+                text += &format!(" {option}");
+            }
             text.push('\n');
         }
         text

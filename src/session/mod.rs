@@ -1,6 +1,7 @@
 //! [`Session`]: what an application holds. A model planned for a device, and the states that it
 //! carries from run to run.
 
+mod answers;
 mod device;
 mod io;
 mod late;
@@ -47,6 +48,8 @@ pub struct SessionOptions {
     /// them once (beside the caller's [`Model`], while there is one), but cannot be
     /// [rebuilt](Session::rebuilt) or [verified](crate::verify::Reference::of) without loading the model again.
     pub release_weights: bool,
+    /// Whether a model's known answers are left unchecked when a session starts.
+    pub skip_known_answers: bool,
     /// One way to run recurrences on the GPU, whatever the batch; else each chooses its own.
     #[cfg(feature = "gpu")]
     pub strategy: Option<Strategy>,
@@ -122,7 +125,7 @@ impl Session {
     /// # Errors
     /// [`Error::NoAdapter`] or [`Error::Unknown`] if the device is not there, [`Error::Unsupported`]
     /// if a layer cannot do what is asked, [`Error::Limit`] and [`Error::OutOfDeviceMemory`] if the
-    /// weights do not fit.
+    /// weights do not fit, [`Error::WrongAnswer`] if the device does not give the model's known answers.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self> {
         pollster::block_on(Self::new_async(model, options))
     }
@@ -141,6 +144,9 @@ impl Session {
             None => Program::new(model, &options, &opened, false).await?,
             Some(_) => Program { plan: Arc::default(), engine: Engine::Reference, fingerprint: 0 },
         };
+        if model.late.is_none() {
+            answers::check(model, &options, &program, &device).await?;
+        }
         let (mut model, ragged) = (model.clone(), OnceLock::new());
         if options.release_weights && !matches!(opened, Opened::Reference) && model.late.is_none() {
             // It cannot be made later. A model that cannot run ragged says why when it is asked to.

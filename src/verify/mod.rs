@@ -8,6 +8,7 @@ pub use random::random_inputs;
 use crate::{
     compare::{Difference, Report, Tolerance, compare_tensors},
     error::Result,
+    model::{KnownAnswer, Model},
     plan::Precision,
     session::{Device, Inputs, Outputs, Session, SessionOptions, State},
 };
@@ -30,6 +31,7 @@ impl Reference {
             weights: given.weights,
             carry: given.carry,
             refuse_non_finite: given.refuse_non_finite,
+            skip_known_answers: true,
             ..SessionOptions::on(Device::Reference)
         };
         Ok(Self { session: Session::new(session.model(), options)? })
@@ -162,4 +164,25 @@ pub fn verify_padded(
     let actual = session.run_padded(inputs.clone(), lengths)?;
     let expected = Reference::of(session)?.session.run_padded(inputs, lengths)?;
     Verification::new(&expected, &actual, tolerance)
+}
+
+/// What the reference gives for `count` random inputs of a few rows and timesteps: known answers for a file.
+///
+/// # Errors
+/// As [`random_inputs`] and [`Session::run`].
+pub fn known_answers(model: &Model, count: usize, seed: u64) -> Result<Vec<KnownAnswer>> {
+    let options = SessionOptions { skip_known_answers: true, ..SessionOptions::on(Device::Reference) };
+    let session = Session::new(model, options)?;
+    let answer = |index: usize| {
+        let batch = model.required_batch().unwrap_or(1 + index % 3);
+        let inputs = random_inputs(model, batch, 5 + 3 * (index % 4), seed.wrapping_add(index as u64))?;
+        session.reset_state();
+        let outputs = session.run(Inputs::from_iter(inputs.clone()))?;
+        let narrowed = |(name, tensor): (String, crate::Tensor)| {
+            Ok((name, crate::Tensor::new(tensor.shape(), tensor.to_f32().into_owned())?))
+        };
+        let outputs = outputs.into_vec().into_iter().map(narrowed).collect::<Result<_>>()?;
+        Ok(KnownAnswer { inputs, outputs })
+    };
+    (0..count).map(answer).collect()
 }

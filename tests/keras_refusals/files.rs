@@ -39,11 +39,11 @@ fn weights() {
         ),
         (
             without_bias(RNN),
-            "model.weights.h5: expected the weights of the layers of config.json only, found also 'layers/simple_rnn/cell/vars/2'",
+            "model.weights.h5: expected the weights of the layers of the configuration only, found also 'layers/simple_rnn/cell/vars/2'",
         ),
         (
             without_bias(DENSE),
-            "model.weights.h5: expected the weights of the layers of config.json only, found also 'layers/dense/vars/1'",
+            "model.weights.h5: expected the weights of the layers of the configuration only, found also 'layers/dense/vars/1'",
         ),
         (
             sequential().with("/config/layers/1/class_name", json!("GRU")),
@@ -59,7 +59,7 @@ fn weights() {
         ),
         (
             sequential().without("/config/layers/2"),
-            "model.weights.h5: expected the weights of the layers of config.json only, found also 'layers/dense/vars/0', 'layers/dense/vars/1'",
+            "model.weights.h5: expected the weights of the layers of the configuration only, found also 'layers/dense/vars/0', 'layers/dense/vars/1'",
         ),
         (truncated(0), "model.weights.h5: expected an HDF5 file, found invalid HDF5 magic bytes"),
         (
@@ -165,36 +165,30 @@ fn archives() {
         bytes
     };
     let mut other = members();
-    other[2].0 = "model.weights.npz";
+    other[2] = ("model.weights.npz", b"PK\x03\x04".to_vec());
     let cut = |part: usize| {
         let bytes = sequential().bytes();
         bytes[..bytes.len() * part / 100].to_vec()
     };
     let cases: Vec<(Vec<u8>, &str)> = vec![
-        (
-            Vec::new(),
-            "<bytes>: the file: expected a zip archive, as model.save('model.keras') writes, found other data",
-        ),
-        (
-            b"hello".to_vec(),
-            "<bytes>: the file: expected a zip archive, as model.save('model.keras') writes, found other data",
-        ),
+        (Vec::new(), "<bytes>: the file: expected a .keras or .h5 file, as model.save writes, found other data"),
+        (b"hello".to_vec(), "<bytes>: the file: expected a .keras or .h5 file, as model.save writes, found other data"),
         (
             sequential().weights,
-            "<bytes>: the file: the HDF5 format (.h5, .weights.h5) is not supported; load it with Keras 3 and save it with model.save('model.keras')",
+            "<bytes>: the file: an HDF5 file of weights without the model's configuration is not supported; write config.json beside it with model.to_json(), or save the whole model with model.save('model.keras')",
         ),
         (cut(50), "<bytes>: the file: expected a zip archive, found invalid Zip archive: Could not find EOCD"),
         (cut(99), "<bytes>: the file: expected a zip archive, found invalid Zip archive: Could not find EOCD"),
         (without("config.json"), "<bytes>: the archive: expected a member config.json, found none"),
         (without("metadata.json"), "<bytes>: the archive: expected a member metadata.json, found none"),
-        (without("model.weights.h5"), "<bytes>: the file: expected a member model.weights.h5, found none"),
+        (without("model.weights.h5"), "<bytes>: the archive: expected a member model.weights.h5, found none"),
         (
             zip(other),
-            "<bytes>: the file: model.weights.npz in the place of model.weights.h5 is not supported; load it with Keras 3 and save it with model.save('model.keras')",
+            "<bytes>: model.weights.npz: an npz archive of Python pickles, which hold code to run, is not supported; load it in the version of Keras that wrote it and save it with model.save('model.keras')",
         ),
         (
-            metadata("{\"keras_version\": \"2.15.0\"}"),
-            "<bytes>: the file: the version '2.15.0' of Keras is not supported; load it with Keras 3 and save it with model.save('model.keras')",
+            metadata("{\"keras_version\": \"1.2.0\"}"),
+            "<bytes>: the file: the version '1.2.0' of Keras is not supported; load it with Keras 3 and save it with model.save('model.keras')",
         ),
         (
             metadata("{\"keras_version\": \"next\"}"),

@@ -17,8 +17,8 @@ fn inputs() {
             "layer 'input_layer' (InputLayer): optional = true is not supported; use a dense input that is always given",
         ),
         (
-            option(input, "dtype", json!("float16")),
-            "layer 'input_layer' (InputLayer): the input dtype \"float16\" is not supported; use float32, an integer type for token ids or bool for a mask",
+            option(input, "dtype", json!("complex64")),
+            "layer 'input_layer' (InputLayer): the input dtype \"complex64\" is not supported; use a float, an integer type for token ids or bool for a mask",
         ),
         (
             option(input, "batch_shape", json!([])),
@@ -112,7 +112,7 @@ fn graphs() {
         ),
         (
             with_kwarg("mask", json!([tensor("b", 0, 0)])),
-            "layer 'lstm' (LSTM): the argument 'mask' = a list is not supported; call the layer with its input, a mask or an initial state only",
+            "layer 'lstm' (LSTM): the argument 'mask' = a list is not supported; give it one mask",
         ),
         (
             with_kwarg("mask", tensor("b", 0, 0)),
@@ -132,7 +132,7 @@ fn graphs() {
         ),
         (
             graph().with("/config/layers/2/inbound_nodes", json!([[["a", 0, 0, {}]]])),
-            "config.json: expected an object at layer 'lstm' (LSTM): inbound_nodes[0], found a list",
+            "config.json: expected layer 'dense' (Dense) to take from a call of the layer, found 'lstm', call 1",
         ),
         (
             graph().with("/config/layers/2/inbound_nodes", json!([])),

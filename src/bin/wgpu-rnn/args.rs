@@ -156,13 +156,17 @@ pub(crate) struct ModelArgs {
     /// The model: a file of Keras, ONNX or PyTorch (safetensors), or of this program's own format
     #[arg(value_name = "MODEL")]
     pub(crate) path: PathBuf,
-    /// What the modules of a PyTorch state dict are [default: config.json beside it]
+    /// What the weights belong to: the modules of a PyTorch state dict, or Keras' configuration of a file that
+    /// has weights only [default: config.json beside it]
     #[arg(long, value_name = "FILE.json", env = "WGPU_RNN_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Whose rule for outputs at masked timesteps to follow: that of Keras on TensorFlow and PyTorch,
     /// or on JAX and NumPy
     #[arg(long, value_name = "BACKEND", default_value = "tensorflow", env = "WGPU_RNN_KERAS_BACKEND")]
     pub(crate) keras_backend: KerasBackendName,
+    /// The version of Keras that wrote a file which does not say it
+    #[arg(long, value_name = "VERSION", value_parser = keras_version, env = "WGPU_RNN_KERAS_VERSION")]
+    pub(crate) keras_version: Option<(u32, u32)>,
 }
 
 #[derive(Debug, Args)]
@@ -229,6 +233,15 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// The first two numbers of `2.15.0`.
+fn keras_version(text: &str) -> Result<(u32, u32), String> {
+    let mut parts = text.split('.').map(str::parse);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => Err("it must be two numbers, such as 2.15".to_owned()),
     }
 }
 

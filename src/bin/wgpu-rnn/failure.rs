@@ -69,7 +69,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match (&error, error.kind()) {
-            (Error::KnownAnswer { .. }, _) => Self::NOT_VERIFIED,
+            (Error::KnownAnswer { .. } | Error::WrongAnswer { .. }, _) => Self::NOT_VERIFIED,
             (Error::Unknown { kind: "adapter", .. }, _) | (_, ErrorKind::Device) => Self::DEVICE,
             (_, ErrorKind::Input) => Self::INPUT,
             (_, ErrorKind::Limit) => Self::LIMIT,

@@ -27,6 +27,7 @@ pub(crate) fn model(args: &ModelArgs) -> Result<Model, Error> {
 pub(crate) fn load_options(args: &ModelArgs) -> LoadOptions {
     let mut options = LoadOptions::default();
     options.config.clone_from(&args.config);
+    options.keras_version = args.keras_version;
     options.keras_backend = match args.keras_backend {
         KerasBackendName::Tensorflow => KerasBackend::TensorFlow,
         KerasBackendName::Jax => KerasBackend::Jax,

@@ -1,16 +1,15 @@
-//! The members of a `.keras` file: a zip archive, or a directory. Only three names are ever read,
+//! The members of a `.keras` file, which is a zip archive. Only a few names are ever read,
 //! and no sizes are believed before the bytes are counted.
 
 use std::{
     cell::Cell,
-    fs,
     io::{self, BufReader, Read, Seek, SeekFrom},
-    path::Path,
     rc::Rc,
 };
 
 use zip::{CompressionMethod, ZipArchive, read::ZipReadOptions, result::ZipError};
 
+use super::container::{Member, Parts, Weights};
 use crate::{
     error::{Error, Result, bytes, quoted},
     formats::{
@@ -21,17 +20,8 @@ use crate::{
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const METADATA: &str = "metadata.json";
-pub(super) const WEIGHTS: &str = "model.weights.h5";
-/// What Keras puts in the place of [`WEIGHTS`] when asked to.
-const OTHER_WEIGHTS: [&str; 2] = ["model.weights.npz", "model.weights.json"];
-const RESAVE: &str = "load it with Keras 3 and save it with model.save('model.keras')";
-
-/// The members that make a model.
-pub(super) struct Members {
-    pub(super) config: Vec<u8>,
-    pub(super) metadata: Vec<u8>,
-    pub(super) weights: Vec<u8>,
-}
+/// The names of weights, the first of which is there is read.
+const WEIGHTS: [&str; 2] = ["model.weights.h5", "model.weights.npz"];
 
 pub(super) fn malformed(at: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
     Error::Malformed { file: String::new(), at: at.into(), expected: expected.into(), found: found.into() }
@@ -50,14 +40,6 @@ fn unreadable(at: &str, cause: io::Error) -> Error {
     }
 }
 
-/// The error for `WEIGHTS` not being there.
-fn no_weights(has: impl Fn(&str) -> bool) -> Error {
-    match OTHER_WEIGHTS.into_iter().find(|name| has(name)) {
-        Some(other) => unsupported(format!("{other} in the place of {WEIGHTS}"), RESAVE),
-        None => malformed("the file", format!("a member {WEIGHTS}"), "none"),
-    }
-}
-
 /// Keeps account of what all members take together.
 struct Room<'a> {
     limits: &'a Limits,
@@ -70,7 +52,7 @@ impl<'a> Room<'a> {
     }
 
     fn take(&mut self, name: &str, size: u64) -> Result<()> {
-        let limit = if name == WEIGHTS { None } else { Some(self.limits.json_bytes) };
+        let limit = if WEIGHTS.contains(&name) { None } else { Some(self.limits.json_bytes) };
         if let Some(limit) = limit {
             within(|| format!("the member {name}"), size, limit, "json_bytes")?;
         }
@@ -89,33 +71,8 @@ impl<'a> Room<'a> {
     }
 }
 
-/// Reads the members from a directory.
-pub(super) fn from_directory(folder: &Path, limits: &Limits) -> Result<Members> {
-    let mut room = Room::new(limits);
-    let mut member = |name: &str| -> Result<Vec<u8>> {
-        let path = folder.join(name);
-        let io = |cause| io_error(&path.display().to_string(), cause);
-        let metadata = match fs::symlink_metadata(&path) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound && name == WEIGHTS => {
-                return Err(no_weights(|other| folder.join(other).exists()));
-            }
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                return Err(malformed("the directory", format!("a file {name}"), "none"));
-            }
-            other => other.map_err(io)?,
-        };
-        if !metadata.is_file() {
-            return Err(malformed(name, "a regular file", "a link, a directory or a device"));
-        }
-        room.take(name, metadata.len())?;
-        let file = fs::File::open(&path).map_err(io)?;
-        exactly(name, file, metadata.len())
-    };
-    Ok(Members { config: member(CONFIG)?, metadata: member(METADATA)?, weights: member(WEIGHTS)? })
-}
-
 /// The bytes of `from`, which must be `size`, a size that was counted or is that of the file.
-fn exactly(name: &str, from: impl Read, size: u64) -> Result<Vec<u8>> {
+pub(super) fn exactly(name: &str, from: impl Read, size: u64) -> Result<Vec<u8>> {
     let mut data = Vec::new();
     let wrong = |found: u64| malformed(name, bytes(size), bytes(found));
     let room = usize::try_from(size).map_err(|_| wrong(u64::MAX))?;
@@ -131,23 +88,21 @@ fn exactly(name: &str, from: impl Read, size: u64) -> Result<Vec<u8>> {
 }
 
 /// Reads the members from a zip archive.
-pub(super) fn from_zip<R: Read + Seek>(mut reader: R, limits: &Limits) -> Result<Members> {
+pub(super) fn read<R: Read + Seek>(mut reader: R, limits: &Limits) -> Result<Parts> {
     let io = |cause: io::Error| unreadable("the file", cause);
     let length = reader.seek(SeekFrom::End(0)).map_err(io)?;
     reader.rewind().map_err(io)?;
-    let mut magic = Vec::new();
-    reader.by_ref().take(8).read_to_end(&mut magic).map_err(io)?;
-    if magic.starts_with(b"\x89HDF\r\n\x1a\n") {
-        return Err(unsupported("the HDF5 format (.h5, .weights.h5)", RESAVE));
-    }
-    if !magic.starts_with(b"PK") {
-        return Err(malformed("the file", "a zip archive, as model.save('model.keras') writes", "other data"));
-    }
     refuse_zip64(&mut reader, length).map_err(io)??;
     let mut archive = open(reader, limits)?;
     let mut room = Room::new(limits);
-    let mut read = |name: &str| member(&mut archive, name, length, &mut room);
-    Ok(Members { config: read(CONFIG)?, metadata: read(METADATA)?, weights: read(WEIGHTS)? })
+    let [hdf5, npz] = WEIGHTS;
+    let has = |name: &str| archive.index_for_name(name).is_some();
+    let weights = if has(hdf5) || !has(npz) { hdf5 } else { npz };
+    let mut read = |name: &str| -> Result<Member> {
+        Ok(Member { name: name.to_owned(), data: member(&mut archive, name, length, &mut room)? })
+    };
+    let (config, metadata) = (read(CONFIG)?, read(METADATA)?);
+    Ok(Parts { config, metadata: Some(metadata), version: None, weights: Weights::One(read(weights)?) })
 }
 
 /// The number of members that a ZIP64 directory claims would be believed by the zip reader; others
@@ -231,10 +186,7 @@ fn leads_out(name: &str) -> bool {
 /// One member in full.
 fn member<R: Read + Seek>(archive: &mut Archive<R>, name: &str, length: u64, room: &mut Room<'_>) -> Result<Vec<u8>> {
     let Some(index) = archive.index_for_name(name) else {
-        return Err(match name {
-            WEIGHTS => no_weights(|other| archive.index_for_name(other).is_some()),
-            _ => malformed("the archive", format!("a member {name}"), "none"),
-        });
+        return Err(malformed("the archive", format!("a member {name}"), "none"));
     };
     let bad = |cause: ZipError| malformed(name, "a member of a zip archive", cause.to_string());
     let entry = archive.by_index_data(index).map_err(bad)?;

@@ -16,7 +16,10 @@ use crate::{
 const HARMLESS: [&str; 2] = ["name", "activity_regularizer"];
 /// Endings of keys that have no bearing either.
 const HARMLESS_ENDINGS: [&str; 3] = ["_initializer", "_regularizer", "_constraint"];
-const FLOAT32: &str = "build the model anew with dtype float32, load_weights into it and save that";
+/// Policies whose weights are floats. What they say of precision in training is not followed: everything
+/// is computed in f32.
+pub(super) const POLICIES: [&str; 6] = ["float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"];
+const FLOATS: &str = "build the model anew with a float dtype, not quantized, load_weights into it and save that";
 
 /// The options of a layer.
 pub(super) struct Options<'a> {
@@ -71,7 +74,12 @@ impl<'a> Options<'a> {
         self.map.get(key)
     }
 
-    fn wrong(&self, key: &str, expected: &str) -> Error {
+    /// Whether there is a value of `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
+    pub(super) fn wrong(&self, key: &str, expected: &str) -> Error {
         Error::mismatch(format!("{}: {key}", self.subject), expected, shown(self.map.get(key)))
     }
 
@@ -94,8 +102,13 @@ impl<'a> Options<'a> {
     }
 
     pub(super) fn units(&self) -> Result<usize> {
-        let units = self.count("units")?;
-        within(|| format!("{}: units", self.subject), units as u64, self.limits.units, "units")?;
+        self.units_at("units")
+    }
+
+    /// A count of units that goes by the name `key`.
+    pub(super) fn units_at(&self, key: &'static str) -> Result<usize> {
+        let units = self.count(key)?;
+        within(|| format!("{}: {key}", self.subject), units as u64, self.limits.units, "units")?;
         Ok(units)
     }
 
@@ -163,8 +176,8 @@ impl<'a> Options<'a> {
         self.flag("trainable", true)
     }
 
-    /// Refuses all precisions but float32, and quantized layers.
-    pub(super) fn float32(&self) -> Result<()> {
+    /// Refuses quantized layers and unknown precisions.
+    pub(super) fn dtype(&self) -> Result<()> {
         let name = match self.value("dtype") {
             None | Some(Value::Null) => "float32",
             Some(Value::String(name)) => name,
@@ -174,10 +187,10 @@ impl<'a> Options<'a> {
             }
             Some(_) => return Err(self.wrong("dtype", "a dtype policy")),
         };
-        if name != "float32" {
-            return Err(Error::unsupported(&self.subject, format!("the dtype policy {}", quoted(name)), FLOAT32));
+        if !POLICIES.contains(&name) {
+            return Err(Error::unsupported(&self.subject, format!("the dtype policy {}", quoted(name)), FLOATS));
         }
-        self.only("quantization_config", &Value::Null, FLOAT32)
+        self.only("quantization_config", &Value::Null, FLOATS)
     }
 
     /// Refuses keys that nothing has read and that are not known to be harmless.

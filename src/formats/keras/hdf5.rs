@@ -1,11 +1,11 @@
-//! The datasets of `model.weights.h5`: found by one walk over the file, read one at a time.
+//! The datasets of an HDF5 file: found by one walk over the file, read one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use half::{bf16, f16};
 use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions, error::Error as Hdf5Error, group::Group};
 
-use super::archive::{WEIGHTS, malformed};
+use super::{archive::malformed, attributes, store::Entry};
 use crate::{
     error::{Error, Result, bytes, quoted},
     formats::limits::{Limits, exceeded, expanded, within},
@@ -13,19 +13,20 @@ use crate::{
 
 /// The datasets of a file, by path.
 pub(super) struct Datasets {
+    /// What messages call the file.
+    name: String,
     file: Hdf5File,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, Found>,
+    groups: BTreeSet<String>,
     limits: Limits,
     /// Bytes of the file.
     length: u64,
 }
 
-/// What a dataset says of itself.
+/// A dataset.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) shape: Vec<usize>,
-    /// Bytes of all values.
-    pub(super) bytes: u64,
+pub(super) struct Found {
+    pub(super) stated: Entry,
     chunked: bool,
 }
 
@@ -44,17 +45,19 @@ pub(super) struct Values {
     data: Vec<u8>,
 }
 
-fn place(path: &str) -> String {
-    format!("{WEIGHTS} {}", quoted(if path.is_empty() { "/" } else { path }))
+/// What messages call the object at `path` of the file `name`.
+pub(super) fn place(name: &str, path: &str) -> String {
+    format!("{name} {}", quoted(if path.is_empty() { "/" } else { path }))
 }
 
-fn broken(path: &str) -> impl Fn(Hdf5Error) -> Error + '_ {
-    move |cause| malformed(place(path), "an HDF5 object", cause.to_string())
+/// The error for an object that could not be read.
+pub(super) fn broken<'a>(name: &'a str, path: &'a str) -> impl Fn(Hdf5Error) -> Error + 'a {
+    move |cause| malformed(place(name, path), "an HDF5 object", cause.to_string())
 }
 
 impl Datasets {
-    /// Finds all datasets of the file `data`.
-    pub(super) fn open(data: Vec<u8>, limits: &Limits) -> Result<Self> {
+    /// Finds all datasets of the file `data`, which messages call `name`.
+    pub(super) fn open(name: &str, data: Vec<u8>, limits: &Limits) -> Result<Self> {
         let length = data.len() as u64;
         let options = OpenOptions::default()
             .with_chunk_cache_bytes(0)
@@ -63,54 +66,99 @@ impl Datasets {
             .with_max_read_bytes(limits.total_bytes)
             .with_max_object_header_bytes(1 << 20);
         let file = Hdf5File::from_vec_with_options(data, options)
-            .map_err(|cause| malformed(WEIGHTS, "an HDF5 file", cause.to_string()))?;
-        let mut walk = Walk { entries: BTreeMap::new(), addresses: BTreeSet::new(), total: 0, limits, length };
-        let root = file.root_group().map_err(broken(""))?;
+            .map_err(|cause| malformed(name, "an HDF5 file", cause.to_string()))?;
+        let mut walk = Walk {
+            name,
+            entries: BTreeMap::new(),
+            groups: BTreeSet::new(),
+            addresses: BTreeSet::new(),
+            total: 0,
+            limits,
+            length,
+        };
+        let root = file.root_group().map_err(broken(name, ""))?;
         walk.group(&root, "", limits.hdf5_depth)?;
-        let entries = walk.entries;
-        Ok(Self { file, entries, limits: limits.clone(), length })
+        let Walk { entries, groups, .. } = walk;
+        Ok(Self { name: name.to_owned(), file, entries, groups, limits: limits.clone(), length })
     }
 
-    pub(super) fn entries(&self) -> &BTreeMap<String, Entry> {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The texts of the attribute `attribute` of the group at `path`, if it has that attribute.
+    pub(super) fn texts(&self, path: &str, attribute: &str) -> Result<Option<Vec<String>>> {
+        let broken = broken(&self.name, path);
+        let group = if path.is_empty() { self.file.root_group() } else { self.file.group(path) };
+        let group = group.map_err(&broken)?;
+        let all = group.raw_attributes().map_err(&broken)?;
+        let Some(found) = all.iter().find(|other| other.name() == attribute) else {
+            return Ok(None);
+        };
+        attributes::texts(&group, found, &place(&self.name, path), self.length).map(Some)
+    }
+
+    pub(super) fn has_group(&self, path: &str) -> bool {
+        self.groups.contains(path)
+    }
+
+    pub(super) fn entries(&self) -> &BTreeMap<String, Found> {
         &self.entries
+    }
+
+    /// The name of the element type of the dataset at `path`.
+    pub(super) fn dtype(&self, path: &str) -> String {
+        let Ok(dataset) = self.file.dataset(path) else { return "unknown".to_owned() };
+        match dataset.dtype() {
+            Datatype::FloatingPoint { size, .. } => format!("float{}", u32::from(*size) * 8),
+            Datatype::FixedPoint { size, signed: true, .. } => format!("int{}", u32::from(*size) * 8),
+            Datatype::FixedPoint { size, .. } => format!("uint{}", u32::from(*size) * 8),
+            Datatype::String { .. } | Datatype::VarLen { .. } => "string".to_owned(),
+            Datatype::Opaque { .. } if attributes::is_bfloat16(&dataset) => "bfloat16".to_owned(),
+            _ => "other".to_owned(),
+        }
     }
 
     /// The values of the dataset at `path`, which must be one of [`entries`](Self::entries).
     pub(super) fn read(&self, path: &str) -> Result<Values> {
         let entry = self.entries.get(path).ok_or_else(|| Error::internal("a dataset that was not found"))?;
-        let dataset = self.file.dataset(path).map_err(broken(path))?;
-        let kind = kind(&dataset, path)?;
+        let dataset = self.file.dataset(path).map_err(broken(&self.name, path))?;
+        let kind = kind(&dataset, &place(&self.name, path))?;
         if entry.chunked {
-            self.count_chunks(&dataset, path, entry.bytes)?;
+            self.count_chunks(&dataset, path, entry.stated.bytes)?;
         }
-        let data = dataset.read_native_bytes().map_err(broken(path))?;
-        if data.len() as u64 != entry.bytes {
-            return Err(malformed(place(path), bytes(entry.bytes), bytes(data.len() as u64)));
+        let data = dataset.read_native_bytes().map_err(broken(&self.name, path))?;
+        if data.len() as u64 != entry.stated.bytes {
+            return Err(malformed(place(&self.name, path), bytes(entry.stated.bytes), bytes(data.len() as u64)));
         }
         Ok(Values { kind, data })
     }
 
     /// Whether the dataset at `path` is a counter that has counted.
     pub(super) fn has_counted(&self, path: &str) -> Result<bool> {
-        let dataset = self.file.dataset(path).map_err(broken(path))?;
+        let dataset = self.file.dataset(path).map_err(broken(&self.name, path))?;
         if !matches!(dataset.dtype(), Datatype::FixedPoint { .. }) || self.entries.get(path).is_none_or(|e| e.chunked) {
             return Ok(false);
         }
-        let data = dataset.read_native_bytes().map_err(broken(path))?;
+        let data = dataset.read_native_bytes().map_err(broken(&self.name, path))?;
         Ok(data.iter().any(|&byte| byte != 0))
     }
 
     /// Checks that the chunks hold what the dataset declares, before there is room made for it.
     fn count_chunks(&self, dataset: &Dataset, path: &str, declared: u64) -> Result<()> {
         let mut found = 0u64;
-        for chunk in dataset.iter_chunks().map_err(broken(path))? {
-            found = found.saturating_add(chunk.map_err(broken(path))?.bytes().len() as u64);
+        for chunk in dataset.iter_chunks().map_err(broken(&self.name, path))? {
+            found = found.saturating_add(chunk.map_err(broken(&self.name, path))?.bytes().len() as u64);
             if found > expanded(self.length, &self.limits) {
-                return Err(exceeded(place(path), bytes(found), self.limits.expansion, "expansion"));
+                return Err(exceeded(place(&self.name, path), bytes(found), self.limits.expansion, "expansion"));
             }
         }
         if found < declared {
-            return Err(malformed(place(path), format!("the {} that it declares", bytes(declared)), bytes(found)));
+            return Err(malformed(
+                place(&self.name, path),
+                format!("the {} that it declares", bytes(declared)),
+                bytes(found),
+            ));
         }
         Ok(())
     }
@@ -118,7 +166,9 @@ impl Datasets {
 
 /// A walk over all groups.
 struct Walk<'a> {
-    entries: BTreeMap<String, Entry>,
+    name: &'a str,
+    entries: BTreeMap<String, Found>,
+    groups: BTreeSet<String>,
     /// Where objects lie, to refuse cycles and links from one place to another.
     addresses: BTreeSet<u64>,
     /// Bytes of all datasets.
@@ -130,27 +180,28 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn visit(&mut self, path: &str, address: u64) -> Result<()> {
         let limit = self.limits.hdf5_objects;
-        within(|| WEIGHTS.to_owned(), self.addresses.len() as u64 + 1, limit, "hdf5_objects")?;
+        within(|| self.name.to_owned(), self.addresses.len() as u64 + 1, limit, "hdf5_objects")?;
         if !self.addresses.insert(address) {
-            return Err(malformed(place(path), "an object of its own", "a link to another one"));
+            return Err(malformed(place(self.name, path), "an object of its own", "a link to another one"));
         }
         Ok(())
     }
 
     fn group(&mut self, group: &Group, path: &str, depth: usize) -> Result<()> {
         self.visit(path, group.address())?;
+        self.groups.insert(path.to_owned());
         let Some(depth) = depth.checked_sub(1) else {
             let need = format!("more than {} levels", self.limits.hdf5_depth);
-            return Err(exceeded(format!("the nesting of {WEIGHTS}"), need, self.limits.hdf5_depth, "hdf5_depth"));
+            return Err(exceeded(format!("the nesting of {}", self.name), need, self.limits.hdf5_depth, "hdf5_depth"));
         };
-        let (groups, datasets) = group.member_names().map_err(broken(path))?;
+        let (groups, datasets) = group.member_names().map_err(broken(self.name, path))?;
         let members = groups.len() as u64 + datasets.len() as u64;
-        within(|| place(path), members, self.limits.hdf5_members, "hdf5_members")?;
+        within(|| place(self.name, path), members, self.limits.hdf5_members, "hdf5_members")?;
         drop((groups, datasets));
-        let (groups, datasets) = group.members().map_err(broken(path))?;
+        let (groups, datasets) = group.members().map_err(broken(self.name, path))?;
         let below = |name: &str| match path {
             _ if name.is_empty() || name.contains('/') => {
-                Err(malformed(place(path), "members with names", quoted(name)))
+                Err(malformed(place(self.name, path), "members with names", quoted(name)))
             }
             "" => Ok(name.to_owned()),
             path => Ok(format!("{path}/{name}")),
@@ -166,8 +217,8 @@ impl Walk<'_> {
 
     fn dataset(&mut self, dataset: &Dataset, path: String) -> Result<()> {
         self.visit(&path, dataset.address())?;
-        within(|| place(&path), dataset.shape().len() as u64, self.limits.rank, "rank")?;
-        let large = || malformed(place(&path), "a shape that fits memory", format!("{:?}", dataset.shape()));
+        within(|| place(self.name, &path), dataset.shape().len() as u64, self.limits.rank, "rank")?;
+        let large = || malformed(place(self.name, &path), "a shape that fits memory", format!("{:?}", dataset.shape()));
         let shape: Vec<usize> =
             dataset.shape().iter().map(|&dim| usize::try_from(dim).map_err(|_| large())).collect::<Result<_>>()?;
         let size = dataset.raw_byte_len().map_err(|_| large())? as u64;
@@ -175,36 +226,36 @@ impl Walk<'_> {
         let stored = if chunked { expanded(self.length, self.limits) } else { self.length };
         if size > stored {
             return Err(malformed(
-                place(&path),
+                place(self.name, &path),
                 format!("at most {}", bytes(stored)),
                 format!("a declared size of {}", bytes(size)),
             ));
         }
         self.total = self.total.saturating_add(size);
         if usize::try_from(self.total).map_or(true, |total| total > self.limits.total_bytes) {
-            return Err(exceeded(WEIGHTS.to_owned(), bytes(self.total), self.limits.total_bytes, "total_bytes"));
+            return Err(exceeded(self.name.to_owned(), bytes(self.total), self.limits.total_bytes, "total_bytes"));
         }
-        if self.entries.insert(path.clone(), Entry { shape, bytes: size, chunked }).is_some() {
-            return Err(malformed(place(&path), "a path of its own", "two objects"));
+        if self.entries.insert(path.clone(), Found { stated: Entry { shape, bytes: size }, chunked }).is_some() {
+            return Err(malformed(place(self.name, &path), "a path of its own", "two objects"));
         }
         Ok(())
     }
 }
 
 /// Keras writes bfloat16 as two opaque bytes with an attribute that says so.
-fn kind(dataset: &Dataset, path: &str) -> Result<Kind> {
+fn kind(dataset: &Dataset, place: &str) -> Result<Kind> {
     let refused = |what: String| {
-        Error::unsupported(place(path), format!("the type {what}"), "save the model with dtype float32, not quantized")
+        Error::unsupported(place, format!("the type {what}"), "save the model with dtype float32, not quantized")
     };
     match dataset.dtype() {
         Datatype::FloatingPoint { size: 2, .. } => Ok(Kind::F16),
         Datatype::FloatingPoint { size: 4, .. } => Ok(Kind::F32),
         Datatype::FloatingPoint { size: 8, .. } => Ok(Kind::F64),
         Datatype::Opaque { size: 2, .. } => {
-            let dtype = dataset.attribute("dtype").and_then(|attribute| attribute.read_string());
-            match dtype {
-                Ok(dtype) if dtype == "bfloat16" => Ok(Kind::Bf16),
-                _ => Err(refused("opaque of 2 bytes".to_owned())),
+            if attributes::is_bfloat16(dataset) {
+                Ok(Kind::Bf16)
+            } else {
+                Err(refused("opaque of 2 bytes".to_owned()))
             }
         }
         Datatype::FixedPoint { size, signed, .. } => {

@@ -1,71 +1,124 @@
-//! Keras 3's `.keras` files (`keras/src/saving/saving_lib.py`): a zip archive of the configuration,
-//! of which only known classes and options are understood, and an HDF5 file of the weights.
+//! Files of Keras (`keras/src/saving/`, `keras/src/legacy/saving/`): a configuration, of which only known
+//! classes and options are understood, and weights, in one container or another.
 
 mod activation;
 mod archive;
+mod attention;
+mod attributes;
 mod calls;
+mod compose;
 mod config;
+mod container;
+mod distributed;
+mod folder;
 mod functions;
 mod graph;
 mod hdf5;
+mod indexing;
+mod inspect;
 mod layers;
+mod legacy;
+mod masks;
 mod names;
+mod network;
+mod normalizing;
+mod part;
 mod recurrent;
+mod rules;
 mod sequential;
+mod store;
+mod supported;
+mod timewise;
 mod weights;
 
 use std::{
+    cell::RefCell,
     io::{Read, Seek},
     path::Path,
 };
 
-use serde_json::{Map, Value as Json};
-
 use self::{
-    archive::{CONFIG, METADATA, Members, malformed},
-    config::{Options, object, shown, text},
+    archive::CONFIG,
+    config::{Options, object, text},
+    container::Parts,
     layers::{Described, Origin},
+    legacy::Legacy,
+    masks::Masks,
+    network::{Container, Network},
+    rules::Rules,
+    store::Store,
     weights::Weights,
 };
-use super::{KerasBackend, Limits, LoadOptions, in_file};
+pub(super) use self::{
+    inspect::{inspect, inspect_directory},
+    supported::table,
+};
+use super::{Limits, LoadOptions, in_file};
 use crate::{
     error::{Error, Result, quoted},
     formats::{json, limits::within},
     model::{Builder, Model, Value},
 };
 
-/// What the version that wrote the file, and the caller, decide for all layers.
-struct Rules {
-    backend: KerasBackend,
-    /// Whether recurrent layers hand masks on: Keras up to 3.15.
-    passes_mask: bool,
-}
-
 /// A file while it is read.
 struct Reader<'a> {
     weights: Weights,
     rules: Rules,
+    masks: Masks,
     limits: &'a Limits,
+    /// The errors of layers, where reading goes on after them.
+    problems: Option<RefCell<Vec<Error>>>,
 }
 
+/// The model in `folder`, which messages call `name`.
 pub(super) fn from_directory(folder: &Path, name: &str, options: &LoadOptions) -> Result<Model> {
-    let members = archive::from_directory(folder, &options.limits);
-    members.and_then(|members| model(members, options)).map_err(|error| in_file(error, name))
+    let parts = folder::read(folder, &options.limits);
+    parts.and_then(|parts| model(parts, options)).map_err(|error| in_file(error, name))
 }
 
-pub(super) fn from_zip<R: Read + Seek>(reader: R, name: &str, options: &LoadOptions) -> Result<Model> {
-    let members = archive::from_zip(reader, &options.limits);
-    members.and_then(|members| model(members, options)).map_err(|error| in_file(error, name))
+/// The model in `file`, at `path` if it has one, which messages call `name`.
+pub(super) fn from_file<R: Read + Seek>(
+    file: R,
+    path: Option<&Path>,
+    name: &str,
+    options: &LoadOptions,
+) -> Result<Model> {
+    let parts = container::read(file, path, options);
+    parts.and_then(|parts| model(parts, options)).map_err(|error| in_file(error, name))
 }
 
-fn model(members: Members, options: &LoadOptions) -> Result<Model> {
+fn model(parts: Parts, options: &LoadOptions) -> Result<Model> {
     let limits = &options.limits;
-    let Members { config, metadata, weights } = members;
-    let (major, minor) = version(&json::parse(METADATA, &metadata, limits)?)?;
-    let rules = Rules { backend: options.keras_backend, passes_mask: (major, minor) < (3, 16) };
-    let parsed = json::parse(CONFIG, &config, limits)?;
-    drop(config);
-    let top = Described::new(&parsed, CONFIG)?;
+    let place = parts.config.name.clone();
+    let parsed = json::parse(&place, &parts.config.data, limits)?;
+    let whole = object(Some(&parsed), CONFIG).map_err(|error| at(error, &place))?;
+    let rules = Rules::new(&parts, whole, options)?;
+    let weights = weights(Store::new(parts.weights, limits)?)?;
+    let reader = Reader { weights, masks: Masks::new(rules), rules, limits, problems: None };
+    read(&reader, &parsed).map_err(|error| at(error, &place))
+}
+
+fn weights(store: Store) -> Result<Weights> {
+    let legacy = match store.only() {
+        Some(datasets) => Legacy::new(datasets)?,
+        None => None,
+    };
+    Ok(Weights::new(store, legacy))
+}
+
+/// `error`, at `place` where it says that it is in the configuration.
+fn at(error: Error, place: &str) -> Error {
+    match error {
+        Error::Malformed { file, at, expected, found } if at == CONFIG => {
+            Error::Malformed { file, at: place.to_owned(), expected, found }
+        }
+        other => other,
+    }
+}
+
+fn read(reader: &Reader<'_>, parsed: &serde_json::Value) -> Result<Model> {
+    let whole = object(Some(parsed), CONFIG)?;
+    let top = Described::new(parsed, CONFIG)?;
     if top.origin != Origin::Model {
         let what = format!("a model of the class {}, whose code is not in the file,", quoted(top.class));
         return Err(Error::unsupported(
@@ -74,40 +127,28 @@ fn model(members: Members, options: &LoadOptions) -> Result<Model> {
             "build it as a Sequential or with keras.Model(inputs, outputs)",
         ));
     }
-    let weights = Weights::new(hdf5::Datasets::open(weights, limits)?);
-    let reader = Reader { weights, rules, limits };
-    let mut builder = match top.class {
-        "Sequential" => sequential::read(&reader, object(Some(&parsed), CONFIG)?, top.config)?,
-        _ => graph::read(&reader, top.config)?,
-    };
+    let mut builder = Model::builder(top.name);
+    let network = Network::read(reader, &mut builder, &top, whole, Container::outermost())?;
+    for (name, value) in network.outermost(&mut builder)? {
+        builder.output(&name, value)?;
+    }
     reader.weights.finish()?;
     let optimizer = reader.weights.optimizer()?;
     builder.optimizer(optimizer.values, optimizer.bytes);
     builder.build()
 }
 
-/// The version of Keras that wrote the file.
-fn version(metadata: &Json) -> Result<(u64, u64)> {
-    let version = metadata.get("keras_version");
-    let expected = "a keras_version such as '3.15.1'";
-    let Some(version) = version.and_then(Json::as_str) else {
-        return Err(malformed(METADATA, expected, shown(version)));
-    };
-    let mut parts = version.split('.').map(|part| part.parse::<u64>().ok());
-    match (parts.next().flatten(), parts.next().flatten()) {
-        (Some(3), Some(minor)) => Ok((3, minor)),
-        (Some(_), Some(_)) => Err(Error::unsupported(
-            "the file",
-            format!("the version {} of Keras", quoted(version)),
-            "load it with Keras 3 and save it with model.save('model.keras')",
-        )),
-        _ => Err(malformed(METADATA, expected, quoted(version))),
-    }
-}
-
 impl Reader<'_> {
-    fn model_name(&self, config: &Map<String, Json>) -> Result<String> {
-        text(config.get("name"), "config.name").map(str::to_owned)
+    /// What was read; nothing where it could not be and reading goes on.
+    fn tolerate<T>(&self, read: Result<T>) -> Result<Option<T>> {
+        match (read, &self.problems) {
+            (Ok(read), _) => Ok(Some(read)),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(problems)) => {
+                problems.borrow_mut().push(error);
+                Ok(None)
+            }
+        }
     }
 
     /// Adds the input of an `InputLayer`.

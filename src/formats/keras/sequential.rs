@@ -5,57 +5,102 @@ use serde_json::{Map, Value as Json};
 use super::{
     Reader,
     archive::{CONFIG, malformed},
+    calls::Arguments,
     config::{Options, dimension, list},
     layers::{Described, Origin},
-    names::Names,
+    masks::Masks,
+    network::{Container, Outputs},
+    part::{Given, Part},
 };
 use crate::{
     error::{Error, Result},
-    formats::limits::within,
-    model::{Builder, Call, Model, Style, Value},
+    formats::limits::{Limits, within},
+    model::{Builder, CallMask, Style, Value},
 };
 
-pub(super) fn read<'a>(
-    reader: &'a Reader<'a>,
-    model: &'a Map<String, Json>,
-    config: &'a Map<String, Json>,
-) -> Result<Builder> {
-    let mut builder = Model::builder(reader.model_name(config)?);
-    builder.style(Style::Sequential);
-    let layers = list(config.get("layers"), "config.layers")?;
-    within(|| "the model".to_owned(), layers.len() as u64, reader.limits.layers, "layers")?;
-    let mut layers = layers.iter().enumerate().peekable();
-    let place = |index: usize| format!("config.layers[{index}]");
-    let first = match layers.peek() {
-        None => return Err(malformed(CONFIG, "at least one layer", "none")),
-        Some((index, value)) => Described::new(value, &place(*index))?,
-    };
-    let input = if first.origin == Origin::Layer && first.class == "InputLayer" {
-        layers.next();
-        reader.input(&mut builder, &first.options(reader.limits))?
-    } else {
-        built_input(reader, &mut builder, model, config)?
-    };
-    let mut names = Names::default();
-    let mut values = vec![input];
-    let mut last = "input_layer".to_owned();
-    for (index, value) in layers {
-        let described = Described::new(value, &place(index))?;
-        let subject = described.subject();
-        let &[input] = values.as_slice() else {
-            let found = format!("{} outputs", values.len());
-            return Err(Error::mismatch(subject, "a layer before it with one output", found));
+/// A sequential model.
+pub(super) struct Sequence<'a> {
+    /// The input of the outermost model.
+    input: Option<Value>,
+    layers: Vec<(Described<'a>, Part<'a>)>,
+    limits: &'a Limits,
+    masks: &'a Masks,
+}
+
+impl<'a> Sequence<'a> {
+    pub(super) fn read(
+        reader: &'a Reader<'a>,
+        builder: &mut Builder,
+        described: &Described<'a>,
+        whole: &'a Map<String, Json>,
+        mut container: Container,
+    ) -> Result<Self> {
+        // A list in files of Keras before 2.2.3.
+        let listed = described.listed.or_else(|| described.config.get("layers"));
+        let layers = list(listed, "config.layers")?;
+        within(|| "the model".to_owned(), layers.len() as u64, reader.limits.layers, "layers")?;
+        let mut layers = layers.iter().enumerate().peekable();
+        let place = |index: usize| format!("config.layers[{index}]");
+        let first = match layers.peek() {
+            None => return Err(malformed(CONFIG, "at least one layer", "none")),
+            Some((index, value)) => Described::new(value, &place(*index))?,
         };
-        let scope = reader.weights.scope(format!("layers/{}", names.next(described.class)), &subject);
-        let (kind, trainable) = described.read(scope, &reader.rules, reader.limits)?;
-        let layer = builder.layer_as(described.name, described.class, kind, trainable)?;
-        values = builder.call(layer, Call { inputs: &[input], ..Call::default() })?;
-        last = described.name.to_owned();
+        let has_input = first.origin == Origin::Layer && first.class == "InputLayer";
+        if has_input {
+            layers.next();
+        }
+        let input = match (container.is_outermost(), has_input) {
+            (true, true) => Some(reader.input(builder, &first.options(reader.limits))?),
+            (true, false) => Some(built_input(reader, builder, whole, described.config, &first)?),
+            (false, true) => {
+                input_options(&first.options(reader.limits))?;
+                None
+            }
+            (false, false) => None,
+        };
+        if container.is_outermost() {
+            builder.style(Style::Sequential);
+        }
+        let mut parts = Vec::new();
+        for (index, value) in layers {
+            let described = Described::new(value, &place(index))?;
+            let part = Part::read(reader, builder, &described, value, &mut container)?;
+            parts.push((described, part));
+        }
+        Ok(Self { input, layers: parts, limits: reader.limits, masks: &reader.masks })
     }
-    for value in values {
-        builder.output(&last, value)?;
+
+    pub(super) fn outermost(&self, builder: &mut Builder) -> Result<Outputs> {
+        let input = self.input.ok_or_else(|| Error::internal("a model without an input"))?;
+        self.call(builder, input)
     }
-    Ok(builder)
+
+    pub(super) fn call(&self, builder: &mut Builder, input: Value) -> Result<Outputs> {
+        let mut values = vec![input];
+        let mut last = "input_layer".to_owned();
+        for (described, part) in &self.layers {
+            let subject = described.subject();
+            if values.len() != 1 {
+                let found = format!("{} outputs", values.len());
+                return Err(Error::mismatch(subject, "a layer before it with one output", found));
+            }
+            let arguments = Arguments::default();
+            self.masks.check(described, &values, CallMask::Carried)?;
+            let inputs = values.clone();
+            let given = Given {
+                inputs: values,
+                states: Vec::new(),
+                mask: CallMask::Carried,
+                masks: None,
+                arguments: &arguments,
+            };
+            values = part.call(builder, &subject, given)?;
+            self.masks.note(described, &inputs, &values);
+            within(|| "the model".to_owned(), builder.calls() as u64, self.limits.calls, "calls")?;
+            last = described.name.to_owned();
+        }
+        Ok(values.into_iter().map(|value| (last.clone(), value)).collect())
+    }
 }
 
 /// The input of a model that has no layer for it.
@@ -64,10 +109,13 @@ fn built_input(
     builder: &mut Builder,
     model: &Map<String, Json>,
     config: &Map<String, Json>,
+    first: &Described<'_>,
 ) -> Result<Value> {
     let of_build = || model.get("build_config").and_then(|build| build.get("input_shape"));
+    // Keras 2 states it in the first layer.
+    let of_layer = || first.config.get("batch_input_shape").filter(|_| reader.rules.keras2);
     let shape = config.get("build_input_shape").filter(|shape| !shape.is_null()).or_else(of_build);
-    let Some(shape) = shape.and_then(Json::as_array) else {
+    let Some(shape) = shape.or_else(of_layer).and_then(Json::as_array) else {
         return Err(Error::unsupported(
             "the model",
             "a Sequential that was never built",
@@ -83,19 +131,20 @@ fn built_input(
 pub(super) fn input_options<'a>(options: &Options<'a>) -> Result<Vec<Option<usize>>> {
     let dtype = options.value("dtype").and_then(Json::as_str).unwrap_or("float32");
     let integer = dtype.trim_start_matches('u').starts_with("int");
-    if !(integer || matches!(dtype, "float32" | "float64" | "bool")) {
+    if !(integer || matches!(dtype, "float16" | "bfloat16" | "float32" | "float64" | "bool")) {
         let what = format!("the input dtype {dtype:?}");
         return Err(Error::unsupported(
             &options.subject,
             what,
-            "use float32, an integer type for token ids or bool for a mask",
+            "use a float, an integer type for token ids or bool for a mask",
         ));
     }
     for key in ["sparse", "ragged", "optional"] {
         options.only(key, &Json::Bool(false), "use a dense input that is always given")?;
     }
     options.ignore(&["trainable"]);
-    let shape = options.shape("batch_shape")?;
+    let key = if options.has("batch_input_shape") { "batch_input_shape" } else { "batch_shape" };
+    let shape = options.shape(key)?;
     options.finish()?;
     Ok(shape)
 }

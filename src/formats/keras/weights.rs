@@ -1,30 +1,40 @@
-//! From the datasets of a layer to weights in the canonical layout: matrices `[out, in]`, gates in
-//! the order of [`crate::cell`].
+//! The weights of layers, found where the file has them, in the canonical layout: matrices
+//! `[out, in]`, gates in the order of [`crate::cell`].
 
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
-use super::{
-    archive::WEIGHTS,
-    hdf5::{Datasets, Values},
-};
+use super::{hdf5::Values, legacy::Legacy, store::Store};
 use crate::{
-    error::{Error, Result, listed, quoted},
+    error::{Error, Result, listed},
     tensor::{Tensor, unravel, zeros},
 };
 
 /// All weights of a file, and which of them layers have taken.
 pub(super) struct Weights {
-    datasets: Datasets,
+    store: Store,
+    /// The lists of weights by layer, where the file has those and not the paths of objects.
+    legacy: Option<Legacy>,
     taken: RefCell<BTreeSet<String>>,
 }
 
 /// The weights of a layer.
+#[derive(Clone)]
 pub(super) struct Scope<'a> {
     weights: &'a Weights,
     /// `layers/lstm/cell`
     path: String,
+    /// The models that the layer is in, and itself.
+    chain: Vec<Link>,
     /// `layer 'lstm' (LSTM)`
     subject: String,
+}
+
+/// A layer on the way to another one.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) name: String,
+    /// Whether it is the layer that the one before wraps, whose name Keras 2 leaves out.
+    pub(super) is_wrapped: bool,
 }
 
 /// What the optimizer kept.
@@ -38,13 +48,14 @@ pub(super) struct Optimizer {
 type Expected = Option<usize>;
 
 impl Weights {
-    pub(super) fn new(datasets: Datasets) -> Self {
-        Self { datasets, taken: RefCell::default() }
+    pub(super) fn new(store: Store, legacy: Option<Legacy>) -> Self {
+        Self { store, legacy, taken: RefCell::default() }
     }
 
-    /// The weights below `path` for the layer that messages call `subject`.
-    pub(super) fn scope(&self, path: String, subject: &str) -> Scope<'_> {
-        Scope { weights: self, path, subject: subject.to_owned() }
+    /// The weights of the layer that messages call `subject`: below `path`, or in the lists of the layer
+    /// that the names in `chain` lead to.
+    pub(super) fn scope(&self, path: String, chain: Vec<Link>, subject: &str) -> Scope<'_> {
+        Scope { weights: self, path, chain, subject: subject.to_owned() }
     }
 
     /// Refuses weights that no layer has taken. What an optimizer, a metric or a random generator
@@ -57,25 +68,32 @@ impl Weights {
             ["optimizer", "metric", "loss"].iter().any(|kept| first.contains(kept))
                 || parts.any(|part| part.starts_with("seed_generator"))
         };
-        let mut left =
-            self.datasets.entries().keys().filter(|path| !taken.contains(*path) && !of_training(path)).peekable();
+        let mut left = self.store.paths().filter(|path| !taken.contains(*path) && !of_training(path)).peekable();
         if left.peek().is_none() {
             return Ok(());
         }
-        Err(Error::mismatch(WEIGHTS, "the weights of the layers of config.json only", format!("also {}", listed(left))))
+        let found = format!("also {}", listed(left));
+        Err(Error::mismatch(self.store.name(), "the weights of the layers of the configuration only", found))
     }
 
     /// What the optimizer kept, if it was built. One that was not holds its counter, at zero, and
     /// the learning rate.
     pub(super) fn optimizer(&self) -> Result<Optimizer> {
-        let entries = self.datasets.entries();
-        let vars = || entries.iter().filter(|(path, _)| path.starts_with("optimizer/vars/"));
-        let counter = "optimizer/vars/0";
-        if vars().count() <= 2 && (!entries.contains_key(counter) || !self.datasets.has_counted(counter)?) {
-            return Ok(Optimizer::default());
-        }
+        let of_optimizer = |path: &&str| path.starts_with("optimizer/vars/") || path.starts_with("optimizer_weights/");
+        let vars: Vec<&str> = self.store.paths().filter(of_optimizer).collect();
+        let is_counter = |path: &&&str| {
+            let last = path.rsplit('/').next().unwrap_or_default();
+            **path == "optimizer/vars/0" || matches!(last.trim_end_matches(":0"), "iteration" | "iter")
+        };
+        let counted = match vars.iter().find(is_counter) {
+            Some(counter) => self.store.has_counted(counter)?,
+            None => false,
+        };
         let mut optimizer = Optimizer::default();
-        for (_, entry) in vars() {
+        if vars.len() <= 2 && !counted {
+            return Ok(optimizer);
+        }
+        for entry in vars.iter().filter_map(|path| self.store.get(path)) {
             let values = entry.shape.iter().fold(1usize, |product, &dim| product.saturating_mul(dim));
             optimizer.values = optimizer.values.saturating_add(values);
             optimizer.bytes = optimizer.bytes.saturating_add(usize::try_from(entry.bytes).unwrap_or(usize::MAX));
@@ -87,7 +105,7 @@ impl Weights {
 impl Scope<'_> {
     /// The weights below `part` of this layer.
     pub(super) fn below(&self, part: &str) -> Self {
-        Self { weights: self.weights, path: format!("{}/{part}", self.path), subject: self.subject.clone() }
+        Self { path: format!("{}/{part}", self.path), ..self.clone() }
     }
 
     /// The same weights, for what messages call `subject`.
@@ -95,20 +113,68 @@ impl Scope<'_> {
         Self { subject, ..self }
     }
 
+    /// The same weights, for the layer `name` inside this one, which messages call `subject`.
+    pub(super) fn inside(mut self, name: &str, subject: &str) -> Self {
+        self.chain.push(Link { name: name.to_owned(), is_wrapped: true });
+        self.called(subject.to_owned())
+    }
+
+    /// The models that the layer is in, and itself.
+    pub(super) fn chain(&self) -> &[Link] {
+        &self.chain
+    }
+
+    /// The path of the layer's weights, as Keras 3 has it.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     fn place(&self, path: &str, role: &str) -> String {
-        format!("{}: {role} ({WEIGHTS} {})", self.subject, quoted(path))
+        format!("{}: {role} ({})", self.subject, self.weights.store.place(path))
+    }
+
+    /// The path of weight `index`, which Keras calls `role`.
+    fn locate(&self, index: usize, role: &str) -> Result<String> {
+        match &self.weights.legacy {
+            None => Ok(format!("{}/vars/{index}", self.path)),
+            Some(legacy) => {
+                let taken = self.weights.taken.borrow();
+                legacy.find(&self.chain, &self.path, role, &taken).map_err(|found| {
+                    let place = format!("{}: {role} ({})", self.subject, self.weights.store.name());
+                    Error::mismatch(place, "a weight of that name", found)
+                })
+            }
+        }
+    }
+
+    /// Whether there is a weight `index`, called `role`.
+    pub(super) fn has(&self, index: usize, role: &str) -> bool {
+        self.locate(index, role).is_ok_and(|path| self.weights.store.get(&path).is_some())
+    }
+
+    /// The shape of weight `index`, called `role`.
+    pub(super) fn shape(&self, index: usize, role: &str) -> Option<Vec<usize>> {
+        let path = self.locate(index, role).ok()?;
+        self.weights.store.get(&path).map(|entry| entry.shape.clone())
+    }
+
+    /// Takes weight `index`, called `role`, without a look at it.
+    pub(super) fn skip(&self, index: usize, role: &str) {
+        if let Ok(path) = self.locate(index, role) {
+            self.weights.taken.borrow_mut().insert(path);
+        }
     }
 
     /// The values of weight `index`, whose shape must be `expected`.
     fn values(&self, index: usize, role: &str, expected: &[Expected]) -> Result<(Vec<usize>, Values)> {
-        let path = format!("{}/vars/{index}", self.path);
+        let path = self.locate(index, role)?;
         let shape_text = || {
             let dims: Vec<String> =
                 expected.iter().map(|dim| dim.map_or_else(|| "any".to_owned(), |dim| dim.to_string())).collect();
             format!("shape [{}]", dims.join(", "))
         };
-        let datasets = &self.weights.datasets;
-        let Some(entry) = datasets.entries().get(&path) else {
+        let store = &self.weights.store;
+        let Some(entry) = store.get(&path) else {
             return Err(Error::mismatch(self.place(&path, role), shape_text(), "no such dataset"));
         };
         let fits = entry.shape.len() == expected.len()
@@ -116,7 +182,7 @@ impl Scope<'_> {
         if !fits {
             return Err(Error::mismatch(self.place(&path, role), shape_text(), format!("{:?}", entry.shape)));
         }
-        let values = datasets.read(&path)?;
+        let values = store.read(&path)?;
         let shape = entry.shape.clone();
         let mut bad = None;
         values.each(|index, value| {
@@ -129,6 +195,28 @@ impl Scope<'_> {
         }
         self.weights.taken.borrow_mut().insert(path);
         Ok((shape, values))
+    }
+
+    /// The values of a weight in the order in which they are stored, and its shape.
+    pub(super) fn raw(&self, index: usize, role: &str, expected: &[Expected]) -> Result<(Vec<usize>, Vec<f32>)> {
+        let (shape, values) = self.values(index, role, expected)?;
+        let mut data = zeros(shape.iter().product())?;
+        values.each(|index, value| data.get_mut(index).into_iter().for_each(|slot| *slot = value));
+        Ok((shape, data))
+    }
+
+    /// A weight `[.., out]` as `[out, ..]`, with the axes before the last as one.
+    pub(super) fn stacked(&self, index: usize, role: &str, expected: &[Expected]) -> Result<Arc<Tensor>> {
+        let (shape, values) = self.values(index, role, expected)?;
+        let columns = shape.last().copied().unwrap_or(0);
+        let rows = values.count().checked_div(columns).unwrap_or(0);
+        let mut data = zeros(values.count())?;
+        values.each(|index, value| {
+            let (row, column) = (index / columns, index % columns);
+            data.get_mut(column * rows + row).into_iter().for_each(|slot| *slot = value);
+        });
+        drop(values);
+        Ok(Arc::new(Tensor::new([columns, rows], data)?))
     }
 
     /// A weight as it is stored.

@@ -19,9 +19,7 @@ pub(in super::super) fn inspect(
     for (key, value) in archive.metadata() {
         found.version(key, value);
     }
-    for (name, entry) in archive.entries() {
-        found.tensor(name, dtype(entry.dtype), &entry.shape, entry.bytes());
-    }
+    archive.inspect(found);
     let weights = Weights::new(archive);
     let config = match config {
         Some(text) => json::parse(CONFIG, text, limits)?,
@@ -78,19 +76,5 @@ fn guessed(weights: &Weights<'_>, found: &mut Inspection) {
     }
     for (prefix, class) in modules {
         found.part(prefix, class);
-    }
-}
-
-/// The name of a type, as elsewhere.
-fn dtype(dtype: safetensors::Dtype) -> String {
-    use safetensors::Dtype;
-    match dtype {
-        Dtype::F64 => "float64".to_owned(),
-        Dtype::F32 => "float32".to_owned(),
-        Dtype::F16 => "float16".to_owned(),
-        Dtype::BF16 => "bfloat16".to_owned(),
-        Dtype::I64 => "int64".to_owned(),
-        Dtype::I32 => "int32".to_owned(),
-        other => format!("{other:?}").to_lowercase(),
     }
 }

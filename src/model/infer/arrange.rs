@@ -89,6 +89,7 @@ pub(super) fn output_shape(
             vec![rows.clone(), Windows::from(p).count(subject, len, unify)?, channels.clone()]
         }
         (LayerKind::MaskOf, [input]) if input.len() > 1 => input.iter().take(2).cloned().collect(),
+        (LayerKind::CarryMask, [input]) => input.clone(),
         (LayerKind::CarryMask, [input, source]) => match (input.as_slice(), source.as_slice()) {
             ([rows, len, ..], [source_rows, source_len, ..])
                 if unify.equal(rows, source_rows).is_some() && unify.equal(len, source_len).is_some() =>

@@ -37,8 +37,8 @@ impl Lowering<'_> {
                 return Ok(vec![Lowered { buffer, mask: None, ragged: input.ragged, origins: Vec::new() }]);
             }
             LayerKind::CarryMask => {
-                let (value, source) = (input(0)?, input(1)?);
-                return Ok(vec![Lowered { mask: source.mask, ..value }]);
+                let mask = call.inputs.get(1).and_then(|source| source.mask);
+                return Ok(vec![Lowered { mask, ..input(0)? }]);
             }
             _ => call.refuse_ragged("it moves timesteps or mixes them")?,
         }

@@ -118,8 +118,8 @@ impl Lowering<'_> {
             MergeOp::Add | MergeOp::Average => self.folded(&call.name, CombineOp::Add, &parts, &shape)?,
             MergeOp::Subtract => self.folded(&call.name, CombineOp::Subtract, &parts, &shape)?,
             MergeOp::Multiply => self.multiplied(call, &parts, mask, &shape)?,
-            MergeOp::Maximum => self.folded(&call.name, CombineOp::Maximum, &parts, &shape)?,
-            MergeOp::Minimum => self.folded(&call.name, CombineOp::Minimum, &parts, &shape)?,
+            MergeOp::Maximum => self.extreme(call, CombineOp::Maximum, &parts, &shape)?,
+            MergeOp::Minimum => self.extreme(call, CombineOp::Minimum, &parts, &shape)?,
             MergeOp::Divide => self.folded(&call.name, CombineOp::Divide, &parts, &shape)?,
             MergeOp::Equal => self.folded(&call.name, CombineOp::Equal, &parts, &shape)?,
             MergeOp::Less => self.folded(&call.name, CombineOp::Less, &parts, &shape)?,
@@ -158,6 +158,51 @@ impl Lowering<'_> {
             left_shape = next;
         }
         Ok(left)
+    }
+
+    /// Keras: where the mask of one side is dead the other side counts alone, and where both are the side
+    /// that came first.
+    fn extreme(&mut self, call: &Call<'_>, op: CombineOp, parts: &[BufferId], shape: &[Dim]) -> Result<BufferId> {
+        if call.inputs.iter().all(|input| input.mask.is_none()) {
+            return self.folded(&call.name, op, parts, shape);
+        }
+        let name = call.name.as_str();
+        let mut all = call.inputs.iter().zip(parts).map(|(input, &part)| (part, input.mask));
+        let Some((mut left, mut live)) = all.next() else {
+            return Err(Error::internal("a merge of nothing"));
+        };
+        for (mut right, mask) in all {
+            if self.shape(left) != shape || self.shape(right) != shape {
+                let subject = format!("layer {}", quoted(name));
+                return Err(Error::unsupported(
+                    subject,
+                    "masks on values of several shapes",
+                    "remove the masks before it",
+                ));
+            }
+            if let Some(mask) = mask {
+                right = self.selected(call, mask, right, left)?;
+            }
+            if let Some(live) = live {
+                left = self.selected(call, live, left, right)?;
+            }
+            live = match (live, mask) {
+                (Some(live), Some(mask)) => self.any_live(name, &[live, mask]),
+                _ => None,
+            };
+            left = self.combined(name, op, left, right, shape.to_vec());
+        }
+        Ok(left)
+    }
+
+    /// `live` where `mask` is 1, and `dead` elsewhere.
+    fn selected(&mut self, call: &Call<'_>, mask: BufferId, live: BufferId, dead: BufferId) -> Result<BufferId> {
+        let (name, shape) = (call.name.as_str(), self.shape(live));
+        let wide = self.wide_mask(call, mask, live)?;
+        let other = self.mapped(name, wide, Activation::Affine { alpha: -1.0, beta: 1.0 });
+        let kept = self.combined(name, CombineOp::Mask, live, wide, shape.clone());
+        let rest = self.combined(name, CombineOp::Mask, dead, other, shape.clone());
+        Ok(self.combined(name, CombineOp::Add, kept, rest, shape))
     }
 
     /// Keras: an input counts as 1 where its own mask is dead; the product is 0 where all are.

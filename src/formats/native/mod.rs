@@ -1,0 +1,49 @@
+//! The crate's own files (`docs/format.md`): safetensors with the structure of the model as JSON in the
+//! metadata, weights under the names of their layers, and known answers.
+
+mod inspect;
+mod read;
+mod write;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::write::{SaveOptions, WeightType};
+pub(super) use self::{inspect::inspect, read::read};
+use crate::model::Parts;
+
+/// The key of the structure in the metadata.
+pub(super) const KEY: &str = "wgpu_rnn";
+/// The version of the structure that is written, the only one that is read.
+const FORMAT: u64 = 1;
+
+/// The structure.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: u64,
+    written_by: String,
+    model: Parts,
+    /// Weights that are the tensor of another, by name.
+    shared: BTreeMap<String, String>,
+    known_answers: Vec<Answer>,
+}
+
+/// The names of what goes in and comes out; their tensors are stored by number.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+}
+
+/// The name of a weight's tensor: what a role is has no slash in it.
+fn weight_name(layer: &str, role: &str) -> String {
+    format!("{layer}/{role}")
+}
+
+/// The name of the tensor of an input or output of a known answer, which has no slash.
+fn answer_name(answer: usize, side: &str, index: usize) -> String {
+    format!("known_answers.{answer}.{side}.{index}")
+}

@@ -1,0 +1,51 @@
+//! Known answers: a model that has some is checked with them on its device before it is used.
+
+use half::f16;
+
+use super::{DeviceReport, Inputs, Program, SessionOptions, wanted};
+use crate::{
+    compare::{Tolerance, compare_tensors},
+    error::{Error, Result, quoted},
+    model::Model,
+    plan::Precision,
+};
+
+/// Runs the known answers of `model`, unless the options say not to.
+pub(super) async fn check(
+    model: &Model,
+    options: &SessionOptions,
+    program: &Program,
+    device: &DeviceReport,
+) -> Result<()> {
+    if options.skip_known_answers || (options.weights == Precision::F16 && !is_rounded(program)) {
+        return Ok(());
+    }
+    for (index, answer) in model.known_answers().iter().enumerate() {
+        let inputs = Inputs::from_iter(answer.inputs.clone());
+        let tensors = inputs.bind(&wanted(&program.plan))?;
+        let (outputs, _) = program.run(options, model, tensors, None).await?;
+        for ((name, expected), (_, found)) in answer.outputs.iter().zip(outputs.iter()) {
+            let wrong = |detail: String| Error::WrongAnswer {
+                model: quoted(model.name()),
+                device: if device.adapter.is_empty() { device.kind.to_owned() } else { device.adapter.clone() },
+                detail: format!("known answer {index}, output {}: {detail}", quoted(name)),
+            };
+            if expected.shape() != found.shape() {
+                return Err(wrong(format!("shape {:?} for {:?}", found.shape(), expected.shape())));
+            }
+            let report = compare_tensors(expected, found, Tolerance::FREE_RUNNING)?;
+            if !report.passed() {
+                return Err(wrong(report.to_string()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether storing the weights as f16 changes none of them: else answers from f32 weights do not hold.
+fn is_rounded(program: &Program) -> bool {
+    let mut weights = program.plan.weights.iter().filter(|weight| weight.precision == Precision::F16);
+    weights.all(|weight| {
+        weight.tensor.to_f32().iter().all(|&value| f16::from_f32(value).to_f32().to_bits() == value.to_bits())
+    })
+}
