@@ -6,6 +6,7 @@ mod builder;
 mod check;
 mod infer;
 mod layer;
+mod options;
 #[cfg(feature = "native")]
 mod parts;
 mod summary;
