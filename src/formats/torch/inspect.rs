@@ -44,13 +44,13 @@ pub(in super::super) fn inspect(
 
 /// Reads a module without those around it.
 fn alone(weights: &Weights<'_>, place: &str, entry: &Map<String, Json>) -> Result<()> {
-    let options = Options::new(entry, place)?;
+    let options = Options::new(entry, CONFIG, place)?;
     let known = known(&options)?;
     let prefix = prefix(&options, known, weights, true)?;
     let source = Source::new(options, weights, prefix);
     // One that reads whatever comes has to be seen among the others.
     if known.takes_ids || (known.features)(&source)?.is_some() {
-        network(weights, &[(place.to_owned(), entry)], true)?;
+        network(weights, &[(place.to_owned(), entry)], CONFIG, true)?;
     }
     Ok(())
 }
