@@ -158,7 +158,7 @@ pub(crate) struct ModelArgs {
     pub(crate) path: PathBuf,
     /// What the weights belong to: the modules of a PyTorch state dict, or Keras' configuration of a file that
     /// has weights only [default: config.json beside it]
-    #[arg(long, value_name = "FILE.json", env = "WGPU_RNN_CONFIG")]
+    #[arg(long, value_name = "FILE.json")]
     pub(crate) config: Option<PathBuf>,
     /// Whose rule for outputs at masked timesteps to follow: that of Keras on TensorFlow and PyTorch,
     /// or on JAX and NumPy
