@@ -6,6 +6,7 @@ mod args;
 mod arrays;
 mod bench;
 mod binding;
+mod convert;
 mod demo;
 mod devices;
 mod environment;
@@ -61,6 +62,7 @@ fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Run(args) => run::run(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Summary(args) => summary::summary(&args),
+        Command::Convert(args) => convert::convert(&args),
         Command::Devices(args) => devices::devices(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),
