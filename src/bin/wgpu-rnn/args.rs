@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Summary(SummaryArgs),
     /// Show what is in a file, and why it cannot be run if it cannot
     Inspect(InspectArgs),
+    /// Write a model of any kind as one file of this crate's own
+    Convert(ConvertArgs),
     /// List the devices of this machine
     Devices(DevicesArgs),
     /// Tell the language of texts, and compare the devices of this machine
@@ -101,6 +103,27 @@ pub(crate) struct SummaryArgs {
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The file to write
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// How weight matrices are stored
+    #[arg(long, default_value = "f32")]
+    pub(crate) weights: WeightsName,
+    /// How many known answers to put in: random inputs and what the reference gives for them, which
+    /// every device is checked with when the file is loaded
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) known_answers: usize,
+    /// Seed of their inputs
+    #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
+    pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
 }
@@ -296,7 +319,11 @@ fn settle(command: &mut Command, given: &ArgMatches) -> Result<(), Failure> {
             settle_device(device, typed)
         }
         Command::Bench(BenchArgs { inputs, .. }) => settle_inputs(inputs, typed),
-        Command::Summary(_) | Command::Inspect(_) | Command::Devices(_) | Command::Demo(_) => Ok(()),
+        Command::Summary(_)
+        | Command::Inspect(_)
+        | Command::Convert(_)
+        | Command::Devices(_)
+        | Command::Demo(_) => Ok(()),
     }
 }
 

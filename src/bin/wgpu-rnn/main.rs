@@ -6,6 +6,7 @@ mod args;
 mod arrays;
 mod bench;
 mod binding;
+mod convert;
 mod demo;
 mod devices;
 mod environment;
@@ -64,6 +65,7 @@ fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Verify(args) => verify::verify(&args),
         Command::Summary(args) => summary::summary(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Convert(args) => convert::convert(&args),
         Command::Devices(args) => devices::devices(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),
