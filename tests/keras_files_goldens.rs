@@ -96,18 +96,20 @@ fn check(device: &Device, kind: &str, tolerance: Tolerance) {
     assert_eq!((files, compared), (133, 754));
 }
 
+/// Keras counts the bytes of its own types; here all are f32.
+fn without_bytes(summary: &str) -> String {
+    let counts = |line: &str| line.split_once(" params: ").map(|_| line.split(" (").next().unwrap_or(line).to_owned());
+    summary.lines().map(|line| counts(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+}
+
 #[test]
 fn summaries_are_those_of_keras() {
     let mut compared = 0;
     for entry in cases() {
         let name = entry["name"].as_str().unwrap();
         let Ok(expected) = fs::read_to_string(folder().join(format!("{name}.summary.txt"))) else { continue };
-        // Keras counts the bytes of its own types, here all are f32.
-        if name.starts_with("dtype_") {
-            continue;
-        }
         let model = Model::load(folder().join(entry["path"].as_str().unwrap())).unwrap();
-        assert_eq!(model.summary(), expected, "{name}");
+        assert_eq!(without_bytes(&model.summary()), without_bytes(&expected), "{name}");
         compared += 1;
     }
     assert!(compared >= 25, "{compared}");
