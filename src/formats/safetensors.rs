@@ -77,6 +77,8 @@ impl<'a> Archive<'a> {
         (&mut reader).take(size).read_to_end(&mut header).map_err(|cause| unreadable(HEADER.to_owned(), cause))?;
         let counted = Counted::of(&header);
         within(|| HEADER.to_owned(), counted.objects as u64, limits.tensors, "tensors")?;
+        let beside = counted.texts.saturating_sub(counted.objects.saturating_mul(5));
+        within(|| "the metadata".to_owned(), beside as u64, limits.tensors, "tensors")?;
         within(|| HEADER.to_owned(), (counted.texts + counted.commas) as u64, limits.json_values, "json_values")?;
         if header.first() != Some(&b'{') {
             return Err(malformed(HEADER, "a JSON object", "something else"));

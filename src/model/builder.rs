@@ -216,16 +216,13 @@ impl Builder {
     /// Makes the value of an input layer one that a caller gives.
     #[cfg(feature = "native")]
     pub(super) fn input_port(&mut self, name: &str, value: Value, layout: Layout, optional: bool) -> Result<()> {
+        let wrong = || Error::mismatch(format!("input {}", quoted(name)), "an input layer of its own", "another value");
         let layer = self.model.nodes.get(value.node).and_then(|node| self.model.layers.get(node.layer));
         let taken = self.model.inputs.iter().any(|port| port.value == value);
         if taken || layer.is_none_or(|layer| !matches!(layer.kind, LayerKind::Input) || layer.name != name) {
-            return Err(Error::mismatch(
-                format!("input {}", quoted(name)),
-                "an input layer of its own",
-                "another value",
-            ));
+            return Err(wrong());
         }
-        check_input(name, self.model.shape(value)?, &layout)?;
+        check_input(name, self.model.shape(value).map_err(|_| wrong())?, &layout)?;
         self.model.inputs.push(Port { name: name.to_owned(), value, layout, optional });
         Ok(())
     }

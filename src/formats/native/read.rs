@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use safetensors::Dtype;
 use serde_json::Value as Json;
 
 use super::{Document, FORMAT, KEY, answer_name, weight_name};
@@ -105,6 +106,9 @@ impl Reader<'_> {
         };
         if !entry.shape.iter().map(|&size| i64::try_from(size).ok()).eq(stated.iter().copied().map(Some)) {
             return Err(Error::mismatch(subject(), format!("shape {stated:?}"), format!("{:?}", entry.shape)));
+        }
+        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16) {
+            return Err(Error::mismatch(subject(), "values of type F32 or F16", format!("{:?}", entry.dtype)));
         }
         if let Some(known) = self.tensors.get(name) {
             return Ok(Arc::clone(known));

@@ -14,6 +14,9 @@ use crate::{
     tensor::Tensor,
 };
 
+/// The most sizes that are looked at one by one.
+pub(super) const SIZES: usize = 1024;
+
 /// One node while it is read.
 pub(super) struct Call<'a> {
     /// `node 'lstm_0' (LSTM)`
@@ -208,6 +211,9 @@ impl<'a> Call<'a> {
         match self.input(index)? {
             Tracked::Sizes(sizes) => Ok(sizes.values.clone()),
             Tracked::Const(constant) if constant.shape().len() <= 1 => match constant.ints() {
+                Some(values) if values.len() > SIZES => {
+                    Err(self.mismatch(format!("at most {SIZES} numbers as {what}"), values.len().to_string()))
+                }
                 Some(values) => Ok(values.iter().map(|&value| Dim::integer(value)).collect()),
                 None => Err(self.mismatch(format!("integers as {what}"), "floats")),
             },

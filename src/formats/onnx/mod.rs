@@ -71,8 +71,7 @@ fn opset(file: &ModelFile<'_>) -> Result<i64> {
 fn weight_inputs<'a>(file: &ModelFile<'a>) -> Result<Vec<&'a str>> {
     let stored: std::collections::HashSet<&str> = file.graph.initializers.iter().map(|(name, _)| *name).collect();
     let mut slots: std::collections::HashSet<&str> = std::collections::HashSet::new();
-    for index in import::live_nodes(&file.graph)? {
-        let Some(node) = file.graph.nodes.get(index) else { continue };
+    for node in &file.graph.nodes {
         if matches!(node.op, "RNN" | "GRU" | "LSTM") {
             slots.extend([1, 2, 3, 7].iter().filter_map(|&slot| node.inputs.get(slot)).filter(|name| !name.is_empty()));
         }

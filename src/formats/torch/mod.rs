@@ -22,6 +22,8 @@ use crate::{
     model::Model,
 };
 
+/// What messages call the file.
+const DICT: &str = "the state dict";
 /// Layers of one recurrent module.
 const MAX_LAYERS: usize = 1024;
 
@@ -48,14 +50,13 @@ fn lone(weights: &Weights<'_>) -> Result<(Json, String)> {
         ([one], []) => (*one, "_l0", ""),
         ([], [one]) => (*one, "", "Cell"),
         _ => {
-            let found = format!("the tensors {}", listed(weights.names()));
-            let expected =
-                "one recurrent module, or a config.json beside the file (or --config) that lists its modules";
-            return Err(Error::mismatch("the state dict", expected, found));
+            let expected = "the tensors of one recurrent module, or a config.json beside the file (or --config) \
+                            that lists the modules";
+            return Err(Error::mismatch(DICT, expected, listed(weights.names())));
         }
     };
     let probe = Map::from_iter([("kind".to_owned(), json!("LSTM"))]);
-    let source = Source::new(Options::new(&probe, "the state dict")?, weights, prefix);
+    let source = Source::new(Options::new(&probe, DICT, "")?, weights, prefix);
     let hidden = source.size(&format!("weight_hh{suffix}"), 1)?;
     let rows = source.size(&format!("weight_hh{suffix}"), 0)?;
     let kind = match rows.checked_div(hidden) {
@@ -87,10 +88,12 @@ fn known(options: &Options<'_>) -> Result<&'static Known> {
 
 fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<String>) -> Result<Model> {
     let (entries, is_one) = entries(config, limits)?;
+    // Without a configuration all that can be wrong is in the tensors.
+    let origin = if note.is_some() { DICT } else { CONFIG };
     let mut modules = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
-        let place = if is_one { "the module".to_owned() } else { format!("layers[{index}]") };
-        let options = Options::new(entry, &place)?;
+        let place = if is_one { String::new() } else { format!("layers[{index}]") };
+        let options = Options::new(entry, origin, &place)?;
         let known = known(&options)?;
         let prefix = prefix(&options, known, weights, is_one)?;
         modules.push((Source::new(options, weights, prefix), known, prefix));

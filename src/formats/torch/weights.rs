@@ -81,7 +81,7 @@ impl<'a> Source<'a> {
         shape.get(axis).copied().ok_or_else(wrong)
     }
 
-    fn place(&self, name: &str) -> String {
+    pub(super) fn place(&self, name: &str) -> String {
         format!("{}: tensor {}", self.options.subject, quoted(&format!("{}{name}", self.prefix)))
     }
 

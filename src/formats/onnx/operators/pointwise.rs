@@ -1,7 +1,7 @@
 //! Operators on each element, with broadcasting.
 
 use super::super::{
-    call::Call,
+    call::{Call, SIZES},
     expression::Operand,
     fold::{self, Binary},
     functions::{leaky, thresholded},
@@ -213,7 +213,7 @@ pub(super) fn arithmetic(importer: &mut Importer<'_>, call: &Call<'_>) -> Result
 fn as_sizes(tracked: &Tracked) -> Option<Sizes> {
     match tracked {
         Tracked::Sizes(sizes) => Some(sizes.clone()),
-        Tracked::Const(constant) if constant.shape().len() <= 1 => {
+        Tracked::Const(constant) if constant.shape().len() <= 1 && constant.tensor.len() <= SIZES => {
             let values = constant.ints()?.iter().map(|&value| Dim::integer(value)).collect();
             Some(Sizes { scalar: constant.shape().is_empty(), values })
         }
