@@ -319,11 +319,9 @@ fn settle(command: &mut Command, given: &ArgMatches) -> Result<(), Failure> {
             settle_device(device, typed)
         }
         Command::Bench(BenchArgs { inputs, .. }) => settle_inputs(inputs, typed),
-        Command::Summary(_)
-        | Command::Inspect(_)
-        | Command::Convert(_)
-        | Command::Devices(_)
-        | Command::Demo(_) => Ok(()),
+        Command::Summary(_) | Command::Inspect(_) | Command::Convert(_) | Command::Devices(_) | Command::Demo(_) => {
+            Ok(())
+        }
     }
 }
 
