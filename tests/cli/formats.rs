@@ -60,19 +60,18 @@ fn lengths_of_padded_rows_count() {
     let config = folder.write("c.json", br#"{"kind": "LSTM", "batch_first": true}"#);
     let input = bundle(&folder, &golden, "recurrent_00_lstm.4.in.", &["input"]);
     let (rows, output) = (lengths(&folder, &[6, 2, 1, 4]), folder.path("y.npz"));
-    let with = |extra: &[&str]| [&["--config", &config, "-i", &input, "--device", "cpu"], extra].concat();
-    wgpu_rnn(&[&["run", &model, "-o", &output, "--lengths", &rows], &with(&[])[..]].concat()).ok();
+    let with = ["--config", &config, "-i", &input, "--device", "cpu"];
+    wgpu_rnn(&[&["run", &model, "-o", &output, "--lengths", &rows], &with[..]].concat()).ok();
     for name in ["output", "h_n", "c_n"] {
         assert_close(&read_npz(&output, name), &read_npz(&golden, &format!("recurrent_00_lstm.4.out.{name}")));
     }
-    let verified = wgpu_rnn(&[&["verify", &model, "--lengths", &rows, "--json"], &with(&[])[..]].concat()).json();
+    let verified = wgpu_rnn(&[&["verify", &model, "--lengths", &rows, "--json"], &with[..]].concat()).json();
     assert_eq!(verified["passed"], true);
     let random = ["verify", &model, "--config", &config, "--lengths", &rows, "--device", "cpu"];
     let text = wgpu_rnn(&random).ok();
     assert!(text.contains("inputs: 'input' [4, 6, "), "{text}");
 
-    let run =
-        |rows: &str| wgpu_rnn(&[&["run", &model, "-o", &output, "--lengths", rows], &with(&[])[..]].concat()).error(3);
+    let run = |rows: &str| wgpu_rnn(&[&["run", &model, "-o", &output, "--lengths", rows], &with[..]].concat()).error(3);
     assert_eq!(run(&lengths(&folder, &[6, 2, 1])), "lengths: expected 4, one per row, found 3");
     assert_eq!(
         run(&lengths(&folder, &[6, 2, 7, 1])),

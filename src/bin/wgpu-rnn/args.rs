@@ -195,7 +195,7 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LengthsArgs {
     /// How many timesteps of each row count, where sequences are padded: an array [batch] of whole numbers
-    #[arg(long = "lengths", value_name = "FILE.npy")]
+    #[arg(id = "lengths", long = "lengths", value_name = "FILE.npy")]
     pub(crate) path: Option<PathBuf>,
 }
 
