@@ -201,7 +201,7 @@ impl ops::Mul for &Dim {
 /// A dimension in a file: a number, or terms, each a coefficient and the symbols that it multiplies.
 #[cfg(feature = "native")]
 #[derive(serde::Serialize, serde::Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a size: a whole number, or terms [coefficient, [symbols]]")]
 enum Written {
     Number(i64),
     Terms(Vec<(i64, Vec<usize>)>),

@@ -2,6 +2,7 @@
 //! opened for it but those beside it that hold the rest of a model: `config.json` of weights, weights of a
 //! `config.json`, shards.
 
+mod inspect;
 #[cfg(any(feature = "keras", feature = "torch", feature = "native"))]
 mod json;
 #[cfg(feature = "keras")]
@@ -24,6 +25,7 @@ use std::{
     sync::Arc,
 };
 
+pub use inspect::{Inspection, Part, Stored, inspect};
 pub use limits::Limits;
 #[cfg(feature = "native")]
 pub use native::{SaveOptions, WeightType};

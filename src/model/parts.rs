@@ -209,7 +209,7 @@ impl Parts {
         let mut known: Vec<&Condition> = self.conditions.iter().collect();
         known.sort_unstable();
         if let Some(lost) = builder.model.conditions.iter().find(|made| known.binary_search(made).is_err()) {
-            return Err(wrong(&lost.subject, "all conditions that the layers make"));
+            return Err(Error::mismatch(&lost.subject, "its conditions among those of the model", "one is missing"));
         }
         builder.model.conditions = self.conditions;
         for port in self.inputs {

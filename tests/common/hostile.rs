@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wgpu_rnn::{Error, Model};
+use wgpu_rnn::{Error, Model, formats::LoadOptions};
 
 use super::counting::peak_of;
 
@@ -36,8 +36,14 @@ impl Rng {
 
 /// Loads `bytes`, whose members take `expanded` bytes together. Returns whether that went well.
 pub fn survives(bytes: &[u8], expanded: usize, what: &dyn Fn() -> String) -> bool {
+    survives_as(bytes, &LoadOptions::default(), expanded, what)
+}
+
+/// [`survives`] with options.
+pub fn survives_as(bytes: &[u8], options: &LoadOptions, expanded: usize, what: &dyn Fn() -> String) -> bool {
     let start = Instant::now();
-    let (outcome, peak) = peak_of(|| panic::catch_unwind(|| Model::from_bytes(bytes)));
+    let load = || Model::from_bytes_with(bytes, options).map(|model| model.summary());
+    let (outcome, peak) = peak_of(|| panic::catch_unwind(load));
     let took = start.elapsed();
     let outcome = outcome.unwrap_or_else(|_| panic!("{}: panicked", what()));
     if let Err(error) = &outcome {

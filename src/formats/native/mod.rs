@@ -1,6 +1,7 @@
 //! The crate's own files (`docs/format.md`): safetensors with the structure of the model as JSON in the
 //! metadata, weights under the names of their layers, and known answers.
 
+mod inspect;
 mod read;
 mod write;
 
@@ -8,8 +9,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::read::read;
 pub use self::write::{SaveOptions, WeightType};
+pub(super) use self::{inspect::inspect, read::read};
 use crate::model::Parts;
 
 /// The key of the structure in the metadata.

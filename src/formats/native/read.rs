@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use safetensors::Dtype;
 use serde_json::Value as Json;
 
 use super::{Document, FORMAT, KEY, answer_name, weight_name};
@@ -60,7 +61,7 @@ fn parse(text: &str, limits: &Limits) -> Result<Document> {
     let values = (counted.texts + counted.commas) as u64;
     within(|| "the model's structure".to_owned(), values, limits.json_values, "json_values")?;
     let document: Document = serde_json::from_str(text).map_err(|cause| match format_of(text) {
-        Some(format) if format != Json::from(FORMAT) => {
+        Some(format) if format != FORMAT => {
             let what = format!("format {} of this crate's files", quoted(&format.to_string()));
             Error::unsupported("the file", what, format!("this version reads format {FORMAT}"))
         }
@@ -105,6 +106,9 @@ impl Reader<'_> {
         };
         if !entry.shape.iter().map(|&size| i64::try_from(size).ok()).eq(stated.iter().copied().map(Some)) {
             return Err(Error::mismatch(subject(), format!("shape {stated:?}"), format!("{:?}", entry.shape)));
+        }
+        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16) {
+            return Err(Error::mismatch(subject(), "values of type F32 or F16", format!("{:?}", entry.dtype)));
         }
         if let Some(known) = self.tensors.get(name) {
             return Ok(Arc::clone(known));

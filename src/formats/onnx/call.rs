@@ -41,6 +41,20 @@ pub(super) fn subject(node: &Node<'_>) -> String {
     format!("node {} ({})", quoted(name), node.op.escape_debug().take(64).collect::<String>())
 }
 
+/// Refuses an attribute of the node `at` that is not among `known`, or no plain value.
+pub(super) fn check(at: &str, attribute: &Attribute<'_>, known: &[&str]) -> Result<()> {
+    let name = quoted(attribute.name);
+    if !known.contains(&attribute.name) {
+        let instead = "export the model without it, or load the Keras or PyTorch file itself";
+        return Err(Error::unsupported(at, format!("attribute {name}"), instead));
+    }
+    if attribute.other || attribute.has_graph {
+        let expected = format!("a plain value of attribute {name}");
+        return Err(Error::mismatch(at, expected, "a graph, type or reference"));
+    }
+    Ok(())
+}
+
 impl<'a> Call<'a> {
     /// A call whose attributes are all among `known`.
     pub(super) fn new(
@@ -52,18 +66,7 @@ impl<'a> Call<'a> {
         let at = subject(node);
         let attributes = node.attributes()?;
         for attribute in &attributes {
-            let name = quoted(attribute.name);
-            if !known.contains(&attribute.name) {
-                let instead = "export the model without it, or load the Keras or PyTorch file itself";
-                return Err(Error::unsupported(&at, format!("attribute {name}"), instead));
-            }
-            if attribute.other || attribute.has_graph {
-                return Err(Error::mismatch(
-                    &at,
-                    format!("a plain value of attribute {name}"),
-                    "a graph, type or reference",
-                ));
-            }
+            check(&at, attribute, known)?;
         }
         Ok(Self { at, op: node.op, inputs, wanted, attributes })
     }

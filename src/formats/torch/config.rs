@@ -61,14 +61,22 @@ pub(super) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    pub(super) fn new(map: &'a Map<String, Value>, place: &str) -> Result<Self> {
+    /// `place` is what messages call an entry without a prefix; `origin`, where it comes from.
+    pub(super) fn new(map: &'a Map<String, Value>, origin: &str, place: &str) -> Result<Self> {
         let kind = map.get("kind").and_then(Value::as_str);
-        let kind = kind.ok_or_else(|| malformed(format!("a text in \"kind\" of {place}"), shown(map.get("kind"))))?;
+        let kind = kind.ok_or_else(|| {
+            let of = if place.is_empty() { "the module" } else { place };
+            malformed(format!("a text in \"kind\" of {of}"), shown(map.get("kind")))
+        })?;
         // A name may come as "nn.LSTM".
         let kind = kind.rsplit('.').next().unwrap_or(kind);
         let options = Self { subject: String::new(), kind, map, read: RefCell::new(vec!["kind"]) };
-        let of = options.prefix()?.map_or_else(|| place.to_owned(), quoted);
-        Ok(Self { subject: format!("{CONFIG}: {} {of}", quoted(kind).trim_matches('\'')), ..options })
+        let of = match options.prefix()? {
+            Some(prefix) if !prefix.is_empty() => format!(" {}", quoted(prefix)),
+            _ if place.is_empty() => String::new(),
+            _ => format!(" at {place}"),
+        };
+        Ok(Self { subject: format!("{origin}: {}{of}", quoted(kind).trim_matches('\'')), ..options })
     }
 
     /// The module's name in the state dict, without a final dot.
@@ -107,7 +115,7 @@ impl<'a> Options<'a> {
     /// Checks a stated count against what the tensors say.
     pub(super) fn agree(&self, key: &'static str, tensors: usize) -> Result<()> {
         match self.stated_count(key)? {
-            Some(stated) if stated != tensors => Err(self.wrong(key, &format!("{tensors}, as the tensors have it,"))),
+            Some(stated) if stated != tensors => Err(self.wrong(key, &format!("{tensors} (as the tensors have it)"))),
             _ => Ok(()),
         }
     }
@@ -115,7 +123,7 @@ impl<'a> Options<'a> {
     /// Checks a stated flag against what the tensors say.
     pub(super) fn agree_flag(&self, key: &'static str, tensors: bool) -> Result<()> {
         match self.stated_flag(key)? {
-            Some(stated) if stated != tensors => Err(self.wrong(key, &format!("{tensors}, as the tensors have it,"))),
+            Some(stated) if stated != tensors => Err(self.wrong(key, &format!("{tensors} (as the tensors have it)"))),
             _ => Ok(()),
         }
     }

@@ -3,12 +3,14 @@
 
 mod chain;
 mod config;
+mod inspect;
 mod modules;
 mod recurrent;
 mod weights;
 
 use serde_json::{Map, Value as Json, json};
 
+pub(super) use self::inspect::inspect;
 use self::{
     chain::Ends,
     config::{CONFIG, Options, entries},
@@ -19,9 +21,11 @@ use super::{json, limits::Limits, safetensors::Archive};
 use crate::{
     error::{Error, Result, listed, quoted},
     layout::Layout,
-    model::Model,
+    model::{Builder, Model},
 };
 
+/// What messages call the file.
+const DICT: &str = "the state dict";
 /// Layers of one recurrent module.
 const MAX_LAYERS: usize = 1024;
 
@@ -48,14 +52,13 @@ fn lone(weights: &Weights<'_>) -> Result<(Json, String)> {
         ([one], []) => (*one, "_l0", ""),
         ([], [one]) => (*one, "", "Cell"),
         _ => {
-            let found = format!("the tensors {}", listed(weights.names()));
-            let expected =
-                "one recurrent module, or a config.json beside the file (or --config) that lists its modules";
-            return Err(Error::mismatch("the state dict", expected, found));
+            let expected = "the tensors of one recurrent module, or a config.json beside the file (or --config) \
+                            that lists the modules";
+            return Err(Error::mismatch(DICT, expected, listed(weights.names())));
         }
     };
     let probe = Map::from_iter([("kind".to_owned(), json!("LSTM"))]);
-    let source = Source::new(Options::new(&probe, "the state dict")?, weights, prefix);
+    let source = Source::new(Options::new(&probe, DICT, "")?, weights, prefix);
     let hidden = source.size(&format!("weight_hh{suffix}"), 1)?;
     let rows = source.size(&format!("weight_hh{suffix}"), 0)?;
     let kind = match rows.checked_div(hidden) {
@@ -87,10 +90,29 @@ fn known(options: &Options<'_>) -> Result<&'static Known> {
 
 fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<String>) -> Result<Model> {
     let (entries, is_one) = entries(config, limits)?;
+    // Without a configuration all that can be wrong is in the tensors.
+    let origin = if note.is_some() { DICT } else { CONFIG };
+    let place = |index| if is_one { String::new() } else { format!("layers[{index}]") };
+    let entries: Vec<_> = entries.into_iter().enumerate().map(|(index, entry)| (place(index), entry)).collect();
+    let mut builder = network(weights, &entries, origin, is_one)?;
+    weights.finish()?;
+    if let Some(note) = note {
+        builder.note(note);
+    }
+    builder.build()
+}
+
+/// The modules of `entries`, each with its place in the configuration, one after the other; messages say
+/// that it is `origin`.
+fn network(
+    weights: &Weights<'_>,
+    entries: &[(String, &Map<String, Json>)],
+    origin: &'static str,
+    is_one: bool,
+) -> Result<Builder> {
     let mut modules = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
-        let place = if is_one { "the module".to_owned() } else { format!("layers[{index}]") };
-        let options = Options::new(entry, &place)?;
+    for (place, entry) in entries {
+        let options = Options::new(entry, origin, place)?;
         let known = known(&options)?;
         let prefix = prefix(&options, known, weights, is_one)?;
         modules.push((Source::new(options, weights, prefix), known, prefix));
@@ -112,7 +134,6 @@ fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<Str
     for ((source, known), name) in modules.iter().zip(&names) {
         known.add(source, &mut chain, name, has_states)?;
     }
-    weights.finish()?;
     let (output, layout, finals) = (chain.value, ends.output(&chain)?, chain.finals);
     builder.output_as("output", output, layout)?;
     let is_cell = modules.iter().any(|(_, known)| known.is_cell());
@@ -120,10 +141,7 @@ fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<Str
         let layout = if is_cell { Layout::identity(2) } else { recurrent::order(&recurrent::STATES)? };
         builder.output_as(name, state, layout)?;
     }
-    if let Some(note) = note {
-        builder.note(note);
-    }
-    builder.build()
+    Ok(builder)
 }
 
 /// The prefix of a module's tensors: the stated one, or that of the only module that the state dict may hold.

@@ -476,19 +476,19 @@ fn conv(s: &Source<'_>, chain: &mut Chain<'_>, name: &str) -> Result<()> {
     s.options.agree("out_channels", out)?;
     s.options.agree("in_channels", channels.saturating_mul(groups))?;
     if s.options.window("kernel_size", width, FAR)? != width {
-        return Err(s.options.wrong("kernel_size", &format!("{width}, as the tensors have it,")));
+        return Err(s.options.wrong("kernel_size", &format!("{width} (as the tensors have it)")));
     }
     s.options.agree_flag("bias", s.has("bias"))?;
     s.options.only("padding_mode", &json!("zeros"), "use zeros")?;
     let (stride, dilation) = (s.options.window("stride", 1, FAR)?, s.options.window("dilation", 1, FAR)?);
     if out % groups != 0 {
-        return Err(s.options.wrong("groups", &format!("a divisor of {out}, the channels of the output,")));
+        return Err(s.options.wrong("groups", &format!("a divisor of the {out} channels of the output")));
     }
     let padding = match s.options.value("padding") {
         Some(Json::String(text)) if text == "valid" => Padding::Valid,
         Some(Json::String(text)) if text == "same" => {
             if stride != 1 {
-                return Err(s.options.wrong("stride", "1, where the padding is \"same\","));
+                return Err(s.options.wrong("stride", "1 with the padding \"same\""));
             }
             let all = width.saturating_sub(1).saturating_mul(dilation);
             Padding::Explicit { before: all / 2, after: all - all / 2 }

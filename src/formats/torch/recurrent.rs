@@ -7,7 +7,7 @@ use crate::{
     activation::Activation,
     cell::{Cell, CellParams, DeadTimesteps},
     dim::Dim,
-    error::{Error, Result, quoted},
+    error::{Error, Result},
     formats::json::shown,
     layout::Layout,
     model::{Bidirectional, Call, LayerKind, MergeMode, Recurrent, Value},
@@ -63,7 +63,7 @@ fn layer(source: &Source<'_>, suffix: &str, input_size: Option<usize>) -> Result
     let hidden = rows / gates;
     if rows % gates != 0 || hidden == 0 {
         return Err(Error::mismatch(
-            format!("{}: tensor {}", source.options.subject, quoted(&name("weight_hh"))),
+            source.place(&name("weight_hh")),
             format!("{gates} gates of at least one unit"),
             format!("{rows} rows"),
         ));
@@ -76,7 +76,7 @@ fn layer(source: &Source<'_>, suffix: &str, input_size: Option<usize>) -> Result
     let size = weight_hr.as_ref().map_or(hidden, |weight| weight.shape().first().copied().unwrap_or(0));
     let weight_ih = source.tensor(&name("weight_ih"), &[Some(rows), input_size])?;
     if size == 0 || weight_ih.is_empty() {
-        let subject = format!("{}: tensor {}", source.options.subject, quoted(&name("weight_ih")));
+        let subject = source.place(&name("weight_ih"));
         return Err(Error::mismatch(subject, "at least one feature", format!("{:?}", weight_ih.shape())));
     }
     Ok(Recurrent {
