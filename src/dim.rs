@@ -103,7 +103,14 @@ impl Dim {
         Some(Self { terms })
     }
 
+    /// How many terms it has, and how many symbols the longest of them.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn extent(&self) -> (usize, usize) {
+        (self.terms.len(), self.terms.keys().map(Vec::len).max().unwrap_or(0))
+    }
+
     /// The value where `symbol` is `value`.
+    #[cfg(feature = "onnx")]
     pub(crate) fn with(&self, symbol: Symbol, value: &Self) -> Self {
         let mut sum = Self::from(0);
         for (term, &coefficient) in &self.terms {
@@ -117,6 +124,7 @@ impl Dim {
     }
 
     /// The quotient by a divisor of one term, if it is a polynomial.
+    #[cfg(feature = "onnx")]
     pub(crate) fn over(&self, divisor: &Self) -> Option<Self> {
         let (factors, &coefficient) = divisor.terms.first_key_value().filter(|_| divisor.terms.len() == 1)?;
         let mut terms = BTreeMap::new();

@@ -362,6 +362,6 @@ fn graphs_of_many_layers() {
         let found = survives(&file.bytes(), 0, &|| name.to_owned());
         assert!(!found, "{name}: the weights of the Dense are left");
         let found = file.message();
-        assert!(found.contains("the weights of the layers of config.json only"), "{name}: {found}");
+        assert!(found.contains("the weights of the layers of the configuration only"), "{name}: {found}");
     }
 }

@@ -92,6 +92,25 @@ fn check(device: &Device, kind: &str, tolerance: Tolerance) {
     }
     println!("{kind}: {files} files, {compared} outputs, the worst at {worst:.3} of the tolerance");
     assert_eq!(wrong, 0, "of {files}");
+    // The README states these.
+    assert_eq!((files, compared), (133, 754));
+}
+
+#[test]
+fn summaries_are_those_of_keras() {
+    let mut compared = 0;
+    for entry in cases() {
+        let name = entry["name"].as_str().unwrap();
+        let Ok(expected) = fs::read_to_string(folder().join(format!("{name}.summary.txt"))) else { continue };
+        // Keras counts the bytes of its own types, here all are f32.
+        if name.starts_with("dtype_") {
+            continue;
+        }
+        let model = Model::load(folder().join(entry["path"].as_str().unwrap())).unwrap();
+        assert_eq!(model.summary(), expected, "{name}");
+        compared += 1;
+    }
+    assert!(compared >= 25, "{compared}");
 }
 
 #[test]

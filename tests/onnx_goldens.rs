@@ -102,6 +102,11 @@ fn pairwise() {
 }
 
 #[test]
+fn operators() {
+    on_all("op_");
+}
+
+#[test]
 fn torch() {
     on_all("torch_");
 }

@@ -2,6 +2,7 @@
 //! opened for it but those beside it that hold the rest of a model: `config.json` of weights, weights of a
 //! `config.json`, shards.
 
+mod inspect;
 #[cfg(any(feature = "keras", feature = "torch", feature = "native"))]
 mod json;
 #[cfg(feature = "keras")]
@@ -24,6 +25,7 @@ use std::{
     sync::Arc,
 };
 
+pub use inspect::{Inspection, Part, Stored, inspect};
 pub use limits::Limits;
 #[cfg(feature = "native")]
 pub use native::{SaveOptions, WeightType};
@@ -126,6 +128,20 @@ impl Model {
 #[must_use]
 pub fn keras_table() -> String {
     keras::table()
+}
+
+/// What of PyTorch is supported, as the table of `docs/formats.md`.
+#[cfg(feature = "torch")]
+#[must_use]
+pub fn torch_table() -> String {
+    torch::table()
+}
+
+/// What is stored how in a file of this crate's own, as the table of `docs/formats.md`.
+#[cfg(feature = "native")]
+#[must_use]
+pub fn native_table() -> String {
+    native::table()
 }
 
 /// What a file is read from.

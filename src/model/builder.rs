@@ -258,7 +258,8 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds a part of the block that is open and calls it once. Its name comes from the block's.
+    /// Adds a part of the block that is open, without parameters, and calls it once. Its name comes from the
+    /// block's.
     pub(crate) fn part(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
         let full = self.name_in_block(name);
         let count = self.parts.entry(full.clone()).or_insert(0);
@@ -271,7 +272,14 @@ impl Builder {
             }
         }
         *count = (*count).max(1);
-        self.add(&unique, kind, inputs)
+        let value = self.add(&unique, kind, inputs)?;
+        self.no_parameters();
+        Ok(value)
+    }
+
+    /// Says that the weights of the layer that was added last are no parameters.
+    pub(crate) fn no_parameters(&mut self) {
+        self.model.layers.last_mut().into_iter().for_each(|layer| layer.is_stated = true);
     }
 
     /// The name of a part of the block that is open.
@@ -337,7 +345,7 @@ impl Builder {
         self.take_name(name)?;
         let block = self.open_blocks.last().copied();
         let (name, class_name) = (name.to_owned(), class_name.to_owned());
-        self.model.layers.push(Layer { name, class_name, kind, trainable, block });
+        self.model.layers.push(Layer { name, class_name, kind, trainable, block, is_stated: false });
         Ok(self.model.layers.len() - 1)
     }
 

@@ -23,6 +23,16 @@ pub struct Layer {
     pub trainable: bool,
     /// The [`Block`] that it is part of, if any; index into the model's blocks.
     pub block: Option<usize>,
+    /// Whether its weights are numbers that the file states elsewhere than among its parameters.
+    pub is_stated: bool,
+}
+
+impl Layer {
+    /// Number of values in the layer's weights that are parameters.
+    #[must_use]
+    pub fn parameter_count(&self) -> usize {
+        if self.is_stated { 0 } else { self.kind.parameter_count() }
+    }
 }
 
 /// A layer of a file that is made of several layers here: a nested model, an attention layer. Only

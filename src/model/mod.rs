@@ -6,6 +6,7 @@ mod builder;
 mod check;
 mod infer;
 mod layer;
+mod options;
 #[cfg(feature = "native")]
 mod parts;
 mod summary;
@@ -261,7 +262,7 @@ impl Model {
     /// Number of values in all weights.
     #[must_use]
     pub fn parameter_count(&self) -> usize {
-        self.layers.iter().map(|layer| layer.kind.parameter_count()).sum()
+        self.layers.iter().map(Layer::parameter_count).sum()
     }
 
     fn signature(&self, port: &Port) -> Signature {

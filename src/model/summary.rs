@@ -72,7 +72,7 @@ impl Model {
     fn totals(&self, text: &mut String) {
         const WORD: usize = size_of::<f32>();
         let (mut trainable, mut frozen) = (0, 0);
-        for layer in &self.layers {
+        for layer in self.layers.iter().filter(|layer| !layer.is_stated) {
             for (_, tensor, by_gradient) in layer.kind.weights() {
                 *(if by_gradient && layer.trainable { &mut trainable } else { &mut frozen }) += tensor.len();
             }
@@ -103,12 +103,12 @@ fn rows(model: &Model) -> Vec<Row> {
     // A block stands before the first of its layers.
     let layers = model.layers.iter().enumerate().filter(|(_, layer)| layer.block.is_none());
     let layers = layers.map(|(index, layer)| {
-        ((index, 1), Part::Layer(index), row(&layer.name, &layer.class_name, layer.kind.parameter_count()))
+        ((index, 1), Part::Layer(index), row(&layer.name, &layer.class_name, layer.parameter_count()))
     });
     let blocks = model.blocks.iter().enumerate().filter(|(_, block)| block.parent.is_none());
     let blocks = blocks.map(|(index, block)| {
         let parameters = model.layers.iter().filter(|layer| outermost(model, layer.block) == Some(index));
-        let parameters = parameters.map(|layer| layer.kind.parameter_count()).sum();
+        let parameters = parameters.map(|layer| layer.parameter_count()).sum();
         ((block.position, 0), Part::Block(index), row(&block.name, &block.class_name, parameters))
     });
     let mut parts: Vec<_> = layers.chain(blocks).collect();
@@ -191,7 +191,7 @@ fn is_chain(rows: &[Row]) -> bool {
 }
 
 /// `text` with control characters, which a terminal would obey, as escapes.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
     text.chars().map(escape).collect()
 }

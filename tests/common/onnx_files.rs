@@ -30,6 +30,10 @@ pub fn tensor(case: &str, member: &str) -> Tensor {
     match array.dtype().descr().trim_matches('\'') {
         "<i4" => Tensor::new(shape, array.into_vec::<i32>().unwrap()).unwrap(),
         "<i8" => Tensor::new(shape, array.into_vec::<i64>().unwrap()).unwrap(),
+        "|b1" => {
+            let values = array.into_vec::<bool>().unwrap().into_iter().map(i64::from);
+            Tensor::new(shape, values.collect::<Vec<_>>()).unwrap()
+        }
         "<f8" => Tensor::new(shape, array.into_vec::<f64>().unwrap()).unwrap(),
         _ => Tensor::new(shape, array.into_vec::<f32>().unwrap()).unwrap(),
     }

@@ -6,7 +6,7 @@ dtypes, the layers beyond the core, and a pairwise covering set of recurrent opt
     python tests/goldens/keras_files.py --only lstm   # only the cases whose name contains "lstm"
 
 Cases of `keras.py` are made again with tf_keras, the Keras 2 that is still released, and saved as it does.
-Per case: the file or folder, `<case>.npz` with `call<k>.in.<input layer name>` and `call<k>.out.<i>`, and an
+Per case: the file or folder, for Keras 3 what `model.summary` prints, `<case>.npz` with `call<k>.in.<input layer name>` and `call<k>.out.<i>`, and an
 entry in `cases.json`. `.keras` files are packed again with compression, since HDF5 is mostly zeros.
 """
 
@@ -112,6 +112,10 @@ OTHER_CASES = (
 )  # fmt: skip
 
 
+# Models whose numbers come from another one, of the same weights in float32.
+COMPUTED_BY = {}
+
+
 def again(name):
     _, make, _ = g.CASES[name]
     return make
@@ -149,6 +153,34 @@ def tf_hard_sigmoid():
         layers.Activation("hard_sigmoid", name="layer")(x),
     ]
     return functional(x, outputs, kernel=3.0), [g.normal(3, 5, 4)]
+
+
+@case("tf_cudnn", "tf_keras", "cudnn", "h5")
+def tf_cudnn():
+    """Layers that only run on a GPU; Keras itself loads their weights into the layers that run anywhere."""
+    from tf_keras.src.layers.rnn import cudnn_gru, cudnn_lstm
+
+    layers = g.layers
+
+    def build(lstm, gru):
+        x = g.keras.Input((5, 3), name="x")
+        outputs = [
+            lstm(4, return_sequences=True, name="lstm")(x),
+            *lstm(4, return_state=True, name="lstm_state")(x),
+            gru(4, return_sequences=True, name="gru")(x),
+            gru(4, go_backwards=True, name="gru_back")(x),
+            layers.Bidirectional(lstm(2, return_sequences=True), name="both")(x),
+        ]
+        return g.keras.Model(x, outputs)
+
+    model = fill(build(cudnn_lstm.CuDNNLSTM, cudnn_gru.CuDNNGRU))
+    from tf_keras.src.saving.legacy.hdf5_format import preprocess_weights_for_loading
+
+    plain = build(layers.LSTM, layers.GRU)
+    for there, here in zip(model.layers, plain.layers):
+        here.set_weights(preprocess_weights_for_loading(here, there.get_weights(), "2"))
+    COMPUTED_BY[id(model)] = plain
+    return model, [g.normal(2, 5, 3)]
 
 
 @case("tf_masked_heads", "tf_keras", "mask", "h5")
@@ -209,10 +241,6 @@ for _save in ("folder", "pair", "sharded", "tf_pair", "tf_h5_weights", "tf_weigh
 # --------------------------------------------------------------------------------------------------
 # Dtypes
 # --------------------------------------------------------------------------------------------------
-
-
-# Models whose numbers come from another one, of the same weights in float32.
-COMPUTED_BY = {}
 
 
 def of_policy(policy):
@@ -735,6 +763,8 @@ def make(name, flavour, covers, function, how):
         input_names = [t._keras_history.operation.name for t in g.flat(g.graph(model).input)]
         output_names = g.unique_names([t._keras_history.operation.name for t in g.flat(g.graph(model).output)])
     path = save(model, name, how)
+    if flavour == "keras" and not name.startswith("pair_"):
+        (FOLDER / f"{name}.summary.txt").write_text(g.summary(model), encoding="utf-8")
     members = {}
     for k, arrays in enumerate(calls):
         for input_name, array in zip(input_names, arrays):

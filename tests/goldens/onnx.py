@@ -14,6 +14,7 @@ Per case:
     node_*      the 18 recurrent node tests of the onnx package (Copyright ONNX Project Contributors, Apache-2.0;
                 `node_LICENSE`), whose expected values are the ones of the package
     pairwise_*  a pairwise covering set of the attributes of RNN, GRU and LSTM
+    op_*        small graphs of the other operators
     torch_*     models exported by torch.onnx (the classic exporter)
     tf_*        tf_keras 2 models converted by tf2onnx
     keras_*     Keras 3 models exported by `model.export(format="onnx")`
@@ -298,6 +299,174 @@ def pairwise():
             order = {"Y": (2, 0, 1, 3), "Y_h": (1, 0, 2), "Y_c": (1, 0, 2)}
             expected = [np.transpose(value, order[output]) for value, output in zip(expected, asked)]
         write(name, model, [(inputs, expected)], asked, [f"{key}={value}" for key, value in case.items()])
+
+
+# --------------------------------------------------------------------------------------------------
+# Single operators
+# --------------------------------------------------------------------------------------------------
+
+
+def operators():
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper, parser
+
+    types = {"f": TensorProto.FLOAT, "i": TensorProto.INT64, "n": TensorProto.INT32, "b": TensorProto.BOOL}
+
+    def op(name, nodes, opset=17, calls=({}, {"B": 2, "T": 7}), outputs="y:f", given=None, **constants):
+        """`nodes` in ONNX' text syntax; `given` are inputs, a letter for the type and sizes."""
+        name = f"op_{name}"
+        if not wanted(name):
+            return
+        given = given or {"x": "f B T 4"}
+        rng = rng_of(name)
+        nodes = [parser.parse_node(text) for text in nodes.strip().splitlines()]
+        infos = []
+        for key, text in given.items():
+            kind, *sizes = text.split()
+            infos.append(helper.make_tensor_value_info(key, types[kind], [int(n) if n.isdigit() else n for n in sizes]))
+        tensors = [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()]
+        asked = [text.split(":") for text in outputs.split()]
+        results = [helper.make_tensor_value_info(key, types[kind], None) for key, kind in asked]
+        graph = helper.make_graph(nodes, "op", infos, results, tensors)
+        ir = {7: 3, 9: 4, 10: 5, 11: 6, 13: 7, 15: 8, 17: 8, 18: 8, 20: 9, 22: 10}[opset]
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
+        if ir < 4:
+            graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tensors)
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
+        model = model.SerializeToString()
+        inputs = []
+        for change in calls:
+            sizes = {"B": 3, "T": 5, "S": 2} | change
+            arrays = {}
+            for key, text in given.items():
+                kind, *shape = text.split()
+                shape = [int(n) if n.isdigit() else sizes[n] for n in shape]
+                if kind == "f":
+                    arrays[key] = rng.uniform(-2, 2, shape).astype(np.float32)
+                elif kind == "b":
+                    arrays[key] = rng.integers(0, 2, shape).astype(bool)
+                elif key == "lengths":
+                    arrays[key] = rng.integers(1, sizes["T"] + 1, shape).astype(np.int64 if kind == "i" else np.int32)
+                else:
+                    arrays[key] = rng.integers(0, 11, shape).astype(np.int64 if kind == "i" else np.int32)
+            inputs.append(arrays)
+        try:
+            run = session(model)
+            [run.run(None, one) for one in inputs]
+        except Exception as error:
+            print('BAD', name, str(error)[:300])
+            return
+        write(name, model, [(one, run.run(None, one)) for one in inputs], [key for key, _ in asked], ["operator", f"opset {opset}"])
+
+    i64 = lambda *values: np.array(values, np.int64)  # noqa: E731
+    f32 = lambda *values: np.array(values, np.float32)  # noqa: E731
+    scalar = lambda value: np.array(value, np.float32)  # noqa: E731
+
+    # Of each element; an operator that is not defined everywhere gets what it is defined for.
+    simple = ["Abs", "Ceil", "Cos", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Neg",
+              "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Tanh", "ThresholdedRelu", "Celu"]
+    lines = [f"y{i} = {name}(x)" for i, name in enumerate(simple)]
+    op("unary", "\n".join(lines), outputs=" ".join(f"y{i}:f" for i in range(len(simple))))
+    op("unary_positive", "a = Abs(x)\ny0 = Sqrt(a)\ny1 = Log(a)\ny2 = Reciprocal(a)", outputs="y0:f y1:f y2:f")
+    op("unary_options", "y0 = Elu<alpha=0.5>(x)\ny1 = HardSigmoid<alpha=0.25, beta=0.375>(x)\ny2 = LeakyRelu<alpha=0.25>(x)\n"
+       "y3 = ThresholdedRelu<alpha=0.5>(x)\ny4 = Celu<alpha=0.5>(x)", outputs="y0:f y1:f y2:f y3:f y4:f")
+    op("unary_new", "y0 = Gelu(x)\ny1 = Gelu<approximate=\"tanh\">(x)\ny2 = Mish(x)", opset=20, outputs="y0:f y1:f y2:f")
+    op("clip_attributes", "y = Clip<min=-0.5, max=0.75>(x)", opset=9)
+    op("clip_inputs", "y0 = Clip(x, a, b)\ny1 = Clip(x, a)\ny2 = Clip(x, , b)", a=scalar(-0.5), b=scalar(0.75), outputs="y0:f y1:f y2:f")
+    two = {"x": "f B T 4", "z": "f B 1 4"}
+    binary = ["Add", "Sub", "Mul", "Div", "Max", "Min"]
+    op("binary", "\n".join(f"y{i} = {name}(x, z)" for i, name in enumerate(binary)), given=two, outputs=" ".join(f"y{i}:f" for i in range(6)))
+    op("binary_constant", "\n".join(f"y{i} = {name}(x, c)\nz{i} = {name}(c, x)" for i, name in enumerate(binary)), c=f32(0.5, -1, 2, 3),
+       outputs=" ".join(f"y{i}:f z{i}:f" for i in range(6)))
+    op("binary_number", "\n".join(f"y{i} = {name}(x, c)\nz{i} = {name}(c, x)" for i, name in enumerate(binary)), c=scalar(3),
+       outputs=" ".join(f"y{i}:f z{i}:f" for i in range(6)))
+    op("binary_lower_rank", "y = Add(x, z)", given={"x": "f B T 4", "z": "f 4"}, calls=({},))
+    op("binary_time", "t = Transpose<perm=[1, 0, 2]>(x)\na = Add(t, z)\ny = Mul(a, c)", given={"x": "f B T 4", "z": "f T B 4"}, c=f32(1, 2, 3, 4))
+    op("binary_opset7", "y = Add(x, c)", opset=7, c=f32(1, 2, 3, 4))
+    op("variadic", "y0 = Sum(x, z, c)\ny1 = Mean(x, z, c)\ny2 = Max(x, z, c)\ny3 = Min(x, z, c)\ny4 = Sum(x)", given=two, c=f32(0.5, -1, 2, 3),
+       outputs="y0:f y1:f y2:f y3:f y4:f")
+    op("pow", "y0 = Pow(x, two)\ny1 = Pow(x, three)\na = Abs(x)\ny2 = Pow(a, half)\ny3 = Pow(a, minus)", two=scalar(2), three=scalar(3), half=scalar(0.5),
+       minus=scalar(-1), outputs="y0:f y1:f y2:f y3:f")
+    op("prelu", "y = PRelu(x, c)", c=f32(0.5, -1, 2, 3))
+    op("compare", "r = Round(x)\ns = Round(z)\na = Equal(r, s)\nb = Less(r, s)\nc = Greater(r, s)\nd = LessOrEqual(r, s)\ne = GreaterOrEqual(r, s)\nf = Not(a)\n"
+       "g = And(b, f)\nh = Or(b, a)\ni = Xor(b, d)\n" + "\n".join(f"y{k} = Cast<to=1>({k})" for k in "abcdefghi"), given=two,
+       outputs=" ".join(f"y{k}:f" for k in "abcdefghi"))
+    op("where", "c = Less(x, z)\ny0 = Where(c, x, z)\ny1 = Where(c, x, k)\nm = Where(c, x, inf)\ny2 = Softmax<axis=-1>(m)\nw = Where(c, inf, x)\ny3 = Exp(w)", given=two,
+       k=scalar(-3), inf=scalar(-np.inf), outputs="y0:f y1:f y2:f y3:f")
+    op("where_input", "y = Where(c, x, z)", given={"c": "b B T 1", **two})
+    op("cast", "a = Cast<to=7>(x)\ny0 = Cast<to=1>(a)\nb = Cast<to=9>(a)\ny1 = Cast<to=1>(b)", outputs="y0:f y1:f")
+    for opset in (11, 13):
+        op(f"softmax_opset{opset}", "y0 = Softmax<axis=2>(x)\ny1 = LogSoftmax<axis=-1>(x)\ny2 = Softmax<axis=1>(x)\ny3 = Softmax(x)", opset=opset,
+           outputs="y0:f y1:f y2:f y3:f")
+    for opset in (11, 13, 18):
+        axes = (lambda a: f"axes=[{a}], ") if opset < 18 else (lambda a: "")
+        extra = (lambda a: "") if opset < 18 else (lambda a: ", " + {"1": "one", "-1": "last", "1, 2": "both"}[a])
+        lines, outs = [], []
+        for i, (name, a, keep) in enumerate(itertools.product(["ReduceMean", "ReduceMax", "ReduceMin"], ["1", "-1", "1, 2"], [0, 1])):
+            lines.append(f"y{i} = {name}<{axes(a)}keepdims={keep}>(x{extra(a)})")
+            outs.append(f"y{i}:f")
+        op(f"reduce_opset{opset}", "\n".join(lines), opset=opset, outputs=" ".join(outs), **({} if opset < 18 else {"one": i64(1), "last": i64(-1), "both": i64(1, 2)}))
+    op("reduce_sum", "y0 = ReduceSum<keepdims=0>(x, one)\ny1 = ReduceSum(x, both)\ny2 = ReduceSum<noop_with_empty_axes=1>(x)", one=i64(1), both=i64(1, 2), outputs="y0:f y1:f y2:f")
+    op("reduce_sum_square", "y = ReduceSumSquare<axes=[1], keepdims=0>(x)")
+    op("layer_normalization", "y0 = LayerNormalization(x, s, b)\ny1 = LayerNormalization<axis=2, epsilon=0.01>(x, s)", s=f32(1, 2, 0.5, -1), b=f32(0, 0.5, 1, 0), outputs="y0:f y1:f")
+    op("layer_normalization_two_axes", "y = LayerNormalization<axis=1>(x, s, b)", given={"x": "f B 3 4"}, s=np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), b=f32(0, 0.5, 1, 0), calls=({}, {"B": 1}))
+    norm = {"s": f32(1, 2, 0.5, -1), "b": f32(0, 0.5, 1, 0), "m": f32(0.1, -0.1, 0, 1), "v": f32(1, 0.5, 2, 0.25)}
+    op("batch_normalization", "y = BatchNormalization<epsilon=0.01>(x, s, b, m, v)", given={"x": "f B 4 T"}, **norm)
+    op("batch_normalization_opset9", "y = BatchNormalization(x, s, b, m, v)", opset=9, given={"x": "f B 4"}, **norm)
+    w = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 4, 3)).astype(np.float32)
+    bias = f32(0, 0.1, 0.2, 0.3, 0.4, 0.5)
+    conv = {"x": "f B 4 T"}
+    op("conv", "y0 = Conv(x, w, b)\ny1 = Conv<pads=[1, 1], strides=[2]>(x, w)\ny2 = Conv<pads=[0, 4], dilations=[2]>(x, w, b)\ny3 = Conv<auto_pad=\"SAME_UPPER\">(x, w)\n"
+       "y4 = Conv<group=2, kernel_shape=[3]>(x, g)", given=conv, w=w, b=bias, g=w[:, :2], outputs="y0:f y1:f y2:f y3:f y4:f")
+    op("conv_flat", "a = Unsqueeze(x, two)\nc = Conv<kernel_shape=[1, 3], pads=[0, 1, 0, 1]>(a, w)\ny = Squeeze(c, two)", given=conv, w=w[:, :, None, :], two=i64(2))
+    op("pool", "y0 = MaxPool<kernel_shape=[3]>(x)\ny1 = MaxPool<kernel_shape=[2], strides=[2]>(x)\ny2 = MaxPool<kernel_shape=[3], pads=[1, 1], dilations=[1]>(x)\n"
+       "y3 = AveragePool<kernel_shape=[2], strides=[2]>(x)\ny4 = AveragePool<kernel_shape=[3], pads=[1, 1]>(x)\ny5 = AveragePool<kernel_shape=[3], pads=[1, 1], count_include_pad=1>(x)\n"
+       "y6 = GlobalAveragePool(x)\ny7 = GlobalMaxPool(x)", given=conv, outputs=" ".join(f"y{i}:f" for i in range(8)))
+    m = w.reshape(18, 4)[:4]
+    op("gemm", "y0 = Gemm(x, m, b)\ny1 = Gemm<transB=1, alpha=0.5, beta=2.0>(x, m, b)\ny2 = Gemm(x, m)\ny3 = Gemm<beta=0.5>(x, m, x)\ny4 = Gemm(x, m, one)", given={"x": "f B 4"}, m=m, b=f32(1, 2, 3, 4),
+       one=scalar(2), outputs="y0:f y1:f y2:f y3:f y4:f")
+    op("matmul", "y0 = MatMul(x, m)\nt = Transpose<perm=[0, 2, 1]>(x)\ny1 = MatMul(x, t)\ny2 = MatMul(t, x)\nu = Transpose<perm=[1, 0, 2]>(x)\ny3 = MatMul(u, m)\ny4 = MatMul(x, v)", m=m, v=f32(1, 2, 3, 4),
+       outputs="y0:f y1:f y2:f y3:f y4:f")
+    op("concat", "y0 = Concat<axis=1>(x, z, x)\ny1 = Concat<axis=-1>(x, x)", given={"x": "f B T 4", "z": "f B S 4"}, outputs="y0:f y1:f", calls=({}, {"B": 2, "T": 7, "S": 1}))
+    op("concat_states", "s = Shape(x)\nb = Slice(s, zero, one)\nd = Concat<axis=0>(b, n)\nf = ConstantOfShape<value = float[1] {0.5}>(d)\ny = Concat<axis=1>(x, f)", zero=i64(0), one=i64(1), n=i64(2, 4))
+    op("slice", "y0 = Slice(x, a, b, c)\ny1 = Slice(x, d, e, c)\ny2 = Slice(x, a, e, c, two)\ny3 = Slice(x, minus, least, c, minus)\ny4 = Slice(x, two, most, c)\n"
+       "y5 = Slice(x, pair, ends, axes)\ny6 = Slice(x, a, big, c)", a=i64(0), b=i64(3), c=i64(1), d=i64(-2), e=i64(2**63 - 1), two=i64(2), minus=i64(-1), least=i64(-(2**63)), most=i64(-1),
+       pair=i64(1, 1), ends=i64(4, 3), axes=i64(1, 2), big=i64(100), outputs=" ".join(f"y{i}:f" for i in (0, 3, 4, 5, 6)))
+    op("slice_opset9", "y = Slice<axes=[1, 2], starts=[1, -3], ends=[2147483647, -1]>(x)", opset=9)
+    op("split", "a, b = Split<axis=2>(x)\ny0 = Mul(a, b)\nc, d, e = Split<axis=-1>(x, s)\ny1 = Mul(c, e)", opset=13, s=i64(1, 2, 1), outputs="y0:f y1:f d:f")
+    op("split_opset11", "a, b = Split<axis=2, split=[1, 3]>(x)\ny = Mul(a, b)", opset=11)
+    op("split_opset18", "a, b, c = Split<axis=2, num_outputs=3>(x)\ny = Concat<axis=1>(a, b)", opset=18, given={"x": "f B T 5"}, outputs="y:f c:f")
+    op("gather", "y0 = Gather<axis=1>(x, last)\ny1 = Gather<axis=1>(x, list)\ny2 = Gather<axis=2>(x, zero)\ny3 = Gather<axis=2>(x, back)", last=np.array(-1), list=i64(0, 2, 4), zero=np.array(0), back=i64(3, 2, 1, 0),
+       outputs="y0:f y1:f y2:f y3:f")
+    op("gather_table", "y = Gather(m, ids)", given={"ids": "n B T"}, m=w.reshape(18, 4)[:11])
+    op("gather_table_time_first", "e = Gather(m, ids)\ny, h, c = LSTM<hidden_size=3>(e, w, r)", given={"ids": "i T B"}, m=w.reshape(18, 4)[:11], w=np.resize(w, (1, 12, 4)), r=np.resize(w, (1, 12, 3)), outputs="y:f h:f c:f")
+    op("reshape", "y0 = Reshape(x, a)\ny1 = Reshape(x, b)\ny2 = Reshape(x, c)\nf = Reshape(x, d)\ny3 = Reshape(f, e)\ny4 = Flatten(x)\ny5 = Flatten<axis=2>(x)\ny6 = Flatten<axis=-1>(x)", a=i64(0, 0, 2, 2), b=i64(0, -1),
+       c=i64(-1, 4), d=i64(-1, 2), e=i64(0, 2, 1), outputs=" ".join(f"y{i}:f" for i in range(7)))
+    op("reshape_shape", "s = Shape(x)\nb = Gather(s, zero)\nt = Gather(s, one)\np = Mul(b, t)\nq = Unsqueeze(p, axis)\nn = Concat<axis=0>(q, four)\nf = Reshape(x, n)\ng = Relu(f)\n"
+       "b1 = Unsqueeze(b, axis)\nt1 = Unsqueeze(t, axis)\nm = Concat<axis=0>(b1, t1, two, minus)\ny0 = Reshape(g, m)\ny1 = Relu(f)", zero=np.array(0), one=np.array(1), axis=i64(0), four=i64(4), two=i64(2), minus=i64(-1),
+       outputs="y0:f y1:f")
+    op("squeeze", "a = Unsqueeze<axes=[1, -1]>(x)\ny0 = Relu(a)\ny1 = Squeeze<axes=[1, 4]>(y0)", opset=11, outputs="y0:f y1:f")
+    op("expand", "e = Expand(c, s)\ny0 = Mul(x, e)\nt = Shape(x)\nz = Expand(k, t)\ny1 = Add(x, z)\nu = Unsqueeze(x, one)\ny2 = Expand(u, n)", c=f32(1, 2, 3, 4), s=i64(1, 1, 4), k=scalar(0.5), one=i64(1), n=i64(1, 2, 1, 1),
+       outputs="y0:f y1:f y2:f")
+    op("tile", "y0 = Tile(x, a)\nu = Unsqueeze(x, one)\ny1 = Tile(u, b)", a=i64(1, 2, 1), b=i64(1, 3, 1, 2), one=i64(1), outputs="y0:f y1:f")
+    op("pad", "y0 = Pad(x, p, k)\ny1 = Pad(x, q)", p=i64(0, 1, 2, 0, 3, 0), k=scalar(0.5), q=i64(0, 0, 0, 0, 1, 1), outputs="y0:f y1:f")
+    op("pad_opset9", "y = Pad<pads=[0, 1, 0, 0, 1, 2], value=1.5>(x)", opset=9)
+    op("pad_axes", "y = Pad(x, p, , a)", opset=18, p=i64(1, 2), a=i64(-2))
+    op("range", "s = Shape(x)\nt = Gather(s, one)\nr = Range(zero, t, one)\nf = Cast<to=1>(r)\nu = Unsqueeze(f, axis)\ny0 = Mul(x, u)\nd = Div(t, two)\nh = Slice(x, first, dd, axes)\ny1 = Relu(h)".replace("h = Slice(x, first, dd, axes)", "dd = Unsqueeze(d, first)\nh = Slice(x, first, dd, axes)"),
+       one=np.array(1), zero=np.array(0), axis=i64(1), two=np.array(2), first=i64(0), axes=i64(1), outputs="y0:f")
+    op("mask_of_lengths", "s = Shape(x)\nt = Gather(s, one)\nr = Range(zero, t, one)\nl = Unsqueeze(lengths, last)\nm = Less(r, l)\nf = Cast<to=1>(m)\nu = Unsqueeze(f, last)\ny = Mul(x, u)", given={"x": "f B T 4", "lengths": "i B"},
+       one=np.array(1), zero=np.array(0), last=i64(-1))
+    op("reverse_sequence", "y0 = ReverseSequence<batch_axis=0, time_axis=1>(x, lengths)", given={"x": "f B T 4", "lengths": "i B"}, outputs="y0:f")
+    op("reverse_sequence_time_first", "y = ReverseSequence(x, lengths)", given={"x": "f T B 4", "lengths": "i B"})
+    op("dropout", "a = Dropout(x)\ny = Identity(a)")
+    op("dropout_opset9", "y = Dropout<ratio=0.5>(x)", opset=9)
+    op("constants", "c = Constant<value = float[4] {1, 2, 3, 4}>()\nd = Constant<value_float=0.5>()\ne = Mul(c, d)\nf = Transpose(e)\ng = Sqrt(f)\nh = ReduceSum(g)\ni = Reshape(h, s)\nj = Add(g, i)\ny = Mul(x, j)", s=i64(-1))
+    op("conv_lstm", "c = Conv<pads=[1, 1]>(x, w, b)\nr = Relu(c)\nt = Transpose<perm=[2, 0, 1]>(r)\ny, h, k = LSTM<hidden_size=3, direction=\"bidirectional\">(t, v, q)\nz = Transpose<perm=[2, 0, 1, 3]>(y)\nf = Reshape(z, s)\no = MatMul(f, m)", given=conv, w=w, b=bias,
+       v=np.resize(w, (2, 12, 6)), q=np.resize(w, (2, 12, 3)), s=i64(0, 0, -1), m=np.resize(w, (6, 2)), outputs="o:f h:f")
+    op("lengths_of_shape", "s = Shape(x)\nt = Gather(s, zero)\nb = Slice(s, one, two)\nl = Expand(t, b)\nn = Cast<to=6>(l)\nd = Concat<axis=0>(one, b, three)\ni = ConstantOfShape(d)\ny, h, c = LSTM<hidden_size=3, direction=\"reverse\">(x, w, r, , n, i, i)", given={"x": "f T B 4"},
+       zero=np.array(0), one=i64(1), two=i64(2), three=i64(3), w=np.resize(w, (1, 12, 4)), r=np.resize(w, (1, 12, 3)), outputs="y:f h:f c:f")
+    op("two_outputs_of_one", "a = Relu(x)\ny0 = Identity(a)\ny1 = Identity(a)", outputs="y0:f y1:f a:f")
+    op("gru_stack", "a, g = GRU<hidden_size=4>(x, w, r)\nb = Squeeze(a, one)\nc, h = GRU<hidden_size=4, linear_before_reset=1>(b, w, r)\ny = Squeeze(c, one)", given={"x": "f T B 4"}, w=np.resize(w, (1, 12, 4)), r=np.resize(w[::-1], (1, 12, 4)), one=i64(1), outputs="y:f h:f g:f")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -591,14 +760,14 @@ def main():
     if args.export_torch:
         return export_torch(args.export_torch)
     if args.make:
-        makers = {"node": node_tests, "pairwise": pairwise, "torch": lambda: torch_models(args.torch_python), "tf": tf_models, "keras": keras_models}
+        makers = {"node": node_tests, "pairwise": pairwise, "op": operators, "torch": lambda: torch_models(args.torch_python), "tf": tf_models, "keras": keras_models}
         makers[args.make]()
         print(json.dumps(CASES), file=sys.stderr)
         return None
     # Each family in a process of its own: two versions of Keras do not share one.
     listed = FOLDER / "cases.json"
     known = {case["name"]: case for case in json.loads(listed.read_text())["cases"]} if listed.exists() else {}
-    for family in ("node", "pairwise", "torch", "tf", "keras"):
+    for family in ("node", "pairwise", "op", "torch", "tf", "keras"):
         if ONLY and not ONLY.startswith(family):
             continue
         command = [sys.executable, __file__, "--make", family, "--only", ONLY, "--torch-python", args.torch_python]

@@ -2,6 +2,7 @@
 #![cfg(feature = "keras")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod containers;
 mod files;
 mod graphs;
 #[path = "../common/keras_files.rs"]

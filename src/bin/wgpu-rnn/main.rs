@@ -12,7 +12,9 @@ mod devices;
 mod environment;
 mod failure;
 mod files;
+mod inspect;
 mod language;
+mod lengths;
 mod progress;
 mod run;
 mod setup;
@@ -62,6 +64,7 @@ fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Run(args) => run::run(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Summary(args) => summary::summary(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Devices(args) => devices::devices(&args),
         Command::Demo(args) => demo::demo(&args),

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{archive::malformed, hdf5::Datasets, weights::Link};
-use crate::error::{Result, listed};
+use crate::error::{Result, listed, quoted};
 
 /// The lists of weights, by layer of the outermost model.
 pub(super) struct Legacy {
@@ -46,13 +46,13 @@ impl Legacy {
         for name in names.into_iter().chain(own) {
             let group = below(&name);
             if !datasets.has_group(&group) {
-                return Err(malformed(datasets.name(), format!("a group {group}"), "none"));
+                return Err(malformed(datasets.name(), format!("a group {}", quoted(&group)), "none"));
             }
             let mut list = Vec::new();
             for weight in texts(datasets, &group, "weight_names")?.unwrap_or_default() {
                 let path = format!("{group}/{weight}");
                 if !datasets.entries().contains_key(&path) {
-                    return Err(malformed(datasets.name(), format!("a dataset {path}"), "none"));
+                    return Err(malformed(datasets.name(), format!("a dataset {}", quoted(&path)), "none"));
                 }
                 let mut parents: Vec<String> = weight.split('/').map(str::to_owned).collect();
                 let role = parents.pop().unwrap_or_default();
@@ -60,7 +60,11 @@ impl Legacy {
                 list.push(Listed { path, parents, role });
             }
             if layers.insert(name.clone(), list).is_some() {
-                return Err(malformed(datasets.name(), "layers with names of their own", format!("two of {name}")));
+                return Err(malformed(
+                    datasets.name(),
+                    "layers with names of their own",
+                    format!("two of {}", quoted(&name)),
+                ));
             }
         }
         Ok(Self { layers })

@@ -148,7 +148,9 @@ pub(super) fn normalization<'a>(s: &Source<'a>, builder: &mut Builder) -> Result
             Some(value) => flattened(value).map(Some).ok_or_else(|| s.options.wrong(key, "numbers")),
         }
     };
-    let (mean, variance) = match (given("mean")?, given("variance")?) {
+    let stated = (given("mean")?, given("variance")?);
+    let is_stated = matches!(stated, (Some(_), Some(_)));
+    let (mean, variance) = match stated {
         (Some(mean), Some(variance)) => (mean, variance),
         _ => {
             let read = |index: usize, role: &str| -> Result<Vec<f32>> {
@@ -169,8 +171,14 @@ pub(super) fn normalization<'a>(s: &Source<'a>, builder: &mut Builder) -> Result
     }
     let vector = |data: Vec<f32>| Tensor::new([data.len()], data).map(Arc::new);
     let len = mean.len();
-    let mean = hold(builder, "mean", vector(mean)?, false)?;
-    let variance = hold(builder, "variance", vector(variance)?, false)?;
+    let mut held = |name: &str, data: Vec<f32>| -> Result<_> {
+        let held = hold(builder, name, vector(data)?, false)?;
+        if is_stated {
+            builder.no_parameters();
+        }
+        Ok(held)
+    };
+    let (mean, variance) = (held("mean", mean)?, held("variance", variance)?);
     Ok(Box::new(move |parts, given| {
         let (input, shape) = parts.input(given, 2..=RANK)?;
         let axis = axis.map(|axis| resolve_axis(parts.subject, axis, shape.len())).transpose()?;

@@ -26,6 +26,9 @@ const RNN_GATES: &[usize] = &[0];
 const LSTM_GATES: &[usize] = &[0, 1, 2, 3];
 const GRU_GATES: &[usize] = &[1, 0, 2];
 
+/// The layers of one cell.
+const LAYERS: [&str; 5] = ["SimpleRNN", "LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU"];
+
 pub(super) fn layer(s: &Source<'_>) -> Result<LayerKind> {
     let zero = s.options.flag("zero_output_for_mask", false)?;
     Ok(LayerKind::Recurrent(recurrent(s, &s.options, &s.scope, zero)?))
@@ -97,7 +100,10 @@ fn around(s: &Source<'_>, options: &Options<'_>, cell: CellOf, zero: bool) -> Re
 }
 
 fn recurrent(s: &Source<'_>, options: &Options<'_>, scope: &Scope<'_>, zero: bool) -> Result<Recurrent> {
-    let cell = cell(s, options, &scope.below("cell"))?;
+    let cell = match options.class {
+        "CuDNNLSTM" | "CuDNNGRU" => cudnn(options, scope)?,
+        _ => cell(s, options, &scope.below("cell"))?,
+    };
     around(s, options, cell, zero)
 }
 
@@ -156,15 +162,15 @@ fn inner_cell(s: &Source<'_>, described: &Described<'_>, scope: Scope<'_>) -> Re
 
 /// The layers of Keras 2 that ran on cuDNN alone, which have a layout of their own: two biases, matrices
 /// of the gates one after the other, the input's transposed.
-pub(super) fn cudnn(s: &Source<'_>) -> Result<LayerKind> {
-    let units = s.options.units()?;
-    let (kind, order) = if s.options.class == "CuDNNLSTM" { (Cell::Lstm, LSTM_GATES) } else { (Cell::Gru, GRU_GATES) };
-    s.options.ignore(&["unit_forget_bias", "dropout", "recurrent_dropout", "implementation"]);
+fn cudnn(options: &Options<'_>, scope: &Scope<'_>) -> Result<CellOf> {
+    let units = options.units()?;
+    let (kind, order) = if options.class == "CuDNNLSTM" { (Cell::Lstm, LSTM_GATES) } else { (Cell::Gru, GRU_GATES) };
+    options.ignore(&["unit_forget_bias", "dropout", "recurrent_dropout", "implementation"]);
     let columns = order.len() * units;
-    let (shape, kernel) = s.scope.raw(0, "kernel", &[None, Some(columns)])?;
+    let (shape, kernel) = scope.raw(0, "kernel", &[None, Some(columns)])?;
     let features = shape.first().copied().unwrap_or(0);
-    let (_, recurrent) = s.scope.raw(1, "recurrent_kernel", &[Some(units), Some(columns)])?;
-    let (_, bias) = s.scope.raw(2, "bias", &[Some(2 * columns)])?;
+    let (_, recurrent) = scope.raw(1, "recurrent_kernel", &[Some(units), Some(columns)])?;
+    let (_, bias) = scope.raw(2, "bias", &[Some(2 * columns)])?;
     // Value `index` of a gate's matrix `[out, width]`, which lies in the columns of its gate.
     let matrix = |data: &[f32], width: usize, cell: &dyn Fn(usize) -> usize| -> Result<Arc<Tensor>> {
         let mut values = Vec::with_capacity(data.len());
@@ -184,15 +190,14 @@ pub(super) fn cudnn(s: &Source<'_>) -> Result<LayerKind> {
     };
     let (first, second) = (gates(0), gates(1));
     let vector = |data: Vec<f32>| Tensor::new([columns], data).map(Arc::new);
-    let cell = CellOf {
+    Ok(CellOf {
         cell: kind,
         params: CellParams::new(Activation::Tanh, Activation::Sigmoid),
         weight_ih,
         weight_hh,
         bias_ih: Some(vector(first)?),
         bias_hh: Some(vector(second)?),
-    };
-    Ok(LayerKind::Recurrent(around(s, &s.options, cell, false)?))
+    })
 }
 
 pub(super) fn bidirectional(s: &Source<'_>) -> Result<LayerKind> {
@@ -224,7 +229,7 @@ pub(super) fn bidirectional(s: &Source<'_>) -> Result<LayerKind> {
 fn direction(s: &Source<'_>, value: Option<&Value>, side: &str) -> Result<Recurrent> {
     let inner = Described::of_part(value, &format!("{}: {side} layer", s.options.subject))?;
     let subject = format!("{}: {side} {}", s.options.subject, inner.subject());
-    if inner.origin != Origin::Layer || !matches!(inner.class, "SimpleRNN" | "LSTM" | "GRU") {
+    if inner.origin != Origin::Layer || !LAYERS.contains(&inner.class) {
         return Err(Error::unsupported(subject, "a Bidirectional of it", "use SimpleRNN, LSTM or GRU"));
     }
     let options = Options::new(subject.clone(), inner.class, inner.config, s.options.limits);

@@ -129,7 +129,10 @@ fn built_input(
 
 /// Options of an input layer, which has no dtype policy but a dtype.
 pub(super) fn input_options<'a>(options: &Options<'a>) -> Result<Vec<Option<usize>>> {
-    let dtype = options.value("dtype").and_then(Json::as_str).unwrap_or("float32");
+    let dtype = match options.value("dtype") {
+        None | Some(Json::Null) => "float32",
+        Some(dtype) => dtype.as_str().ok_or_else(|| options.wrong("dtype", "the name of a type"))?,
+    };
     let integer = dtype.trim_start_matches('u').starts_with("int");
     if !(integer || matches!(dtype, "float16" | "bfloat16" | "float32" | "float64" | "bool")) {
         let what = format!("the input dtype {dtype:?}");

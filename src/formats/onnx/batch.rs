@@ -188,11 +188,11 @@ impl<'a> Classes<'a> {
                     }
                 }
                 let [dirs, hidden] = [self.add(true, None), self.add(true, None)];
-                match x.as_slice() {
-                    &[batch, seq, _] if batch_first => {
+                match *x.as_slice() {
+                    [batch, seq, _] if batch_first => {
                         vec![vec![batch, seq, dirs, hidden], vec![batch, dirs, hidden], vec![batch, dirs, hidden]]
                     }
-                    &[seq, batch, _] => {
+                    [seq, batch, _] => {
                         vec![vec![seq, dirs, batch, hidden], vec![dirs, batch, hidden], vec![dirs, batch, hidden]]
                     }
                     _ => Vec::new(),
@@ -384,35 +384,35 @@ impl<'a> Classes<'a> {
         Some(result)
     }
 
+    /// The rows of each input: what operators say, else the first axis. What is found for one input holds
+    /// for the others, the ones with most axes first.
     fn conclude(&mut self, inputs: &[(&'a str, Vec<usize>)]) -> Result<Axes> {
         let mut axes = Axes::default();
-        for (name, classes) in inputs {
+        let mut order: Vec<&(&str, Vec<usize>)> = inputs.iter().collect();
+        let said = |this: &mut Self, classes: &[usize]| classes.iter().any(|&class| this.get(class).rows);
+        order.sort_by_cached_key(|(_, classes)| (!said(self, classes), std::cmp::Reverse(classes.len())));
+        for (name, classes) in order {
             let found: Vec<Class> = classes.iter().map(|&class| self.get(class)).collect();
             let mut rows = (0..found.len()).filter(|&axis| found.get(axis).is_some_and(|class| class.rows));
             let axis = match (rows.next(), rows.next()) {
                 (Some(axis), None) => axis,
-                (None, _) => match found.first() {
-                    Some(first) if !first.other => 0,
-                    _ => continue,
-                },
+                (None, _) if found.first().is_some_and(|first| !first.other) => 0,
+                (None, _) => continue,
                 (Some(_), Some(_)) => {
-                    let what = "an input with the batch along two axes";
-                    return Err(Error::unsupported(
-                        format!("input {}", quoted(name)),
-                        what,
-                        "export it with the batch along one",
-                    ));
+                    let subject = format!("input {}", quoted(name));
+                    let instead = "export it with the batch along one";
+                    return Err(Error::unsupported(subject, "an input with the batch along two axes", instead));
                 }
             };
+            self.rows(classes, axis);
             axes.inputs.insert((*name).to_owned(), axis);
-            if let Some(size) = found.get(axis).and_then(|class| class.size) {
-                match axes.rows {
-                    Some(other) if other != size => {
-                        let found = format!("{other} and {size}");
-                        return Err(Error::mismatch(tensor_subject(name), "one batch size for all inputs", found));
-                    }
-                    _ => axes.rows = Some(size),
+            match (found.get(axis).and_then(|class| class.size), axes.rows) {
+                (Some(size), Some(other)) if other != size => {
+                    let found = format!("{other} and {size}");
+                    return Err(Error::mismatch(tensor_subject(name), "one batch size for all inputs", found));
                 }
+                (Some(size), _) => axes.rows = Some(size),
+                (None, _) => {}
             }
         }
         if axes.inputs.is_empty() {

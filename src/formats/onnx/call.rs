@@ -14,6 +14,9 @@ use crate::{
     tensor::Tensor,
 };
 
+/// The most sizes that are looked at one by one.
+pub(super) const SIZES: usize = 1024;
+
 /// One node while it is read.
 pub(super) struct Call<'a> {
     /// `node 'lstm_0' (LSTM)`
@@ -31,6 +34,20 @@ pub(super) fn subject(node: &Node<'_>) -> String {
     format!("node {} ({})", quoted(name), node.op.escape_debug().take(64).collect::<String>())
 }
 
+/// Refuses an attribute of the node `at` that is not among `known`, or no plain value.
+pub(super) fn check(at: &str, attribute: &Attribute<'_>, known: &[&str]) -> Result<()> {
+    let name = quoted(attribute.name);
+    if !known.contains(&attribute.name) {
+        let instead = "export the model without it, or load the Keras or PyTorch file itself";
+        return Err(Error::unsupported(at, format!("attribute {name}"), instead));
+    }
+    if attribute.other || attribute.has_graph {
+        let expected = format!("a plain value of attribute {name}");
+        return Err(Error::mismatch(at, expected, "a graph, type or reference"));
+    }
+    Ok(())
+}
+
 impl<'a> Call<'a> {
     /// A call whose attributes are all among `known`.
     pub(super) fn new(
@@ -42,18 +59,7 @@ impl<'a> Call<'a> {
         let at = subject(node);
         let attributes = node.attributes()?;
         for attribute in &attributes {
-            let name = quoted(attribute.name);
-            if !known.contains(&attribute.name) {
-                let instead = "export the model without it, or load the Keras or PyTorch file itself";
-                return Err(Error::unsupported(&at, format!("attribute {name}"), instead));
-            }
-            if attribute.other || attribute.has_graph {
-                return Err(Error::mismatch(
-                    &at,
-                    format!("a plain value of attribute {name}"),
-                    "a graph, type or reference",
-                ));
-            }
+            check(&at, attribute, known)?;
         }
         Ok(Self { at, op: node.op, inputs, wanted, attributes })
     }
@@ -208,6 +214,9 @@ impl<'a> Call<'a> {
         match self.input(index)? {
             Tracked::Sizes(sizes) => Ok(sizes.values.clone()),
             Tracked::Const(constant) if constant.shape().len() <= 1 => match constant.ints() {
+                Some(values) if values.len() > SIZES => {
+                    Err(self.mismatch(format!("at most {SIZES} numbers as {what}"), values.len().to_string()))
+                }
                 Some(values) => Ok(values.iter().map(|&value| Dim::integer(value)).collect()),
                 None => Err(self.mismatch(format!("integers as {what}"), "floats")),
             },

@@ -273,6 +273,7 @@ impl<'a> Importer<'a> {
         let outputs = (operator.import)(self, &call)?;
         for (name, tracked) in node.outputs.iter().zip(outputs) {
             if self.uses.contains_key(name) {
+                self.check_sizes(&at, &tracked)?;
                 self.values.insert(name, simplified(tracked)?);
             }
         }
@@ -283,6 +284,30 @@ impl<'a> Importer<'a> {
             Some(missing) => Err(Error::mismatch(at, "at most the outputs of the operator", quoted(missing))),
             None => Ok(()),
         }
+    }
+
+    /// Refuses sizes that would take long to compute with.
+    fn check_sizes(&self, at: &str, tracked: &Tracked) -> Result<()> {
+        const TERMS: usize = 4096;
+        const SYMBOLS: usize = 16;
+        let dims = match tracked {
+            Tracked::Const(_) => return Ok(()),
+            Tracked::Sizes(sizes) => sizes.values.clone(),
+            other => self.dims(other)?,
+        };
+        let (mut terms, mut symbols) = (1usize, 0);
+        for (count, longest) in dims.iter().map(Dim::extent) {
+            terms = match tracked {
+                Tracked::Sizes(_) => terms.max(count),
+                _ => terms.saturating_mul(count.max(1)),
+            };
+            symbols += longest;
+        }
+        let few = if matches!(tracked, Tracked::Sizes(_)) { 64 } else { TERMS };
+        if terms > few || symbols > SYMBOLS.max(2 * dims.len()) {
+            return Err(Error::unsupported(at, "sizes that depend on so much of a run", "export it with fixed sizes"));
+        }
+        Ok(())
     }
 
     /// The tensor of that name, which is forgotten when it is read for the last time.

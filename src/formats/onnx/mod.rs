@@ -9,6 +9,7 @@ mod external;
 mod fold;
 mod functions;
 mod import;
+mod inspect;
 mod operators;
 mod proto;
 mod reshape;
@@ -18,6 +19,7 @@ mod wire;
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
+pub(super) use self::inspect::inspect;
 use self::{
     external::Folder,
     proto::{Axis, ModelFile},
@@ -71,14 +73,23 @@ fn opset(file: &ModelFile<'_>) -> Result<i64> {
 fn weight_inputs<'a>(file: &ModelFile<'a>) -> Result<Vec<&'a str>> {
     let stored: std::collections::HashSet<&str> = file.graph.initializers.iter().map(|(name, _)| *name).collect();
     let mut slots: std::collections::HashSet<&str> = std::collections::HashSet::new();
-    for index in import::live_nodes(&file.graph)? {
-        let Some(node) = file.graph.nodes.get(index) else { continue };
+    for node in &file.graph.nodes {
         if matches!(node.op, "RNN" | "GRU" | "LSTM") {
             slots.extend([1, 2, 3, 7].iter().filter_map(|&slot| node.inputs.get(slot)).filter(|name| !name.is_empty()));
         }
     }
     let inputs = file.graph.inputs.iter().map(|info| info.name);
     Ok(inputs.filter(|name| slots.contains(name) && !stored.contains(name)).collect())
+}
+
+/// An input or output as the file states it.
+fn signature(info: &proto::Info<'_>, batch_axis: Option<usize>, limits: &Limits) -> Result<Signature> {
+    let axes = info.tensor_type(limits)?.1.unwrap_or_default();
+    let size = |axis: &Axis<'_>| match axis {
+        Axis::Fixed(size) => Some(*size),
+        _ => None,
+    };
+    Ok(Signature { name: info.name.to_owned(), shape: axes.iter().map(size).collect(), batch_axis, optional: false })
 }
 
 /// A model whose weights come with its inputs.
@@ -95,24 +106,11 @@ fn late(
         weights.iter().map(|&name| Ok((name, Tensor::new([0], Vec::<f32>::new())?))).collect::<Result<_>>()?;
     let rows = batch::axes(&file.graph, &live, &given, limits)?;
     let stored: std::collections::HashSet<&str> = file.graph.initializers.iter().map(|(name, _)| *name).collect();
-    let signature = |info: &proto::Info<'_>, batch_axis: Option<usize>| -> Result<Signature> {
-        let axes = info.tensor_type(limits)?.1.unwrap_or_default();
-        let size = |axis: &Axis<'_>| match axis {
-            Axis::Fixed(size) => Some(*size),
-            _ => None,
-        };
-        Ok(Signature {
-            name: info.name.to_owned(),
-            shape: axes.iter().map(size).collect(),
-            batch_axis,
-            optional: false,
-        })
-    };
     let mut inputs = Vec::new();
     for info in file.graph.inputs.iter().filter(|info| !stored.contains(info.name)) {
-        inputs.push((signature(info, rows.of(info.name))?, weights.contains(&info.name)));
+        inputs.push((signature(info, rows.of(info.name), limits)?, weights.contains(&info.name)));
     }
-    let outputs = file.graph.outputs.iter().map(|info| signature(info, None)).collect::<Result<_>>()?;
+    let outputs = file.graph.outputs.iter().map(|info| signature(info, None, limits)).collect::<Result<_>>()?;
     let names: Vec<String> = inputs.iter().map(|(signature, _)| signature.name.clone()).collect();
     let (kept, folder, name) = (bytes.to_vec(), folder.map(Path::to_path_buf), name.to_owned());
     let limits = limits.clone();

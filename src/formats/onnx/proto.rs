@@ -278,7 +278,7 @@ impl<'a> Info<'a> {
         while let Some(field) = fields.next()? {
             match field.number {
                 1 => name = field.text("name")?,
-                2 | 3 | 4 => {}
+                2..=4 => {}
                 _ => return unknown(&field, "ValueInfoProto"),
             }
         }

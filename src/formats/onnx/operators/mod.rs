@@ -138,16 +138,16 @@ const INSTEAD: &str = "load the Keras or PyTorch file itself, or export the mode
 
 /// The operator of a node.
 pub(super) fn find(node: &Node<'_>) -> Result<&'static Operator> {
-    let at = subject(node);
+    let at = || subject(node);
     if !matches!(node.domain, "" | "ai.onnx") {
         let what = format!("the operator {} of domain {}", quoted(node.op), quoted(node.domain));
-        return Err(Error::unsupported(at, what, "export the model with operators of ai.onnx only"));
+        return Err(Error::unsupported(at(), what, "export the model with operators of ai.onnx only"));
     }
     if matches!(node.op, "If" | "Loop" | "Scan") {
         let what = format!("control flow ({})", node.op);
-        return Err(Error::unsupported(at, what, "load the Keras or PyTorch file itself"));
+        return Err(Error::unsupported(at(), what, "load the Keras or PyTorch file itself"));
     }
     let found = OPERATORS.binary_search_by(|operator| operator.name.cmp(node.op));
     let found = found.ok().and_then(|index| OPERATORS.get(index));
-    found.ok_or_else(|| Error::unsupported(at, format!("the operator {}", quoted(node.op)), INSTEAD))
+    found.ok_or_else(|| Error::unsupported(at(), format!("the operator {}", quoted(node.op)), INSTEAD))
 }

@@ -350,9 +350,10 @@ pub(super) fn tile(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
             let view = importer.materialised(&call.at, &result)?;
             result = Tracked::View(joined(importer, call, &vec![view; copies], axis)?);
         }
-        target = importer.dims(&result)?;
+        if let (Some(slot), Some(grown)) = (target.get_mut(axis), importer.dims(&result)?.get(axis)) {
+            *slot = grown.clone();
+        }
     }
-    let target: Vec<Dim> = target;
     expanded(importer, call, &result, &target).map(|tracked| vec![tracked])
 }
 

@@ -1,7 +1,7 @@
 //! Operators on each element, with broadcasting.
 
 use super::super::{
-    call::Call,
+    call::{Call, SIZES},
     expression::Operand,
     fold::{self, Binary},
     functions::{leaky, thresholded},
@@ -213,7 +213,7 @@ pub(super) fn arithmetic(importer: &mut Importer<'_>, call: &Call<'_>) -> Result
 fn as_sizes(tracked: &Tracked) -> Option<Sizes> {
     match tracked {
         Tracked::Sizes(sizes) => Some(sizes.clone()),
-        Tracked::Const(constant) if constant.shape().len() <= 1 => {
+        Tracked::Const(constant) if constant.shape().len() <= 1 && constant.tensor.len() <= SIZES => {
             let values = constant.ints()?.iter().map(|&value| Dim::integer(value)).collect();
             Some(Sizes { scalar: constant.shape().is_empty(), values })
         }
@@ -488,10 +488,10 @@ pub(super) fn prelu(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
 /// `Where`: the second where the first holds, else the third.
 pub(super) fn choose(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     let (condition, yes, no) = (call.input(0)?, call.input(1)?, call.input(2)?);
-    if let Tracked::Const(condition) = condition {
-        if let Some(result) = chosen(importer, call, condition, yes, no)? {
-            return Ok(vec![result]);
-        }
+    if let Tracked::Const(condition) = condition
+        && let Some(result) = chosen(importer, call, condition, yes, no)?
+    {
+        return Ok(vec![result]);
     }
     // Constants beyond the finite cannot be weighed by 0: they are added as logarithms instead.
     let infinite =

@@ -118,7 +118,7 @@ fn options(call: &Call<'_>) -> Result<Options> {
         return Err(call.mismatch(format!("a hidden_size of {}", stated.unwrap_or(1)), found));
     }
     let clip = call.float("clip")?;
-    if clip.is_some_and(|clip| !(clip > 0.0)) {
+    if clip.is_some_and(|clip| clip.is_nan() || clip <= 0.0) {
         return Err(call.mismatch("a clip above 0", format!("{}", clip.unwrap_or(0.0))));
     }
     let coupled = call.int("input_forget")?.unwrap_or(0) != 0;
