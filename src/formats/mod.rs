@@ -131,6 +131,20 @@ pub fn keras_table() -> String {
     keras::table()
 }
 
+/// What of PyTorch is supported, as the table of `docs/formats.md`.
+#[cfg(feature = "torch")]
+#[must_use]
+pub fn torch_table() -> String {
+    torch::table()
+}
+
+/// What is stored how in a file of this crate's own, as the table of `docs/formats.md`.
+#[cfg(feature = "native")]
+#[must_use]
+pub fn native_table() -> String {
+    native::table()
+}
+
 /// What a file is read from.
 trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}

@@ -38,6 +38,17 @@ struct Answer {
     outputs: Vec<String>,
 }
 
+/// The table of `docs/formats.md`.
+pub(super) fn table() -> String {
+    format!(
+        "| | |\n| --- | --- |\n\
+         | format, read and written | {FORMAT} |\n\
+         | matrices and tables ({}), as `--weights` says | F32 or F16 |\n\
+         | all other weights, known answers | F32 |\n",
+        write::MATRICES.join(", ")
+    )
+}
+
 /// The name of a weight's tensor: what a role is has no slash in it.
 fn weight_name(layer: &str, role: &str) -> String {
     format!("{layer}/{role}")

@@ -29,6 +29,11 @@ const DICT: &str = "the state dict";
 /// Layers of one recurrent module.
 const MAX_LAYERS: usize = 1024;
 
+/// The modules, as the table of `docs/formats.md`.
+pub(super) fn table() -> String {
+    modules::table()
+}
+
 /// The model of a state dict and the text of its configuration, if there is one.
 pub(super) fn read(archive: Archive<'_>, config: Option<&[u8]>, limits: &Limits) -> Result<Model> {
     let weights = Weights::new(archive);
