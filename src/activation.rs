@@ -1,6 +1,8 @@
 //! [`Activation`]: the pointwise functions, in f64 (the specification) and f32, in the stable
 //! forms that never turn a NaN into a number. `shaders/activation.wgsl` holds the same table.
 
+mod text;
+
 use crate::simd::{Task, dispatch};
 
 /// A pointwise function with its parameters.

@@ -1,5 +1,5 @@
 //! `docs/formats.md` says what the code does.
-#![cfg(feature = "keras")]
+#![cfg(any(feature = "keras", feature = "torch", feature = "native"))]
 #![allow(clippy::unwrap_used)]
 
 use std::{fs, path::Path};
@@ -12,8 +12,24 @@ fn section(format: &str) -> String {
     rest.split_once(&format!("<!-- {format}: end -->")).unwrap().0.to_owned()
 }
 
+fn check(format: &str, table: &str) {
+    assert!(section(format) == table, "put this between the marks of docs/formats.md:\n{table}");
+}
+
 #[test]
+#[cfg(feature = "keras")]
 fn keras() {
-    let table = wgpu_rnn::formats::keras_table();
-    assert!(section("keras") == table, "put this between the marks of docs/formats.md:\n{table}");
+    check("keras", &wgpu_rnn::formats::keras_table());
+}
+
+#[test]
+#[cfg(feature = "torch")]
+fn torch() {
+    check("torch", &wgpu_rnn::formats::torch_table());
+}
+
+#[test]
+#[cfg(feature = "native")]
+fn native() {
+    check("native", &wgpu_rnn::formats::native_table());
 }

@@ -2,6 +2,7 @@
 //! opened for it but those beside it that hold the rest of a model: `config.json` of weights, weights of a
 //! `config.json`, shards.
 
+mod inspect;
 #[cfg(any(feature = "keras", feature = "torch", feature = "native"))]
 mod json;
 #[cfg(feature = "keras")]
@@ -24,6 +25,7 @@ use std::{
     sync::Arc,
 };
 
+pub use inspect::{Inspection, Part, Stored, inspect};
 pub use limits::Limits;
 #[cfg(feature = "native")]
 pub use native::{SaveOptions, WeightType};
@@ -94,6 +96,7 @@ impl Model {
         let name = options.file_name.clone().unwrap_or_else(|| path.display().to_string());
         let io = |cause| io_error(&name, cause);
         if fs::metadata(path).map_err(io)?.is_dir() {
+            no_config(options).map_err(|error| in_file(error, &name))?;
             #[cfg(feature = "keras")]
             return keras::from_directory(path, &name, options);
             #[cfg(not(feature = "keras"))]
@@ -128,6 +131,20 @@ pub fn keras_table() -> String {
     keras::table()
 }
 
+/// What of PyTorch is supported, as the table of `docs/formats.md`.
+#[cfg(feature = "torch")]
+#[must_use]
+pub fn torch_table() -> String {
+    torch::table()
+}
+
+/// What is stored how in a file of this crate's own, as the table of `docs/formats.md`.
+#[cfg(feature = "native")]
+#[must_use]
+pub fn native_table() -> String {
+    native::table()
+}
+
 /// What a file is read from.
 trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
@@ -135,7 +152,11 @@ impl<T: Read + Seek> Source for T {}
 /// The model of a file called `name`, at `path` if it has one.
 fn read<'a>(mut file: Box<dyn Source + 'a>, name: &str, path: Option<&Path>, options: &LoadOptions) -> Result<Model> {
     let (head, length) = head(&mut file).map_err(|cause| io_error(name, cause))?;
-    match recognise(&head, length) {
+    let kind = recognise(&head, length);
+    if matches!(kind, Kind::Zip | Kind::Onnx | Kind::Json) {
+        no_config(options).map_err(|error| in_file(error, name))?;
+    }
+    match kind {
         Kind::Pickle => Err(Error::unsupported(name, "a pickle, which can run any code when it is read,", UNPICKLE)),
         #[cfg(feature = "onnx")]
         Kind::Onnx => {
@@ -182,10 +203,12 @@ fn whole(file: Box<dyn Source + '_>, length: u64, name: &str, limits: &Limits) -
 
 /// The model of a safetensors file.
 #[cfg(any(feature = "torch", feature = "native"))]
+#[cfg_attr(not(feature = "torch"), allow(unused_variables))] // only a state dict has a file beside it
 fn of_tensors<'a>(file: Box<dyn Source + 'a>, path: Option<&Path>, options: &LoadOptions) -> Result<Model> {
     let archive = safetensors::Archive::open(file, &options.limits)?;
     #[cfg(feature = "native")]
     if archive.metadata().contains_key(native::KEY) {
+        no_config(options)?;
         return native::read(&archive, &options.limits);
     }
     #[cfg(not(feature = "native"))]
@@ -216,6 +239,15 @@ fn config(path: Option<&Path>, options: &LoadOptions) -> Result<Option<Vec<u8>>>
     let mut text = Vec::new();
     fs::File::open(&path).map_err(io)?.take(limit).read_to_end(&mut text).map_err(io)?;
     Ok(Some(text))
+}
+
+/// Refuses a configuration that was given for a file that holds its own.
+fn no_config(options: &LoadOptions) -> Result<()> {
+    if options.config.is_none() && options.config_text.is_none() {
+        return Ok(());
+    }
+    let found = "one that was given beside it";
+    Err(Error::mismatch("the configuration", "that of the file, which holds a whole model", found))
 }
 
 /// The error for a kind of file that needs a feature of this crate.

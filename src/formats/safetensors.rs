@@ -11,7 +11,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, tensor::Metadata};
 
 use super::{
-    Source, io_error,
+    Inspection, Source, io_error,
     json::Counted,
     limits::{Limits, within},
 };
@@ -39,6 +39,27 @@ pub(super) struct Entry {
     pub(super) shape: Vec<usize>,
     /// Bytes, counted from where the values begin.
     range: (u64, u64),
+}
+
+impl Entry {
+    /// The name of its type.
+    pub(super) fn dtype_name(&self) -> String {
+        match self.dtype {
+            Dtype::F64 => "float64".to_owned(),
+            Dtype::F32 => "float32".to_owned(),
+            Dtype::F16 => "float16".to_owned(),
+            Dtype::BF16 => "bfloat16".to_owned(),
+            Dtype::I64 => "int64".to_owned(),
+            Dtype::I32 => "int32".to_owned(),
+            Dtype::BOOL => "bool".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
+    /// The bytes of its values.
+    pub(super) fn bytes(&self) -> u64 {
+        self.range.1.saturating_sub(self.range.0)
+    }
 }
 
 const HEADER: &str = "the header";
@@ -121,6 +142,13 @@ impl<'a> Archive<'a> {
     /// The tensors, by name.
     pub(super) fn entries(&self) -> &BTreeMap<String, Entry> {
         &self.entries
+    }
+
+    /// Adds the tensors to what was found in the file.
+    pub(super) fn inspect(&self, found: &mut Inspection) {
+        for (name, entry) in &self.entries {
+            found.tensor(name, entry.dtype_name(), &entry.shape, entry.bytes());
+        }
     }
 
     /// The texts beside the tensors.

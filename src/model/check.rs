@@ -87,7 +87,7 @@ pub(super) fn check_weights(name: &str, kind: &LayerKind) -> Result<()> {
         };
         // Infinities are how constants leave things out of a maximum or a softmax.
         let constant = matches!(kind, LayerKind::Constant(_));
-        if let Some(bad) = values.iter().position(|v| !v.is_finite() && !(constant && v.is_infinite())) {
+        if let Some(bad) = values.iter().position(|v| v.is_nan() || (v.is_infinite() && !constant)) {
             return Err(Error::NonFinite { tensor: subject, index: unravel(bad, tensor.shape()), value: values[bad] });
         }
     }

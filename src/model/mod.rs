@@ -4,8 +4,11 @@
 mod answers;
 mod builder;
 mod check;
+#[cfg(feature = "keras")]
+mod compose;
 mod infer;
 mod layer;
+mod options;
 #[cfg(feature = "native")]
 mod parts;
 mod summary;
@@ -168,6 +171,7 @@ impl Model {
 
     /// A model some of whose inputs (those marked) are weights: `complete` makes the model that runs of
     /// them. A session does so by itself whenever other weights are given.
+    #[cfg(feature = "onnx")]
     pub(crate) fn late(
         name: &str,
         inputs: Vec<(Signature, bool)>,

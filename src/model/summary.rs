@@ -191,7 +191,7 @@ fn is_chain(rows: &[Row]) -> bool {
 }
 
 /// `text` with control characters, which a terminal would obey, as escapes.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
     text.chars().map(escape).collect()
 }

@@ -150,6 +150,22 @@ pub fn verify(session: &Session, inputs: impl Into<Inputs>, tolerance: Tolerance
     Verification::new(&expected, &actual, tolerance)
 }
 
+/// [`verify`] for padded sequences, of which `lengths[b]` timesteps of row `b` count.
+///
+/// # Errors
+/// As [`Session::run_padded`].
+pub fn verify_padded(
+    session: &Session,
+    inputs: impl Into<Inputs>,
+    lengths: &[usize],
+    tolerance: Tolerance,
+) -> Result<Verification> {
+    let inputs = inputs.into();
+    let actual = session.run_padded(inputs.clone(), lengths)?;
+    let expected = Reference::of(session)?.session.run_padded(inputs, lengths)?;
+    Verification::new(&expected, &actual, tolerance)
+}
+
 /// What the reference gives for `count` random inputs of a few rows and timesteps: known answers for a file.
 ///
 /// # Errors

@@ -10,10 +10,13 @@ use crate::{Folder, command, files::npy, finish, golden, wgpu_rnn};
 #[test]
 fn help_and_version() {
     let help = wgpu_rnn(&["--help"]).ok();
-    assert!(help.starts_with("Runs recurrent networks saved by Keras on GPUs (wgpu) and CPUs"), "{help}");
+    assert!(
+        help.starts_with("Runs recurrent networks saved by Keras, PyTorch or an ONNX exporter on GPUs (wgpu) and CPUs"),
+        "{help}"
+    );
     assert!(help.contains("  70  internal error"), "{help}");
     assert_eq!(wgpu_rnn(&["--version"]).ok(), format!("wgpu-rnn {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["run", "verify", "summary", "devices", "demo", "bench"] {
+    for command in ["run", "verify", "summary", "inspect", "devices", "demo", "bench"] {
         assert!(wgpu_rnn(&[command, "--help"]).ok().contains(&format!("Usage: wgpu-rnn {command}")));
     }
     let nothing = wgpu_rnn(&[]);
@@ -67,8 +70,9 @@ fn models_that_cannot_be_read_are_exit_code_3() {
     let text = folder.write("m.keras", b"not a model");
     let error = wgpu_rnn(&["summary", &text]).error(3);
     assert!(error.starts_with(&text), "{error}");
-    let unsupported = wgpu_rnn(&["summary", &golden("rnn_of_cells.keras")]).error(3);
-    assert!(unsupported.contains("layer 'one' (RNN)"), "{unsupported}");
+    let pickle = folder.write("m.pt", b"\x80\x02\x8a\nl\xfc\x9cF\xf9");
+    let unsupported = wgpu_rnn(&["summary", &pickle]).error(3);
+    assert!(unsupported.contains("a pickle, which can run any code"), "{unsupported}");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 
 use crate::failure::{EXIT_CODES, Failure, one_line};
 
-/// Runs recurrent networks saved by Keras on GPUs (wgpu) and CPUs, and verifies the results.
+/// Runs recurrent networks saved by Keras, PyTorch or an ONNX exporter on GPUs (wgpu) and CPUs, and verifies
+/// the results.
 #[derive(Debug, Parser)]
 #[command(name = "wgpu-rnn", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -22,6 +23,10 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Print the layers of a model, as Keras does
     Summary(SummaryArgs),
+    /// Show what is in a file, and why it cannot be run if it cannot
+    Inspect(InspectArgs),
+    /// Write a model of any kind as one file of this crate's own
+    Convert(ConvertArgs),
     /// List the devices of this machine
     Devices(DevicesArgs),
     /// Tell the language of texts, and compare the devices of this machine
@@ -38,6 +43,8 @@ pub(crate) struct RunArgs {
     /// NAME=FILE.npy for the input of that name, or FILE.npz with the inputs' names
     #[arg(long = "input", short, value_name = "FILE", required = true)]
     pub(crate) inputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) lengths: LengthsArgs,
     /// Where outputs go, as float32: FILE.npz, or FILE.npy for a model with one output
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -60,6 +67,8 @@ pub(crate) struct VerifyArgs {
     /// Inputs as for `run`; without them, random ones
     #[arg(long = "input", short, value_name = "FILE")]
     pub(crate) inputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) lengths: LengthsArgs,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Rows of the random inputs
@@ -85,6 +94,38 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct SummaryArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    /// Print the options of each layer, too: those that the file states and those that it leaves to its version
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The file to write
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// How weight matrices are stored
+    #[arg(long, default_value = "f32")]
+    pub(crate) weights: WeightsName,
+    /// How many known answers to put in: random inputs and what the reference gives for them, which
+    /// every device is checked with when the file is loaded
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) known_answers: usize,
+    /// Seed of their inputs
+    #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -135,13 +176,27 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// The model, a Keras 3 `.keras` file
+    /// The model: a file of Keras, ONNX or PyTorch (safetensors), or of this program's own format
     #[arg(value_name = "MODEL")]
     pub(crate) path: PathBuf,
+    /// What the weights belong to: the modules of a PyTorch state dict, or Keras' configuration of a file that
+    /// has weights only [default: config.json beside it]
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) config: Option<PathBuf>,
     /// Whose rule for outputs at masked timesteps to follow: that of Keras on TensorFlow and PyTorch,
     /// or on JAX and NumPy
     #[arg(long, value_name = "BACKEND", default_value = "tensorflow", env = "WGPU_RNN_KERAS_BACKEND")]
     pub(crate) keras_backend: KerasBackendName,
+    /// The version of Keras that wrote a file which does not say it
+    #[arg(long, value_name = "VERSION", value_parser = keras_version, env = "WGPU_RNN_KERAS_VERSION")]
+    pub(crate) keras_version: Option<(u32, u32)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LengthsArgs {
+    /// How many timesteps of each row count, where sequences are padded: an array [batch] of whole numbers
+    #[arg(id = "lengths", long = "lengths", value_name = "FILE.npy")]
+    pub(crate) path: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -204,6 +259,15 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The first two numbers of `2.15.0`.
+fn keras_version(text: &str) -> Result<(u32, u32), String> {
+    let mut parts = text.split('.').map(str::parse);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => Err("it must be two numbers, such as 2.15".to_owned()),
+    }
+}
+
 fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value >= 0.0 && value.is_finite() => Ok(value),
@@ -247,12 +311,17 @@ fn settle(command: &mut Command, given: &ArgMatches) -> Result<(), Failure> {
     let typed = |name: &str| given.value_source(name) == Some(ValueSource::CommandLine);
     match command {
         Command::Run(RunArgs { device, .. }) => settle_device(device, typed),
-        Command::Verify(VerifyArgs { device, inputs, .. }) => {
+        Command::Verify(VerifyArgs { device, inputs, lengths, .. }) => {
             settle_inputs(inputs, typed)?;
+            if lengths.path.is_some() && typed("batch") {
+                return Err(Failure::usage("--batch is for inputs without --lengths, which has one length per row"));
+            }
             settle_device(device, typed)
         }
         Command::Bench(BenchArgs { inputs, .. }) => settle_inputs(inputs, typed),
-        Command::Summary(_) | Command::Devices(_) | Command::Demo(_) => Ok(()),
+        Command::Summary(_) | Command::Inspect(_) | Command::Convert(_) | Command::Devices(_) | Command::Demo(_) => {
+            Ok(())
+        }
     }
 }
 

@@ -6,12 +6,15 @@ mod args;
 mod arrays;
 mod bench;
 mod binding;
+mod convert;
 mod demo;
 mod devices;
 mod environment;
 mod failure;
 mod files;
+mod inspect;
 mod language;
+mod lengths;
 mod progress;
 mod run;
 mod setup;
@@ -61,6 +64,8 @@ fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Run(args) => run::run(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Summary(args) => summary::summary(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Convert(args) => convert::convert(&args),
         Command::Devices(args) => devices::devices(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),

@@ -10,6 +10,7 @@ use crate::{
     arrays, binding,
     failure::{Failure, Outcome, shown},
     files::{self, print},
+    lengths,
     progress::busy,
     setup,
     table::{ms_text, table},
@@ -29,6 +30,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
     let model = setup::model(&args.model)?;
     format.check(&model)?;
     let inputs = binding::read(&model, &args.inputs)?;
+    let lengths = lengths::read(&args.lengths)?;
     let session = setup::session(&model, &args.device)?;
     if session.plan().states.is_empty() && (args.state_in.is_some() || args.state_out.is_some()) {
         let name = shown(model.name(), 128);
@@ -41,7 +43,11 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
     }
     let working = busy(format!("running on {}", setup::device_text(&session)));
     let started = Instant::now();
-    let outputs = session.run(Inputs::from_iter(inputs))?;
+    let inputs = Inputs::from_iter(inputs);
+    let outputs = match &lengths {
+        Some(lengths) => session.run_padded(inputs, lengths)?,
+        None => session.run(inputs)?,
+    };
     let ms = started.elapsed().as_secs_f64() * 1e3;
     drop(working);
     format.write(&args.output, &outputs)?;

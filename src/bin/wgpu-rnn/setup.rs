@@ -14,15 +14,25 @@ use crate::{
     progress::busy,
 };
 
-/// Loads the model.
+/// Loads the model. Says on standard error what was taken for granted.
 pub(crate) fn model(args: &ModelArgs) -> Result<Model, Error> {
-    let _busy = busy("loading the model");
+    let working = busy("loading the model");
+    let model = Model::load_with(&args.path, &load_options(args))?;
+    drop(working);
+    model.notes().iter().for_each(|text| note(text));
+    Ok(model)
+}
+
+/// How the file is read.
+pub(crate) fn load_options(args: &ModelArgs) -> LoadOptions {
     let mut options = LoadOptions::default();
+    options.config.clone_from(&args.config);
+    options.keras_version = args.keras_version;
     options.keras_backend = match args.keras_backend {
         KerasBackendName::Tensorflow => KerasBackend::TensorFlow,
         KerasBackendName::Jax => KerasBackend::Jax,
     };
-    Model::load_with(&args.path, &options)
+    options
 }
 
 /// A session on the device asked for. Says on standard error what needs saying.

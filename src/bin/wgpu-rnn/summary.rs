@@ -3,6 +3,10 @@
 use crate::{args::SummaryArgs, failure::Outcome, files::print, setup};
 
 pub(crate) fn summary(args: &SummaryArgs) -> Outcome<()> {
-    let summary = setup::model(&args.model)?.summary();
-    Ok(print(summary.trim_end_matches('\n'))?)
+    let model = setup::model(&args.model)?;
+    let mut text = model.summary();
+    if args.verbose {
+        text = format!("{text}\nOptions in force:\n{}", model.options_text());
+    }
+    Ok(print(text.trim_end_matches('\n'))?)
 }

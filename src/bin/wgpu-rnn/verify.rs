@@ -6,7 +6,7 @@ use serde_json::json;
 use wgpu_rnn::{
     Inputs, Model, Session, Tensor,
     compare::Tolerance,
-    verify::{Verification, random_inputs},
+    verify::{Verification, random_inputs, verify_padded},
 };
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     binding,
     failure::{Failure, Outcome},
     files::{note, print},
+    lengths,
     progress::busy,
     setup,
     table::{error_text, table},
@@ -27,11 +28,20 @@ pub(crate) fn verify(args: &VerifyArgs) -> Outcome<()> {
     let tolerance =
         Tolerance { absolute: args.atol.unwrap_or(default.absolute), relative: args.rtol.unwrap_or(default.relative) };
     let model = setup::model(&args.model)?;
-    let inputs = inputs(&model, &args.inputs, args.batch, (args.seq_len, 32), args.seed)?;
+    let lengths = lengths::read(&args.lengths)?;
+    let (batch, longest) = match &lengths {
+        Some(lengths) => (lengths.len().max(1), lengths.iter().copied().max().unwrap_or(0).max(1)),
+        None => (args.batch, 32),
+    };
+    let inputs = inputs(&model, &args.inputs, batch, (args.seq_len, longest), args.seed)?;
     let session = setup::session(&model, &args.device)?;
     let working = busy(format!("running on {} and on the reference", setup::device_text(&session)));
     let shapes = inputs.iter().map(|(name, tensor)| format!("'{name}' {:?}", tensor.shape())).collect::<Vec<_>>();
-    let verification = wgpu_rnn::verify::verify(&session, Inputs::from_iter(inputs), tolerance)?;
+    let inputs = Inputs::from_iter(inputs);
+    let verification = match &lengths {
+        Some(lengths) => verify_padded(&session, inputs, lengths, tolerance)?,
+        None => wgpu_rnn::verify::verify(&session, inputs, tolerance)?,
+    };
     drop(working);
     if args.json.on {
         print(&json_text(&session, &verification, tolerance))?;

@@ -119,7 +119,12 @@ impl<'a> Graph<'a> {
                 input_options(&options)?;
             }
         } else if let (Origin::Function, [call]) = (entry.described.origin, entry.calls.as_slice()) {
-            let (function, inputs) = functions::read(&entry.described.options(reader.limits), call)?;
+            let read = functions::read(&entry.described.options(reader.limits), call);
+            let Some((function, inputs)) = reader.tolerate(read)? else {
+                entry.part = Some(Part::Missing);
+                self.entries.push(entry);
+                return Ok(());
+            };
             let name = container.name(name);
             let class = entry.described.class;
             entry.part = Some(match function {

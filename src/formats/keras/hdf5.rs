@@ -106,6 +106,19 @@ impl Datasets {
         &self.entries
     }
 
+    /// The name of the element type of the dataset at `path`.
+    pub(super) fn dtype(&self, path: &str) -> String {
+        let Ok(dataset) = self.file.dataset(path) else { return "unknown".to_owned() };
+        match dataset.dtype() {
+            Datatype::FloatingPoint { size, .. } => format!("float{}", u32::from(*size) * 8),
+            Datatype::FixedPoint { size, signed: true, .. } => format!("int{}", u32::from(*size) * 8),
+            Datatype::FixedPoint { size, .. } => format!("uint{}", u32::from(*size) * 8),
+            Datatype::String { .. } | Datatype::VarLen { .. } => "string".to_owned(),
+            Datatype::Opaque { .. } if attributes::is_bfloat16(&dataset) => "bfloat16".to_owned(),
+            _ => "other".to_owned(),
+        }
+    }
+
     /// The values of the dataset at `path`, which must be one of [`entries`](Self::entries).
     pub(super) fn read(&self, path: &str) -> Result<Values> {
         let entry = self.entries.get(path).ok_or_else(|| Error::internal("a dataset that was not found"))?;

@@ -15,6 +15,7 @@ mod functions;
 mod graph;
 mod hdf5;
 mod indexing;
+mod inspect;
 mod layers;
 mod legacy;
 mod masks;
@@ -31,11 +32,11 @@ mod timewise;
 mod weights;
 
 use std::{
+    cell::RefCell,
     io::{Read, Seek},
     path::Path,
 };
 
-pub(super) use self::supported::table;
 use self::{
     archive::CONFIG,
     config::{Options, object, text},
@@ -47,6 +48,10 @@ use self::{
     rules::Rules,
     store::Store,
     weights::Weights,
+};
+pub(super) use self::{
+    inspect::{inspect, inspect_directory},
+    supported::table,
 };
 use super::{Limits, LoadOptions, in_file};
 use crate::{
@@ -61,6 +66,8 @@ struct Reader<'a> {
     rules: Rules,
     masks: Masks,
     limits: &'a Limits,
+    /// The errors of layers, where reading goes on after them.
+    problems: Option<RefCell<Vec<Error>>>,
 }
 
 /// The model in `folder`, which messages call `name`.
@@ -86,18 +93,17 @@ fn model(parts: Parts, options: &LoadOptions) -> Result<Model> {
     let parsed = json::parse(&place, &parts.config.data, limits)?;
     let whole = object(Some(&parsed), CONFIG).map_err(|error| at(error, &place))?;
     let rules = Rules::new(&parts, whole, options)?;
-    let Parts { weights, .. } = parts;
-    let store = match weights {
-        container::Weights::One(member) => Store::open(member, limits)?,
-        container::Weights::Shards(map, shards) => Store::sharded(&map, shards, limits)?,
-        container::Weights::Open(datasets) => Store::of_datasets(datasets),
-    };
+    let weights = weights(Store::new(parts.weights, limits)?)?;
+    let reader = Reader { weights, masks: Masks::new(rules), rules, limits, problems: None };
+    read(&reader, &parsed).map_err(|error| at(error, &place))
+}
+
+fn weights(store: Store) -> Result<Weights> {
     let legacy = match store.only() {
         Some(datasets) => Legacy::new(datasets)?,
         None => None,
     };
-    let reader = Reader { weights: Weights::new(store, legacy), masks: Masks::new(rules), rules, limits };
-    read(&reader, &parsed).map_err(|error| at(error, &place))
+    Ok(Weights::new(store, legacy))
 }
 
 /// `error`, at `place` where it says that it is in the configuration.
@@ -133,6 +139,18 @@ fn read(reader: &Reader<'_>, parsed: &serde_json::Value) -> Result<Model> {
 }
 
 impl Reader<'_> {
+    /// What was read; nothing where it could not be and reading goes on.
+    fn tolerate<T>(&self, read: Result<T>) -> Result<Option<T>> {
+        match (read, &self.problems) {
+            (Ok(read), _) => Ok(Some(read)),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(problems)) => {
+                problems.borrow_mut().push(error);
+                Ok(None)
+            }
+        }
+    }
+
     /// Adds the input of an `InputLayer`.
     fn input(&self, builder: &mut Builder, options: &Options<'_>) -> Result<Value> {
         let name = text(options.value("name"), "an InputLayer's name")?;

@@ -18,6 +18,8 @@ use crate::{
 
 /// A layer of the file, as what stands for it in the builder.
 pub(super) enum Part<'a> {
+    /// One that could not be read, where reading goes on.
+    Missing,
     Layer(usize),
     /// A model as a layer.
     Model {
@@ -54,7 +56,8 @@ impl<'a> Part<'a> {
     ) -> Result<Self> {
         let scope = container.next(reader, described);
         let name = container.name(described.name);
-        Self::inner(reader, builder, described, value, scope, &name)
+        let part = Self::inner(reader, builder, described, value, scope, &name);
+        Ok(reader.tolerate(part)?.unwrap_or(Self::Missing))
     }
 
     /// Reads a layer that has its weights in `scope`, under `name`.
@@ -96,6 +99,7 @@ impl<'a> Part<'a> {
             taken.push(mask);
         }
         match self {
+            Self::Missing => Err(Error::internal("a call of a layer that is missing")),
             Self::Layer(layer) => {
                 if given.masks.is_some() && given.inputs.len() == 1 {
                     return Err(Error::unsupported(subject, "the argument 'mask' = a list", "give it one mask"));

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::{
     archive::malformed,
     config::{object, shown},
-    container::Member,
+    container::{Member, Weights},
     hdf5::{self, Datasets, Values},
 };
 use crate::{
@@ -31,21 +31,29 @@ pub(super) struct Store {
 }
 
 impl Store {
+    pub(super) fn new(weights: Weights, limits: &Limits) -> Result<Self> {
+        match weights {
+            Weights::One(member) => Self::open(member, limits),
+            Weights::Shards(map, shards) => Self::sharded(&map, shards, limits),
+            Weights::Open(datasets) => Ok(Self::of_datasets(datasets)),
+        }
+    }
+
     /// The arrays of `member`.
-    pub(super) fn open(member: Member, limits: &Limits) -> Result<Self> {
+    fn open(member: Member, limits: &Limits) -> Result<Self> {
         let mut store = Self { files: Vec::new(), entries: BTreeMap::new() };
         store.add(member, limits)?;
         Ok(store)
     }
 
     /// The arrays of an HDF5 file that is open already.
-    pub(super) fn of_datasets(datasets: Datasets) -> Self {
+    fn of_datasets(datasets: Datasets) -> Self {
         let entries = datasets.entries().iter().map(|(path, entry)| (path.clone(), (0, entry.stated.clone())));
         Self { entries: entries.collect(), files: vec![datasets] }
     }
 
     /// The arrays of several files, as the `map` that stands beside them says.
-    pub(super) fn sharded(map: &Member, shards: Vec<Member>, limits: &Limits) -> Result<Self> {
+    fn sharded(map: &Member, shards: Vec<Member>, limits: &Limits) -> Result<Self> {
         let parsed = json::parse(&map.name, &map.data, limits)?;
         let places = object(parsed.get("weight_map"), "weight_map")?;
         let mut store = Self { files: Vec::new(), entries: BTreeMap::new() };
@@ -113,6 +121,11 @@ impl Store {
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
+    }
+
+    /// The name of the element type of the array at `path`.
+    pub(super) fn dtype(&self, path: &str) -> String {
+        self.file_of(path).map_or_else(String::new, |file| file.dtype(path))
     }
 
     pub(super) fn get(&self, path: &str) -> Option<&Entry> {

@@ -1,6 +1,7 @@
 //! The crate's own files (`docs/format.md`): safetensors with the structure of the model as JSON in the
 //! metadata, weights under the names of their layers, and known answers.
 
+mod inspect;
 mod read;
 mod write;
 
@@ -8,8 +9,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::read::read;
 pub use self::write::{SaveOptions, WeightType};
+pub(super) use self::{inspect::inspect, read::read};
 use crate::model::Parts;
 
 /// The key of the structure in the metadata.
@@ -35,6 +36,17 @@ struct Document {
 struct Answer {
     inputs: Vec<String>,
     outputs: Vec<String>,
+}
+
+/// The table of `docs/formats.md`.
+pub(super) fn table() -> String {
+    format!(
+        "| | |\n| --- | --- |\n\
+         | format, read and written | {FORMAT} |\n\
+         | matrices and tables ({}), as `--weights` says | F32 or F16 |\n\
+         | all other weights, known answers | F32 |\n",
+        write::MATRICES.join(", ")
+    )
 }
 
 /// The name of a weight's tensor: what a role is has no slash in it.

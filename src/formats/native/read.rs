@@ -61,7 +61,7 @@ fn parse(text: &str, limits: &Limits) -> Result<Document> {
     let values = (counted.texts + counted.commas) as u64;
     within(|| "the model's structure".to_owned(), values, limits.json_values, "json_values")?;
     let document: Document = serde_json::from_str(text).map_err(|cause| match format_of(text) {
-        Some(format) if format != Json::from(FORMAT) => {
+        Some(format) if format != FORMAT => {
             let what = format!("format {} of this crate's files", quoted(&format.to_string()));
             Error::unsupported("the file", what, format!("this version reads format {FORMAT}"))
         }

@@ -184,10 +184,13 @@ impl<'a> File<'a> {
     }
 }
 
+/// The last words of the roles of factors of products, and of tables.
+pub(super) const MATRICES: [&str; 5] = ["table", "weight", "weight_ih", "weight_hh", "weight_hr"];
+
 /// Whether a weight is one that f16 weights round: a factor of a product, or a table.
 fn is_matrix(role: &str) -> bool {
     let role = role.rsplit(' ').next().unwrap_or(role);
-    matches!(role, "table" | "weight" | "weight_ih" | "weight_hh" | "weight_hr")
+    MATRICES.contains(&role)
 }
 
 fn check_f16(name: &str, tensor: &Tensor) -> Result<()> {

@@ -188,11 +188,11 @@ impl<'a> Classes<'a> {
                     }
                 }
                 let [dirs, hidden] = [self.add(true, None), self.add(true, None)];
-                match x.as_slice() {
-                    &[batch, seq, _] if batch_first => {
+                match *x.as_slice() {
+                    [batch, seq, _] if batch_first => {
                         vec![vec![batch, seq, dirs, hidden], vec![batch, dirs, hidden], vec![batch, dirs, hidden]]
                     }
-                    &[seq, batch, _] => {
+                    [seq, batch, _] => {
                         vec![vec![seq, dirs, batch, hidden], vec![dirs, batch, hidden], vec![dirs, batch, hidden]]
                     }
                     _ => Vec::new(),

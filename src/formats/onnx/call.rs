@@ -17,6 +17,13 @@ use crate::{
 /// The most sizes that are looked at one by one.
 pub(super) const SIZES: usize = 1024;
 
+/// Numbers for messages, cut after the first few.
+pub(super) fn shown<T: std::fmt::Display>(values: &[T]) -> String {
+    let first: Vec<String> = values.iter().take(8).map(ToString::to_string).collect();
+    let more = if values.len() > 8 { ", .." } else { "" };
+    format!("[{}{more}]", first.join(", "))
+}
+
 /// One node while it is read.
 pub(super) struct Call<'a> {
     /// `node 'lstm_0' (LSTM)`
@@ -34,6 +41,20 @@ pub(super) fn subject(node: &Node<'_>) -> String {
     format!("node {} ({})", quoted(name), node.op.escape_debug().take(64).collect::<String>())
 }
 
+/// Refuses an attribute of the node `at` that is not among `known`, or no plain value.
+pub(super) fn check(at: &str, attribute: &Attribute<'_>, known: &[&str]) -> Result<()> {
+    let name = quoted(attribute.name);
+    if !known.contains(&attribute.name) {
+        let instead = "export the model without it, or load the Keras or PyTorch file itself";
+        return Err(Error::unsupported(at, format!("attribute {name}"), instead));
+    }
+    if attribute.other || attribute.has_graph {
+        let expected = format!("a plain value of attribute {name}");
+        return Err(Error::mismatch(at, expected, "a graph, type or reference"));
+    }
+    Ok(())
+}
+
 impl<'a> Call<'a> {
     /// A call whose attributes are all among `known`.
     pub(super) fn new(
@@ -45,18 +66,7 @@ impl<'a> Call<'a> {
         let at = subject(node);
         let attributes = node.attributes()?;
         for attribute in &attributes {
-            let name = quoted(attribute.name);
-            if !known.contains(&attribute.name) {
-                let instead = "export the model without it, or load the Keras or PyTorch file itself";
-                return Err(Error::unsupported(&at, format!("attribute {name}"), instead));
-            }
-            if attribute.other || attribute.has_graph {
-                return Err(Error::mismatch(
-                    &at,
-                    format!("a plain value of attribute {name}"),
-                    "a graph, type or reference",
-                ));
-            }
+            check(&at, attribute, known)?;
         }
         Ok(Self { at, op: node.op, inputs, wanted, attributes })
     }
@@ -237,7 +247,7 @@ impl<'a> Call<'a> {
         let mut found = axes.iter().map(|&axis| self.axis(axis, rank)).collect::<Result<Vec<_>>>()?;
         found.sort_unstable();
         if found.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(self.mismatch("each axis once", format!("axes {axes:?}")));
+            return Err(self.mismatch("each axis once", format!("axes {}", shown(axes))));
         }
         Ok(found)
     }

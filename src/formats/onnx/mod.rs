@@ -9,6 +9,7 @@ mod external;
 mod fold;
 mod functions;
 mod import;
+mod inspect;
 mod operators;
 mod proto;
 mod reshape;
@@ -18,6 +19,7 @@ mod wire;
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
+pub(super) use self::inspect::inspect;
 use self::{
     external::Folder,
     proto::{Axis, ModelFile},
@@ -30,7 +32,7 @@ use crate::{
 };
 
 /// The operator sets of ai.onnx that are understood.
-pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
+pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// The model in `bytes`; `folder` is where it lies, if it is a file.
 pub(super) fn from_bytes(bytes: &[u8], folder: Option<&Path>, name: &str, options: &LoadOptions) -> Result<Model> {
@@ -80,6 +82,16 @@ fn weight_inputs<'a>(file: &ModelFile<'a>) -> Result<Vec<&'a str>> {
     Ok(inputs.filter(|name| slots.contains(name) && !stored.contains(name)).collect())
 }
 
+/// An input or output as the file states it.
+fn signature(info: &proto::Info<'_>, batch_axis: Option<usize>, limits: &Limits) -> Result<Signature> {
+    let axes = info.tensor_type(limits)?.1.unwrap_or_default();
+    let size = |axis: &Axis<'_>| match axis {
+        Axis::Fixed(size) => Some(*size),
+        _ => None,
+    };
+    Ok(Signature { name: info.name.to_owned(), shape: axes.iter().map(size).collect(), batch_axis, optional: false })
+}
+
 /// A model whose weights come with its inputs.
 fn late(
     file: &ModelFile<'_>,
@@ -94,24 +106,11 @@ fn late(
         weights.iter().map(|&name| Ok((name, Tensor::new([0], Vec::<f32>::new())?))).collect::<Result<_>>()?;
     let rows = batch::axes(&file.graph, &live, &given, limits)?;
     let stored: std::collections::HashSet<&str> = file.graph.initializers.iter().map(|(name, _)| *name).collect();
-    let signature = |info: &proto::Info<'_>, batch_axis: Option<usize>| -> Result<Signature> {
-        let axes = info.tensor_type(limits)?.1.unwrap_or_default();
-        let size = |axis: &Axis<'_>| match axis {
-            Axis::Fixed(size) => Some(*size),
-            _ => None,
-        };
-        Ok(Signature {
-            name: info.name.to_owned(),
-            shape: axes.iter().map(size).collect(),
-            batch_axis,
-            optional: false,
-        })
-    };
     let mut inputs = Vec::new();
     for info in file.graph.inputs.iter().filter(|info| !stored.contains(info.name)) {
-        inputs.push((signature(info, rows.of(info.name))?, weights.contains(&info.name)));
+        inputs.push((signature(info, rows.of(info.name), limits)?, weights.contains(&info.name)));
     }
-    let outputs = file.graph.outputs.iter().map(|info| signature(info, None)).collect::<Result<_>>()?;
+    let outputs = file.graph.outputs.iter().map(|info| signature(info, None, limits)).collect::<Result<_>>()?;
     let names: Vec<String> = inputs.iter().map(|(signature, _)| signature.name.clone()).collect();
     let (kept, folder, name) = (bytes.to_vec(), folder.map(Path::to_path_buf), name.to_owned());
     let limits = limits.clone();

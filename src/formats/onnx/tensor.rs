@@ -87,6 +87,23 @@ impl Element {
         }
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+            Self::I8 => "int8",
+            Self::I16 => "int16",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::U8 => "uint8",
+            Self::U16 => "uint16",
+            Self::U32 => "uint32",
+            Self::Bool => "bool",
+        }
+    }
+
     fn bytes(self) -> usize {
         match self {
             Self::F64 | Self::I64 => 8,
@@ -167,6 +184,13 @@ impl<'a> Header<'a> {
     /// Whether the values are in another file.
     pub(super) fn is_external(&self) -> bool {
         self.is_external
+    }
+
+    /// The name of the element type, and the bytes that the values take; 0 where that is not known.
+    pub(super) fn stored(&self) -> (String, u64) {
+        let Ok(element) = Element::new("", self.element) else { return (format!("type {}", self.element), 0) };
+        let bytes = element_count(&self.dims).and_then(|count| count.checked_mul(element.bytes()));
+        (element.name().to_owned(), bytes.map_or(0, |bytes| bytes as u64))
     }
 
     /// The number of elements.

@@ -3,12 +3,14 @@
 
 mod chain;
 mod config;
+mod inspect;
 mod modules;
 mod recurrent;
 mod weights;
 
 use serde_json::{Map, Value as Json, json};
 
+pub(super) use self::inspect::inspect;
 use self::{
     chain::Ends,
     config::{CONFIG, Options, entries},
@@ -19,13 +21,21 @@ use super::{json, limits::Limits, safetensors::Archive};
 use crate::{
     error::{Error, Result, listed, quoted},
     layout::Layout,
-    model::Model,
+    model::{Builder, Model},
 };
 
 /// What messages call the file.
 const DICT: &str = "the state dict";
+/// What a state dict without a configuration may hold.
+const ONE_MODULE: &str = "the tensors of one recurrent module, or a config.json beside the file (or --config) \
+    that lists the modules";
 /// Layers of one recurrent module.
 const MAX_LAYERS: usize = 1024;
+
+/// The modules, as the table of `docs/formats.md`.
+pub(super) fn table() -> String {
+    modules::table()
+}
 
 /// The model of a state dict and the text of its configuration, if there is one.
 pub(super) fn read(archive: Archive<'_>, config: Option<&[u8]>, limits: &Limits) -> Result<Model> {
@@ -50,9 +60,7 @@ fn lone(weights: &Weights<'_>) -> Result<(Json, String)> {
         ([one], []) => (*one, "_l0", ""),
         ([], [one]) => (*one, "", "Cell"),
         _ => {
-            let expected = "the tensors of one recurrent module, or a config.json beside the file (or --config) \
-                            that lists the modules";
-            return Err(Error::mismatch(DICT, expected, listed(weights.names())));
+            return Err(Error::mismatch(DICT, ONE_MODULE, listed(weights.names())));
         }
     };
     let probe = Map::from_iter([("kind".to_owned(), json!("LSTM"))]);
@@ -90,10 +98,31 @@ fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<Str
     let (entries, is_one) = entries(config, limits)?;
     // Without a configuration all that can be wrong is in the tensors.
     let origin = if note.is_some() { DICT } else { CONFIG };
+    let place = |index| if is_one { String::new() } else { format!("layers[{index}]") };
+    let entries: Vec<_> = entries.into_iter().enumerate().map(|(index, entry)| (place(index), entry)).collect();
+    let mut builder = network(weights, &entries, origin, is_one)?;
+    weights.finish(if note.is_some() {
+        ONE_MODULE
+    } else {
+        "the tensors of the modules that the configuration names"
+    })?;
+    if let Some(note) = note {
+        builder.note(note);
+    }
+    builder.build()
+}
+
+/// The modules of `entries`, each with its place in the configuration, one after the other; messages say
+/// that it is `origin`.
+fn network(
+    weights: &Weights<'_>,
+    entries: &[(String, &Map<String, Json>)],
+    origin: &'static str,
+    is_one: bool,
+) -> Result<Builder> {
     let mut modules = Vec::new();
-    for (index, entry) in entries.into_iter().enumerate() {
-        let place = if is_one { String::new() } else { format!("layers[{index}]") };
-        let options = Options::new(entry, origin, &place)?;
+    for (place, entry) in entries {
+        let options = Options::new(entry, origin, place)?;
         let known = known(&options)?;
         let prefix = prefix(&options, known, weights, is_one)?;
         modules.push((Source::new(options, weights, prefix), known, prefix));
@@ -115,7 +144,6 @@ fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<Str
     for ((source, known), name) in modules.iter().zip(&names) {
         known.add(source, &mut chain, name, has_states)?;
     }
-    weights.finish()?;
     let (output, layout, finals) = (chain.value, ends.output(&chain)?, chain.finals);
     builder.output_as("output", output, layout)?;
     let is_cell = modules.iter().any(|(_, known)| known.is_cell());
@@ -123,10 +151,7 @@ fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<Str
         let layout = if is_cell { Layout::identity(2) } else { recurrent::order(&recurrent::STATES)? };
         builder.output_as(name, state, layout)?;
     }
-    if let Some(note) = note {
-        builder.note(note);
-    }
-    builder.build()
+    Ok(builder)
 }
 
 /// The prefix of a module's tensors: the stated one, or that of the only module that the state dict may hold.

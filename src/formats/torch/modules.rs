@@ -510,3 +510,22 @@ fn conv(s: &Source<'_>, chain: &mut Chain<'_>, name: &str) -> Result<()> {
     };
     chain.module(name, LayerKind::Conv1d(kind))
 }
+
+/// The modules, as the table of `docs/formats.md`.
+pub(super) fn table() -> String {
+    let of = |wanted: &dyn Fn(&Known) -> bool| {
+        MODULES.iter().filter(|known| wanted(known)).map(|known| known.kind).collect::<Vec<_>>().join(", ")
+    };
+    let plain = |known: &Known| matches!(known.role, Role::Plain | Role::Windowed);
+    format!(
+        "| modules | |\n| --- | --- |\n\
+         | of sequences, with `h_0`, `c_0`, `h_n`, `c_n` where they are alone | {} |\n\
+         | of one timestep, the same | {} |\n\
+         | with tensors | {} |\n\
+         | without | {} |\n",
+        of(&Known::is_recurrent),
+        of(&Known::is_cell),
+        of(&|known| plain(known) && known.has_tensors()),
+        of(&|known| plain(known) && !known.has_tensors()),
+    )
+}

@@ -34,6 +34,16 @@ impl<'a> Weights<'a> {
         self.archive.entries().keys().map(String::as_str)
     }
 
+    /// Whether the module `prefix` has a tensor of this name.
+    pub(super) fn has(&self, prefix: &str, name: &str) -> bool {
+        self.archive.entries().contains_key(format!("{prefix}.{name}").trim_start_matches('.'))
+    }
+
+    /// The axes of a tensor; 0 where it is not there.
+    pub(super) fn rank(&self, name: &str) -> usize {
+        self.archive.entries().get(name).map_or(0, |entry| entry.shape.len())
+    }
+
     /// The prefixes under which a tensor of one of the names `ends` lies, without the final dot.
     pub(super) fn prefixes(&self, ends: &[&str]) -> Vec<&str> {
         let prefix = |name: &'_ str| -> Option<usize> {
@@ -47,15 +57,15 @@ impl<'a> Weights<'a> {
         found
     }
 
-    /// Refuses tensors that no module has taken.
-    pub(super) fn finish(&self) -> Result<()> {
+    /// Refuses tensors that no module has taken; `expected` is what there may be.
+    pub(super) fn finish(&self, expected: &str) -> Result<()> {
         let taken = self.taken.borrow();
         let mut left = self.names().filter(|name| !taken.contains(*name)).peekable();
         if left.peek().is_none() {
             return Ok(());
         }
         let found = format!("also {}", listed(left));
-        Err(Error::mismatch("the state dict", "the tensors of the modules that the configuration names", found))
+        Err(Error::mismatch("the state dict", expected, found))
     }
 }
 

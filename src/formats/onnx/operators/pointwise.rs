@@ -1,7 +1,7 @@
 //! Operators on each element, with broadcasting.
 
 use super::super::{
-    call::{Call, SIZES},
+    call::{Call, SIZES, shown},
     expression::Operand,
     fold::{self, Binary},
     functions::{leaky, thresholded},
@@ -332,7 +332,7 @@ pub(super) fn broadcast(importer: &mut Importer<'_>, call: &Call<'_>, left: &[Di
             // The one that a run decides says more.
             if a.fixed().is_some() { b } else { a }
         } else {
-            return Err(call.mismatch("shapes that broadcast", format!("{left:?} and {right:?}")));
+            return Err(call.mismatch("shapes that broadcast", format!("{} and {}", shown(left), shown(right))));
         });
     }
     Ok(dims)
@@ -488,10 +488,10 @@ pub(super) fn prelu(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
 /// `Where`: the second where the first holds, else the third.
 pub(super) fn choose(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     let (condition, yes, no) = (call.input(0)?, call.input(1)?, call.input(2)?);
-    if let Tracked::Const(condition) = condition {
-        if let Some(result) = chosen(importer, call, condition, yes, no)? {
-            return Ok(vec![result]);
-        }
+    if let Tracked::Const(condition) = condition
+        && let Some(result) = chosen(importer, call, condition, yes, no)?
+    {
+        return Ok(vec![result]);
     }
     // Constants beyond the finite cannot be weighed by 0: they are added as logarithms instead.
     let infinite =
