@@ -56,9 +56,14 @@ pub(super) fn read(archive: Archive<'_>, config: Option<&[u8]>, limits: &Limits)
 fn lone(weights: &Weights<'_>) -> Result<(Json, String)> {
     let stacks = weights.prefixes(&["weight_ih_l0"]);
     let cells = weights.prefixes(&["weight_ih"]);
+    let alone = |prefix: &str| {
+        let below =
+            |name: &str| name.strip_prefix(prefix).is_some_and(|rest| prefix.is_empty() || rest.starts_with('.'));
+        weights.names().all(below)
+    };
     let (prefix, suffix, ending) = match (stacks.as_slice(), cells.as_slice()) {
-        ([one], []) => (*one, "_l0", ""),
-        ([], [one]) => (*one, "", "Cell"),
+        ([one], []) if alone(one) => (*one, "_l0", ""),
+        ([], [one]) if alone(one) => (*one, "", "Cell"),
         _ => {
             return Err(Error::mismatch(DICT, ONE_MODULE, listed(weights.names())));
         }
