@@ -56,18 +56,18 @@ pub(super) fn read(archive: Archive<'_>, config: Option<&[u8]>, limits: &Limits)
 fn lone(weights: &Weights<'_>) -> Result<(Json, String)> {
     let stacks = weights.prefixes(&["weight_ih_l0"]);
     let cells = weights.prefixes(&["weight_ih"]);
-    let alone = |prefix: &str| {
-        let below =
-            |name: &str| name.strip_prefix(prefix).is_some_and(|rest| prefix.is_empty() || rest.starts_with('.'));
-        weights.names().all(below)
-    };
     let (prefix, suffix, ending) = match (stacks.as_slice(), cells.as_slice()) {
-        ([one], []) if alone(one) => (*one, "_l0", ""),
-        ([], [one]) if alone(one) => (*one, "", "Cell"),
+        ([one], []) => (*one, "_l0", ""),
+        ([], [one]) => (*one, "", "Cell"),
         _ => {
             return Err(Error::mismatch(DICT, ONE_MODULE, listed(weights.names())));
         }
     };
+    let is_other = |name: &&str| !prefix.is_empty() && !name.starts_with(&format!("{prefix}."));
+    let others: Vec<&str> = weights.names().filter(is_other).collect();
+    if !others.is_empty() {
+        return Err(Error::mismatch(DICT, ONE_MODULE, format!("also {}", listed(others))));
+    }
     let probe = Map::from_iter([("kind".to_owned(), json!("LSTM"))]);
     let source = Source::new(Options::new(&probe, DICT, "")?, weights, prefix);
     let hidden = source.size(&format!("weight_hh{suffix}"), 1)?;
