@@ -352,11 +352,11 @@ fn graphs_of_many_layers() {
     let wide = {
         let mut layers = vec![input()];
         let all: Vec<Value> = (0..2000).map(|_| tensor("x")).collect();
-        for index in 0..20 {
+        for index in 0..10 {
             let nodes = json!([{"args": [all], "kwargs": {}}]);
             layers.push(object("Add", &format!("layer {index}"), Map::new(), nodes));
         }
-        model(layers, "layer 19")
+        model(layers, "layer 9")
     };
     for (name, file) in [("chain", chain(false)), ("reversed", chain(true)), ("doubling", doubling), ("wide", wide)] {
         let found = survives(&file.bytes(), 0, &|| name.to_owned());

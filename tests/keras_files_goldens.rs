@@ -93,7 +93,13 @@ fn check(device: &Device, kind: &str, tolerance: Tolerance) {
     println!("{kind}: {files} files, {compared} outputs, the worst at {worst:.3} of the tolerance");
     assert_eq!(wrong, 0, "of {files}");
     // The README states these.
-    assert_eq!((files, compared), (133, 754));
+    assert_eq!((files, compared), (134, 754));
+}
+
+/// Keras counts the bytes of its own types; here all are f32.
+fn without_bytes(summary: &str) -> String {
+    let counts = |line: &str| line.split_once(" params: ").map(|_| line.split(" (").next().unwrap_or(line).to_owned());
+    summary.lines().map(|line| counts(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }
 
 #[test]
@@ -102,12 +108,8 @@ fn summaries_are_those_of_keras() {
     for entry in cases() {
         let name = entry["name"].as_str().unwrap();
         let Ok(expected) = fs::read_to_string(folder().join(format!("{name}.summary.txt"))) else { continue };
-        // Keras counts the bytes of its own types, here all are f32.
-        if name.starts_with("dtype_") {
-            continue;
-        }
         let model = Model::load(folder().join(entry["path"].as_str().unwrap())).unwrap();
-        assert_eq!(model.summary(), expected, "{name}");
+        assert_eq!(without_bytes(&model.summary()), without_bytes(&expected), "{name}");
         compared += 1;
     }
     assert!(compared >= 25, "{compared}");

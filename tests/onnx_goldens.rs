@@ -13,7 +13,8 @@ use wgpu_rnn::{
     compare::{Tolerance, compare},
 };
 
-/// ONNX Runtime computes in f32: its own error is the difference to the reference.
+/// ONNX Runtime computes in f32: its own error is the difference to the reference. Measured: 1.9e-6, in a
+/// LayerNormalization in parts; 5e-7 elsewhere.
 const REFERENCE: Tolerance = Tolerance { absolute: 2e-6, relative: 2e-6 };
 
 /// Runs the cases of a family. Returns how many files ran and how many outputs agreed.
@@ -93,30 +94,30 @@ fn on_all(family: &str) -> (usize, usize) {
 
 #[test]
 fn node_tests() {
-    assert_eq!(on_all("node_").0, 18);
+    assert_eq!(on_all("node_"), (18, 25));
 }
 
 #[test]
 fn pairwise() {
-    on_all("pairwise_");
+    assert_eq!(on_all("pairwise_"), (63, 83));
 }
 
 #[test]
 fn operators() {
-    on_all("op_");
+    assert_eq!(on_all("op_"), (64, 505));
 }
 
 #[test]
 fn torch() {
-    on_all("torch_");
+    assert_eq!(on_all("torch_"), (43, 191));
 }
 
 #[test]
 fn tf2onnx() {
-    on_all("tf_");
+    assert_eq!(on_all("tf_"), (14, 39));
 }
 
 #[test]
 fn keras() {
-    on_all("keras_");
+    assert_eq!(on_all("keras_"), (5, 14));
 }

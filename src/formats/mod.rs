@@ -96,6 +96,7 @@ impl Model {
         let name = options.file_name.clone().unwrap_or_else(|| path.display().to_string());
         let io = |cause| io_error(&name, cause);
         if fs::metadata(path).map_err(io)?.is_dir() {
+            no_config(options).map_err(|error| in_file(error, &name))?;
             #[cfg(feature = "keras")]
             return keras::from_directory(path, &name, options);
             #[cfg(not(feature = "keras"))]
@@ -151,7 +152,11 @@ impl<T: Read + Seek> Source for T {}
 /// The model of a file called `name`, at `path` if it has one.
 fn read<'a>(mut file: Box<dyn Source + 'a>, name: &str, path: Option<&Path>, options: &LoadOptions) -> Result<Model> {
     let (head, length) = head(&mut file).map_err(|cause| io_error(name, cause))?;
-    match recognise(&head, length) {
+    let kind = recognise(&head, length);
+    if matches!(kind, Kind::Zip | Kind::Onnx | Kind::Json) {
+        no_config(options).map_err(|error| in_file(error, name))?;
+    }
+    match kind {
         Kind::Pickle => Err(Error::unsupported(name, "a pickle, which can run any code when it is read,", UNPICKLE)),
         #[cfg(feature = "onnx")]
         Kind::Onnx => {
@@ -202,6 +207,7 @@ fn of_tensors<'a>(file: Box<dyn Source + 'a>, path: Option<&Path>, options: &Loa
     let archive = safetensors::Archive::open(file, &options.limits)?;
     #[cfg(feature = "native")]
     if archive.metadata().contains_key(native::KEY) {
+        no_config(options)?;
         return native::read(&archive, &options.limits);
     }
     #[cfg(not(feature = "native"))]
@@ -232,6 +238,15 @@ fn config(path: Option<&Path>, options: &LoadOptions) -> Result<Option<Vec<u8>>>
     let mut text = Vec::new();
     fs::File::open(&path).map_err(io)?.take(limit).read_to_end(&mut text).map_err(io)?;
     Ok(Some(text))
+}
+
+/// Refuses a configuration that was given for a file that holds its own.
+fn no_config(options: &LoadOptions) -> Result<()> {
+    if options.config.is_none() && options.config_text.is_none() {
+        return Ok(());
+    }
+    let found = "one that was given beside it";
+    Err(Error::mismatch("the configuration", "that of the file, which holds a whole model", found))
 }
 
 /// The error for a kind of file that needs a feature of this crate.

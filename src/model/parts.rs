@@ -38,6 +38,8 @@ pub(crate) struct LayerPart {
     pub(crate) name: String,
     class_name: String,
     trainable: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stated: bool,
     block: Option<usize>,
     pub(crate) kind: LayerKind,
 }
@@ -122,6 +124,7 @@ impl Parts {
                     name: layer.name.clone(),
                     class_name: layer.class_name.clone(),
                     trainable: layer.trainable,
+                    stated: layer.is_stated,
                     block: layer.block,
                     kind: layer.kind.clone(),
                 })
@@ -184,7 +187,9 @@ impl Parts {
                 return Err(wrong(&layer.name, "a block of the model"));
             }
             let index = builder.layer_as(&layer.name, &layer.class_name, layer.kind, layer.trainable)?;
-            builder.model.layers.get_mut(index).into_iter().for_each(|added| added.block = layer.block);
+            if let Some(added) = builder.model.layers.get_mut(index) {
+                (added.block, added.is_stated) = (layer.block, layer.stated);
+            }
         }
         for call in &self.calls {
             match &call.shape {

@@ -5,6 +5,10 @@ mod arrays;
 mod convert;
 mod devices;
 mod files;
+mod formats;
+mod inspect;
+#[path = "../common/keras_files.rs"]
+mod keras_files;
 mod run;
 mod state;
 mod usage;
@@ -20,7 +24,12 @@ use serde_json::Value;
 
 /// The path of a golden model.
 fn golden(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/keras");
+    golden_of("keras", name)
+}
+
+/// The path of a golden file of a framework.
+fn golden_of(framework: &str, name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(framework);
     folder.join(name).to_str().unwrap().to_owned()
 }
 

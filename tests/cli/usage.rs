@@ -10,10 +10,13 @@ use crate::{Folder, command, files::npy, finish, golden, wgpu_rnn};
 #[test]
 fn help_and_version() {
     let help = wgpu_rnn(&["--help"]).ok();
-    assert!(help.starts_with("Runs recurrent networks saved by Keras on GPUs (wgpu) and CPUs"), "{help}");
+    assert!(
+        help.starts_with("Runs recurrent networks saved by Keras, PyTorch or an ONNX exporter on GPUs (wgpu) and CPUs"),
+        "{help}"
+    );
     assert!(help.contains("  70  internal error"), "{help}");
     assert_eq!(wgpu_rnn(&["--version"]).ok(), format!("wgpu-rnn {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["run", "verify", "summary", "devices", "demo", "bench"] {
+    for command in ["run", "verify", "summary", "inspect", "devices", "demo", "bench"] {
         assert!(wgpu_rnn(&[command, "--help"]).ok().contains(&format!("Usage: wgpu-rnn {command}")));
     }
     let nothing = wgpu_rnn(&[]);

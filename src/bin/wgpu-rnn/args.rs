@@ -181,7 +181,7 @@ pub(crate) struct ModelArgs {
     pub(crate) path: PathBuf,
     /// What the weights belong to: the modules of a PyTorch state dict, or Keras' configuration of a file that
     /// has weights only [default: config.json beside it]
-    #[arg(long, value_name = "FILE.json", env = "WGPU_RNN_CONFIG")]
+    #[arg(long, value_name = "FILE.json")]
     pub(crate) config: Option<PathBuf>,
     /// Whose rule for outputs at masked timesteps to follow: that of Keras on TensorFlow and PyTorch,
     /// or on JAX and NumPy
@@ -195,7 +195,7 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LengthsArgs {
     /// How many timesteps of each row count, where sequences are padded: an array [batch] of whole numbers
-    #[arg(long = "lengths", value_name = "FILE.npy")]
+    #[arg(id = "lengths", long = "lengths", value_name = "FILE.npy")]
     pub(crate) path: Option<PathBuf>,
 }
 

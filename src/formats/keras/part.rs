@@ -92,6 +92,12 @@ impl<'a> Part<'a> {
             let found = format!("{} states", given.states.len());
             return Err(Error::mismatch(subject, "no initial state", found));
         }
+        // What a summary lists: the inputs, and the masks that the call names.
+        let mut taken = given.inputs.clone();
+        taken.extend(given.masks.iter().flatten().flatten());
+        if let CallMask::Given(mask) = given.mask {
+            taken.push(mask);
+        }
         match self {
             Self::Missing => Err(Error::internal("a call of a layer that is missing")),
             Self::Layer(layer) => {
@@ -107,14 +113,14 @@ impl<'a> Part<'a> {
                     *input = carrying(builder, *block, *input, mask)?;
                 }
                 let outputs = network.call(builder, subject, &inputs)?;
-                builder.block_call(*block, &inputs, &outputs);
+                builder.block_call(*block, &taken, &outputs);
                 Ok(outputs)
             }
             Self::Composed { block, compose, .. } => {
                 builder.enter_block(*block)?;
                 let outputs = compose(&mut Parts { builder, subject }, &given)?;
                 builder.end_block();
-                builder.block_call(*block, &given.inputs, &outputs);
+                builder.block_call(*block, &taken, &outputs);
                 Ok(outputs)
             }
         }

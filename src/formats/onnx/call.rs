@@ -17,6 +17,13 @@ use crate::{
 /// The most sizes that are looked at one by one.
 pub(super) const SIZES: usize = 1024;
 
+/// Numbers for messages, cut after the first few.
+pub(super) fn shown<T: std::fmt::Display>(values: &[T]) -> String {
+    let first: Vec<String> = values.iter().take(8).map(ToString::to_string).collect();
+    let more = if values.len() > 8 { ", .." } else { "" };
+    format!("[{}{more}]", first.join(", "))
+}
+
 /// One node while it is read.
 pub(super) struct Call<'a> {
     /// `node 'lstm_0' (LSTM)`
@@ -240,7 +247,7 @@ impl<'a> Call<'a> {
         let mut found = axes.iter().map(|&axis| self.axis(axis, rank)).collect::<Result<Vec<_>>>()?;
         found.sort_unstable();
         if found.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(self.mismatch("each axis once", format!("axes {axes:?}")));
+            return Err(self.mismatch("each axis once", format!("axes {}", shown(axes))));
         }
         Ok(found)
     }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::{
     call::{self, subject},
     import, operators, opset,
-    proto::ModelFile,
+    proto::{ModelFile, Node},
     signature,
     tensor::{Header, tensor_subject},
 };
@@ -14,6 +14,11 @@ use crate::{
     error::Result,
     formats::{Inspection, Limits},
 };
+
+/// What a node without a name is known by.
+fn output<'a>(node: &Node<'a>) -> &'a str {
+    node.outputs.iter().copied().find(|output| !output.is_empty()).unwrap_or_default()
+}
 
 /// Adds what is in the file `bytes`.
 pub(in super::super) fn inspect(bytes: &[u8], limits: &Limits, found: &mut Inspection) -> Result<()> {
@@ -24,9 +29,9 @@ pub(in super::super) fn inspect(bytes: &[u8], limits: &Limits, found: &mut Inspe
         let domain = if domain.is_empty() { "ai.onnx" } else { domain };
         found.version(format!("operator set {domain}"), version.to_string());
     }
-    found.version("producer", file.producer);
+    found.version("producer", format!("{} {}", file.producer, file.producer_version).trim());
     for node in &file.graph.nodes {
-        let name = if node.name.is_empty() { node.outputs.first().copied().unwrap_or_default() } else { node.name };
+        let name = if node.name.is_empty() { output(node) } else { node.name };
         found.part(name, node.op);
     }
     for &(name, span) in &file.graph.initializers {

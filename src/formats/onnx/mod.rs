@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The operator sets of ai.onnx that are understood.
-pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
+pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// The model in `bytes`; `folder` is where it lies, if it is a file.
 pub(super) fn from_bytes(bytes: &[u8], folder: Option<&Path>, name: &str, options: &LoadOptions) -> Result<Model> {

@@ -12,6 +12,7 @@ use crate::{
 pub(super) struct ModelFile<'a> {
     pub(super) ir_version: i64,
     pub(super) producer: &'a str,
+    pub(super) producer_version: &'a str,
     /// Domain and version, as listed.
     pub(super) opsets: Vec<(&'a str, i64)>,
     pub(super) functions: usize,
@@ -98,15 +99,23 @@ impl Count<'_> {
 
 impl<'a> ModelFile<'a> {
     pub(super) fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self> {
-        let mut model = Self { ir_version: 0, producer: "", opsets: Vec::new(), functions: 0, graph: Graph::default() };
+        let mut model = Self {
+            ir_version: 0,
+            producer: "",
+            producer_version: "",
+            opsets: Vec::new(),
+            functions: 0,
+            graph: Graph::default(),
+        };
         let mut graph = None;
         let mut fields = Span::whole(bytes).fields("ModelProto");
         while let Some(field) = fields.next()? {
             match field.number {
                 1 => model.ir_version = field.int()?,
                 2 => model.producer = field.text("producer_name")?,
-                // producer_version, domain, model_version, doc_string, metadata_props, training_info, configuration
-                3..=6 | 14 | 20 | 26 => {}
+                3 => model.producer_version = field.text("producer_version")?,
+                // domain, model_version, doc_string, metadata_props, training_info, configuration
+                4..=6 | 14 | 20 | 26 => {}
                 7 if graph.is_some() => return Err(malformed(field.offset, "ModelProto", "one graph", "several")),
                 7 => graph = Some(field.span()?),
                 8 => {

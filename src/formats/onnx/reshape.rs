@@ -1,6 +1,7 @@
 //! Reshapes as changes of tracking: the axes of a value are dealt out anew to the axes of the file.
 
 use super::{
+    call::shown,
     import::Importer,
     tensor::Const,
     track::{Splat, Tracked, View},
@@ -69,7 +70,7 @@ impl Importer<'_> {
             Target::Size(dim) => Some(dim),
             Target::Rest => None,
         }));
-        let wrong = || Error::mismatch(at, "a shape of as many values", format!("{dims:?}"));
+        let wrong = || Error::mismatch(at, "a shape of as many values", shown(dims));
         let rest = || {
             quotient(&self.reduced(&whole), &self.reduced(&known))
                 .or_else(|| quotient(&whole, &known))
@@ -113,7 +114,7 @@ impl Importer<'_> {
             None if middle.is_empty() => {}
             None => {
                 let dims = self.view_dims(&view)?;
-                return Err(Error::mismatch(at, "a shape of as many values", format!("{dims:?}")));
+                return Err(Error::mismatch(at, "a shape of as many values", shown(&dims)));
             }
         }
         self.view(view.kind, view.value, groups)
@@ -153,8 +154,7 @@ impl Importer<'_> {
                 return Ok(index + 1);
             }
         }
-        let wrong =
-            |found: &[Dim]| Error::mismatch(at, format!("axes that reshape to one of {size:?}"), format!("{found:?}"));
+        let wrong = |found: &[Dim]| Error::mismatch(at, format!("axes that reshape to one of {size}"), shown(found));
         // The first axes as far as they go into the size, then a part of the next.
         let mut part = self.reduced(size);
         for (index, (dim, &axis)) in dims.iter().zip(&open).enumerate() {

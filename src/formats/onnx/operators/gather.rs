@@ -21,7 +21,8 @@ pub(super) fn gather(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
     let (data, index) = (call.input(0)?.clone(), call.input(1)?.clone());
     let dims = importer.dims(&data)?;
     let axis = call.axis(call.int("axis")?.unwrap_or(0), dims.len())?;
-    let outside = || call.mismatch(format!("positions of an axis of {:?}", dims.get(axis)), "one outside");
+    let len = dims.get(axis).map_or(String::new(), ToString::to_string);
+    let outside = || call.mismatch(format!("positions of an axis of {len}"), "one outside");
     let result = match (&data, &index) {
         (Tracked::Const(data), Tracked::Const(index)) => {
             let rest: usize =
@@ -61,7 +62,7 @@ pub(super) fn gather(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
         _ => {
             let instead =
                 "use constant positions; for the last timestep of each sample Y_h of a layer with sequence_lens";
-            return Err(call.unsupported("positions that the values of a run decide", instead));
+            return Err(call.unsupported("a Gather at positions that the values of a run decide", instead));
         }
     };
     Ok(vec![result])

@@ -65,7 +65,7 @@ pub(super) const OPERATORS: &[Operator] = operators! {
     "Expand" 2 [] moves::expand;
     "Flatten" 1 ["axis"] moves::flatten;
     "Floor" 1 [] pointwise::unary;
-    "GRU" 6 ["activation_alpha" "activation_beta" "activations" "clip" "direction" "hidden_size" "layout" "linear_before_reset" "output_sequence"] recurrent::recurrent;
+    "GRU" 6 ["activation_alpha" "activation_beta" "activations" "clip" "direction" "hidden_size" "layout" "linear_before_reset"] recurrent::recurrent;
     "Gather" 2 ["axis"] gather::gather;
     "Gelu" 1 ["approximate"] pointwise::unary;
     "Gemm" 3 ["alpha" "beta" "transA" "transB"] products::gemm;
@@ -76,7 +76,7 @@ pub(super) const OPERATORS: &[Operator] = operators! {
     "HardSigmoid" 1 ["alpha" "beta"] pointwise::unary;
     "HardSwish" 1 [] pointwise::unary;
     "Identity" 1 [] moves::identity;
-    "LSTM" 8 ["activation_alpha" "activation_beta" "activations" "clip" "direction" "hidden_size" "input_forget" "layout" "output_sequence"] recurrent::recurrent;
+    "LSTM" 8 ["activation_alpha" "activation_beta" "activations" "clip" "direction" "hidden_size" "input_forget" "layout"] recurrent::recurrent;
     "LayerNormalization" 3 ["axis" "epsilon" "stash_type"] normalize::layer;
     "LeakyRelu" 1 ["alpha"] pointwise::unary;
     "Less" 2 [] pointwise::arithmetic;
@@ -96,8 +96,8 @@ pub(super) const OPERATORS: &[Operator] = operators! {
     "PRelu" 2 [] pointwise::prelu;
     "Pad" 4 ["mode" "pads" "value"] moves::pad;
     "Pow" 2 [] pointwise::pow;
-    "RNN" 6 ["activation_alpha" "activation_beta" "activations" "clip" "direction" "hidden_size" "layout" "output_sequence"] recurrent::recurrent;
-    "Range" 3 [] shapes::range;
+    "RNN" 6 ["activation_alpha" "activation_beta" "activations" "clip" "direction" "hidden_size" "layout"] recurrent::recurrent;
+    "Range" 3 ["stash_type"] shapes::range;
     "Reciprocal" 1 [] pointwise::unary;
     "ReduceMax" 2 ["axes" "keepdims" "noop_with_empty_axes"] reduce::reduce;
     "ReduceMean" 2 ["axes" "keepdims" "noop_with_empty_axes"] reduce::reduce;
@@ -150,4 +150,34 @@ pub(super) fn find(node: &Node<'_>) -> Result<&'static Operator> {
     let found = OPERATORS.binary_search_by(|operator| operator.name.cmp(node.op));
     let found = found.ok().and_then(|index| OPERATORS.get(index));
     found.ok_or_else(|| Error::unsupported(at(), format!("the operator {}", quoted(node.op)), INSTEAD))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted() {
+        assert!(OPERATORS.is_sorted_by(|a, b| a.name < b.name));
+    }
+
+    /// `docs/formats.md` has a row for each operator, with its attributes.
+    #[test]
+    fn the_documentation_lists_them() {
+        let text = include_str!("../../../../docs/formats.md");
+        let table = text.split("<!-- onnx: begin -->").nth(1).and_then(|rest| rest.split("<!-- onnx: end -->").next());
+        let rows: Vec<String> = table
+            .unwrap_or_default()
+            .lines()
+            .filter(|line| line.starts_with("| "))
+            .skip(2)
+            .map(|line| line.split('|').skip(1).take(2).map(str::trim).collect::<Vec<_>>().join(": "))
+            .collect();
+        let attributes = |operator: &Operator| {
+            let names: Vec<String> = operator.attributes.iter().map(|name| format!("`{name}`")).collect();
+            names.join(", ")
+        };
+        let known: Vec<String> = OPERATORS.iter().map(|op| format!("{}: {}", op.name, attributes(op))).collect();
+        assert_eq!(rows, known);
+    }
 }

@@ -1,7 +1,7 @@
 //! Operators that move values about: most change the tracking only.
 
 use super::super::{
-    call::Call,
+    call::{Call, shown},
     fold,
     import::Importer,
     reshape::Target,
@@ -37,7 +37,7 @@ pub(super) fn transpose(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<
     let mut sorted = order.clone();
     sorted.sort_unstable();
     if !sorted.into_iter().eq(0..rank) {
-        return Err(call.mismatch(format!("a permutation of {rank} axes"), format!("{order:?}")));
+        return Err(call.mismatch(format!("a permutation of {rank} axes"), shown(&order)));
     }
     let result = match x {
         Tracked::Const(constant) => {
@@ -103,7 +103,7 @@ pub(super) fn squeeze(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Ve
         None => return Err(call.unsupported("a Squeeze of whatever axes turn out to be 1", "export it with axes")),
     };
     if let Some(axis) = axes.iter().find(|&&axis| !dims.get(axis).is_some_and(is_one)) {
-        return Err(call.mismatch(format!("an extent of 1 at axis {axis}"), format!("a shape {dims:?}")));
+        return Err(call.mismatch(format!("an extent of 1 at axis {axis}"), format!("a shape {}", shown(&dims))));
     }
     without_axes(importer, call, x, &axes).map(|tracked| vec![tracked])
 }
@@ -225,7 +225,7 @@ fn joined(importer: &mut Importer<'_>, call: &Call<'_>, views: &[View], axis: us
                 _ => {
                     return Err(call.mismatch(
                         format!("inputs that agree but for axis {axis}"),
-                        format!("shapes {mine:?} and {all:?} at axis {file}"),
+                        format!("{mine} and {all} at axis {file}"),
                     ));
                 }
             }
@@ -340,7 +340,7 @@ pub(super) fn tile(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
         // Several copies side by side; few, since each is a part of a step.
         let copies = count.fixed().filter(|&copies| copies > 0 && copies <= 64);
         let copies = copies
-            .ok_or_else(|| call.unsupported(format!("{count:?} repeats of an axis longer than 1"), "use Expand"))?;
+            .ok_or_else(|| call.unsupported(format!("{count} repeats of an axis longer than 1"), "use Expand"))?;
         if let Tracked::Const(constant) = &result {
             importer.room(&call.at, constant.tensor.len().saturating_mul(copies * 2))?;
             let joined = fold::concatenated(&vec![&*constant.tensor; copies], axis)

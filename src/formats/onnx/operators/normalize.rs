@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use super::super::{call::Call, import::Importer, reshape::Target, tensor::Kind, track::Tracked};
+use super::super::{
+    call::{Call, shown},
+    import::Importer,
+    reshape::Target,
+    tensor::Kind,
+    track::Tracked,
+};
 use super::pointwise::{apply, both};
 use crate::{
     activation::Activation,
@@ -124,7 +130,7 @@ fn by_values(importer: &mut Importer<'_>, call: &Call<'_>, rank: usize) -> Resul
         // Along axis 1: the axes behind it have extent 1.
         let mut weight = call.input(index)?.clone();
         let dims = importer.dims(&weight)?;
-        let [dim] = dims.as_slice() else { return Err(call.mismatch("weights [channels]", format!("{dims:?}"))) };
+        let [dim] = dims.as_slice() else { return Err(call.mismatch("weights [channels]", shown(&dims))) };
         let ones = std::iter::repeat_n(Dim::from(1), rank - 2);
         let targets: Vec<Target> = std::iter::once(dim.clone()).chain(ones).map(Target::Size).collect();
         weight = importer.reshaped(&call.at, &weight, &targets)?;

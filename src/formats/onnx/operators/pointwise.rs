@@ -1,7 +1,7 @@
 //! Operators on each element, with broadcasting.
 
 use super::super::{
-    call::{Call, SIZES},
+    call::{Call, SIZES, shown},
     expression::Operand,
     fold::{self, Binary},
     functions::{leaky, thresholded},
@@ -332,7 +332,7 @@ pub(super) fn broadcast(importer: &mut Importer<'_>, call: &Call<'_>, left: &[Di
             // The one that a run decides says more.
             if a.fixed().is_some() { b } else { a }
         } else {
-            return Err(call.mismatch("shapes that broadcast", format!("{left:?} and {right:?}")));
+            return Err(call.mismatch("shapes that broadcast", format!("{} and {}", shown(left), shown(right))));
         });
     }
     Ok(dims)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::{
-    call::Call,
+    call::{Call, shown},
     fold,
     import::Importer,
     tensor::{Const, Kind},
@@ -32,7 +32,7 @@ fn dense(
     let group = x.axes.get(axis).cloned().unwrap_or_default();
     let dims = importer.view_dims(x)?;
     if !dims.get(axis).is_some_and(|dim| importer.agree(&call.at, dim, &Dim::from(features))) {
-        return Err(call.mismatch(format!("{features} features at axis {axis}"), format!("a shape {dims:?}")));
+        return Err(call.mismatch(format!("{features} features at axis {axis}"), format!("a shape {}", shown(&dims))));
     }
     if group.contains(&0) {
         return Err(importer.mixes_rows(&call.at));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::{
-    call::Call,
+    call::{Call, shown},
     functions,
     import::Importer,
     tensor::Kind,
@@ -94,9 +94,6 @@ fn dim(shape: &[Dim], axis: usize) -> Dim {
 }
 
 fn options(call: &Call<'_>) -> Result<Options> {
-    if call.int("output_sequence")?.is_some_and(|value| value != 0 && value != 1) {
-        return Err(call.mismatch("attribute 'output_sequence' to be 0 or 1", "another number"));
-    }
     let (cell, gates): (_, &[usize]) = match call.op {
         "RNN" => (Cell::Rnn, &[0]),
         // ONNX has update, reset, new and input, output, forget, cell.
@@ -132,7 +129,7 @@ fn lengths(importer: &mut Importer<'_>, call: &Call<'_>, rows: &Dim, seq_len: &D
     let Some(lengths) = call.optional(4) else { return Ok(None) };
     let dims = importer.dims(lengths)?;
     if dims.len() != 1 || !dims.iter().all(|dim| importer.agree(&call.at, dim, rows)) {
-        return Err(call.mismatch("sequence_lens of shape [batch]", format!("{dims:?}")));
+        return Err(call.mismatch("sequence_lens of shape [batch]", shown(&dims)));
     }
     let same = match lengths {
         Tracked::Const(constant) => constant.splat().map(Fill::Number),
@@ -221,10 +218,9 @@ fn state(
             .all(|(&axis, expected)| dims.get(axis).is_some_and(|dim| importer.agree(&call.at, dim, expected)));
     if !fits {
         let place = if options.batch_first { "[batch, directions, hidden]" } else { "[directions, batch, hidden]" };
-        return Err(call.mismatch(
-            format!("initial states {place} with {dirs} directions and {hidden} units"),
-            format!("{dims:?}"),
-        ));
+        return Err(
+            call.mismatch(format!("initial states {place} with {dirs} directions and {hidden} units"), shown(&dims))
+        );
     }
     let view = state_view(importer, call, options, tracked)?;
     let whole = importer.arranged_by(&call.at, &view, &order)?;

@@ -1,7 +1,7 @@
 //! Operators on shapes and types, and those that make values out of nothing.
 
 use super::super::{
-    call::Call,
+    call::{Call, shown},
     fold,
     import::Importer,
     tensor::{self, Const, Element, Kind},
@@ -42,7 +42,7 @@ pub(super) fn constant_of_shape(importer: &mut Importer<'_>, call: &Call<'_>) ->
     let dims = call.sizes(0, "a shape")?;
     if dims.len() > importer.limits.rank || dims.iter().any(|dim| dim.constant().is_some_and(|size| size < 0)) {
         return Err(
-            call.mismatch(format!("at most {} sizes that are not negative", importer.limits.rank), format!("{dims:?}"))
+            call.mismatch(format!("at most {} sizes that are not negative", importer.limits.rank), shown(&dims))
         );
     }
     let (kind, value) = match call.tensor("value")? {

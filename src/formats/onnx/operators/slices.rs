@@ -1,7 +1,7 @@
 //! Slice and Split.
 
 use super::super::{
-    call::Call,
+    call::{Call, shown},
     fold,
     import::Importer,
     tensor::Const,
@@ -36,7 +36,7 @@ pub(super) fn part(
         let last = start.checked_add(step.checked_mul(i64::try_from(count).ok()?.checked_sub(1)?)?)?;
         (count == 0 || (0..len).contains(&start) && (0..len).contains(&last)).then_some((start, count))
     };
-    let outside = || call.mismatch(format!("positions of an axis of {len:?}"), format!("{extent:?} from {start:?} on"));
+    let outside = || call.mismatch(format!("positions of an axis of {len}"), format!("{extent} from {start} on"));
     match x {
         Tracked::Const(constant) => {
             let (start, count) = fixed().ok_or_else(outside)?;
@@ -105,6 +105,11 @@ pub(super) fn slice(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
     Ok(vec![result])
 }
 
+/// A size for messages.
+fn size(dim: &Dim) -> String {
+    dim.constant().map_or_else(|| "a size of the run".to_owned(), |size| size.to_string())
+}
+
 /// The positions from `start` up to `end` of an axis of `len`, as Python has them.
 fn range(importer: &mut Importer<'_>, call: &Call<'_>, len: &Dim, start: &Dim, end: &Dim, step: i64) -> Result<Range> {
     let whole = importer.reduced(len);
@@ -125,7 +130,7 @@ fn range(importer: &mut Importer<'_>, call: &Call<'_>, len: &Dim, start: &Dim, e
     let open = |end: &Dim| end.constant().is_some_and(|end| end >= i64::from(i32::MAX) - 1);
     let unknown = || {
         call.unsupported(
-            format!("a slice from {start:?} to {end:?} by {step} of an axis of {len:?}"),
+            format!("a slice from {} to {} by {step} of an axis of {}", size(start), size(end), size(len)),
             "export it with fixed sizes",
         )
     };
@@ -202,11 +207,11 @@ pub(super) fn split(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
         }
     };
     if parts.len() < call.wanted.len() || parts.iter().any(|part| part.constant().is_some_and(|size| size < 0)) {
-        return Err(call.mismatch(format!("{} parts", call.wanted.len()), format!("{parts:?}")));
+        return Err(call.mismatch(format!("{} parts", call.wanted.len()), shown(&parts)));
     }
     let sum = parts.iter().fold(Dim::from(0), |sum, part| &sum + part);
     if !importer.agree(&call.at, &sum, &len) {
-        return Err(call.mismatch(format!("parts that add up to {len:?}"), format!("{parts:?}")));
+        return Err(call.mismatch(format!("parts that add up to {len}"), shown(&parts)));
     }
     let (mut start, mut outputs) = (Dim::from(0), Vec::new());
     for (index, extent) in parts.into_iter().enumerate() {

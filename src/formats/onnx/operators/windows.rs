@@ -1,7 +1,7 @@
 //! Convolutions and pooling over one axis.
 
 use super::super::{
-    call::Call,
+    call::{Call, shown},
     fold,
     import::Importer,
     tensor::Kind,
@@ -51,7 +51,7 @@ fn window(importer: &Importer<'_>, call: &Call<'_>, kernel: &[usize], len: usize
             .collect();
         sizes
             .filter(|sizes| sizes.len() == count)
-            .ok_or_else(|| call.mismatch(format!("{count} {name} that are not negative"), format!("{values:?}")))
+            .ok_or_else(|| call.mismatch(format!("{count} {name} that are not negative"), shown(&values)))
     };
     let (strides, dilations) = (list("strides", kernel.len(), 1)?, list("dilations", kernel.len(), 1)?);
     let pads = list("pads", 2 * kernel.len(), 0)?;
@@ -98,7 +98,7 @@ fn kernel_shape(call: &Call<'_>) -> Result<Option<Vec<usize>>> {
     let Some(shape) = call.ints("kernel_shape")? else { return Ok(None) };
     let sizes: Option<Vec<usize>> =
         shape.iter().map(|&size| usize::try_from(size).ok().filter(|&size| (1..65_536).contains(&size))).collect();
-    sizes.map(Some).ok_or_else(|| call.mismatch("a kernel_shape above 0", format!("{shape:?}")))
+    sizes.map(Some).ok_or_else(|| call.mismatch("a kernel_shape above 0", shown(shape)))
 }
 
 pub(super) fn conv(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
@@ -107,7 +107,7 @@ pub(super) fn conv(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
         return Err(call.mismatch("weights [out, channels, width]", "others"));
     };
     if kernel_shape(call)?.is_some_and(|stated| stated != kernel) || weight.is_empty() {
-        return Err(call.mismatch(format!("a kernel_shape of {kernel:?}"), "another"));
+        return Err(call.mismatch(format!("a kernel_shape of {}", shown(kernel)), "another"));
     }
     let (view, value, len) = input(importer, call, kernel)?;
     let window = window(importer, call, kernel, len)?;
