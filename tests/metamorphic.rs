@@ -55,9 +55,12 @@ fn nets(count: usize) -> Vec<Net> {
 
 /// The first `count` nets of every cell that this way can run.
 fn nets_of(count: usize, options: &SessionOptions) -> Vec<Net> {
-    let mut nets = nets(count);
+    let nets = nets(count);
     #[cfg(feature = "gpu")]
-    nets.retain(|net| net.projection.is_none() || options.strategy != Some(wgpu_rnn::gpu::Strategy::Persistent));
+    let nets = {
+        let any = options.strategy != Some(wgpu_rnn::gpu::Strategy::Persistent);
+        nets.into_iter().filter(|net| net.projection.is_none() || any).collect()
+    };
     #[cfg(not(feature = "gpu"))]
     let _ = options;
     nets

@@ -30,6 +30,12 @@ fn models() -> Vec<(String, Model)> {
             model => models.push((name, model.unwrap())),
         }
     }
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/keras_files");
+    let list: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("cases.json")).unwrap()).unwrap();
+    for case in list.as_array().unwrap() {
+        let path = folder.join(case["path"].as_str().unwrap());
+        models.push((case["name"].as_str().unwrap().to_owned(), Model::load(path).unwrap()));
+    }
     #[cfg(feature = "onnx")]
     for case in common::onnx_files::cases("") {
         let name = case["name"].as_str().unwrap().to_owned();

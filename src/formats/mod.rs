@@ -203,6 +203,7 @@ fn whole(file: Box<dyn Source + '_>, length: u64, name: &str, limits: &Limits) -
 
 /// The model of a safetensors file.
 #[cfg(any(feature = "torch", feature = "native"))]
+#[cfg_attr(not(feature = "torch"), allow(unused_variables))] // a path leads to a configuration
 fn of_tensors<'a>(file: Box<dyn Source + 'a>, path: Option<&Path>, options: &LoadOptions) -> Result<Model> {
     let archive = safetensors::Archive::open(file, &options.limits)?;
     #[cfg(feature = "native")]

@@ -1,6 +1,8 @@
 //! [`Builder`]: puts a [`Model`] together, call by call, checking each.
 
-use std::collections::{HashMap, HashSet};
+#[cfg(feature = "keras")]
+use std::collections::HashMap;
+use std::collections::HashSet;
 
 use super::{Block, BlockCall, Layer, LayerKind, Model, Node, Port, Style, Value, check, infer};
 use crate::{
@@ -31,6 +33,7 @@ pub struct Builder {
     /// The blocks that are open, the innermost last.
     open_blocks: Vec<usize>,
     /// How many parts of blocks have a name.
+    #[cfg(feature = "keras")]
     parts: HashMap<String, usize>,
 }
 
@@ -80,10 +83,17 @@ impl Builder {
             notes: Vec::new(),
             known_answers: Vec::new(),
         };
-        Self { model, names: HashSet::new(), open_blocks: Vec::new(), parts: HashMap::new() }
+        Self {
+            model,
+            names: HashSet::new(),
+            open_blocks: Vec::new(),
+            #[cfg(feature = "keras")]
+            parts: HashMap::new(),
+        }
     }
 
     /// The model as it stands, for one that has no layers yet.
+    #[cfg(feature = "onnx")]
     pub(super) fn unchecked(self) -> Model {
         self.model
     }
@@ -250,6 +260,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Internal`] if there is no such block.
+    #[cfg(feature = "keras")]
     pub(crate) fn enter_block(&mut self, block: usize) -> Result<()> {
         if block >= self.model.blocks.len() {
             return Err(Error::internal("a block that was not begun"));
@@ -260,6 +271,7 @@ impl Builder {
 
     /// Adds a part of the block that is open, without parameters, and calls it once. Its name comes from the
     /// block's.
+    #[cfg(feature = "keras")]
     pub(crate) fn part(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
         let full = self.name_in_block(name);
         let count = self.parts.entry(full.clone()).or_insert(0);
@@ -278,17 +290,20 @@ impl Builder {
     }
 
     /// Says that the weights of the layer that was added last are no parameters.
+    #[cfg(feature = "keras")]
     pub(crate) fn no_parameters(&mut self) {
         self.model.layers.last_mut().into_iter().for_each(|layer| layer.is_stated = true);
     }
 
     /// The name of a part of the block that is open.
+    #[cfg(feature = "keras")]
     pub(crate) fn name_in_block(&self, name: &str) -> String {
         let block = self.open_blocks.last().and_then(|&block| self.model.blocks.get(block));
         block.map_or_else(|| name.to_owned(), |block| format!("{}/{name}", block.name))
     }
 
     /// How many calls there are so far.
+    #[cfg(feature = "keras")]
     pub(crate) fn calls(&self) -> usize {
         self.model.nodes.len()
     }
