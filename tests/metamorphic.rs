@@ -55,15 +55,19 @@ fn nets(count: usize) -> Vec<Net> {
 
 /// The first `count` nets of every cell that this way can run.
 fn nets_of(count: usize, options: &SessionOptions) -> Vec<Net> {
-    let nets = nets(count);
-    #[cfg(feature = "gpu")]
-    let nets = {
-        let any = options.strategy != Some(wgpu_rnn::gpu::Strategy::Persistent);
-        nets.into_iter().filter(|net| net.projection.is_none() || any).collect()
-    };
-    #[cfg(not(feature = "gpu"))]
-    let _ = options;
+    let mut nets = nets(count);
+    nets.retain(|net| net.projection.is_none() || !is_persistent(options));
     nets
+}
+
+#[cfg(feature = "gpu")]
+fn is_persistent(options: &SessionOptions) -> bool {
+    options.strategy == Some(wgpu_rnn::gpu::Strategy::Persistent)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn is_persistent(_: &SessionOptions) -> bool {
+    false
 }
 
 fn session(net: &Net, options: &SessionOptions) -> Session {

@@ -4,6 +4,8 @@
 mod answers;
 mod builder;
 mod check;
+#[cfg(feature = "keras")]
+mod compose;
 mod infer;
 mod layer;
 mod options;

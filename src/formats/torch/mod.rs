@@ -26,6 +26,9 @@ use crate::{
 
 /// What messages call the file.
 const DICT: &str = "the state dict";
+/// What a state dict without a configuration may hold.
+const ONE_MODULE: &str = "the tensors of one recurrent module, or a config.json beside the file (or --config) \
+    that lists the modules";
 /// Layers of one recurrent module.
 const MAX_LAYERS: usize = 1024;
 
@@ -57,9 +60,7 @@ fn lone(weights: &Weights<'_>) -> Result<(Json, String)> {
         ([one], []) => (*one, "_l0", ""),
         ([], [one]) => (*one, "", "Cell"),
         _ => {
-            let expected = "the tensors of one recurrent module, or a config.json beside the file (or --config) \
-                            that lists the modules";
-            return Err(Error::mismatch(DICT, expected, listed(weights.names())));
+            return Err(Error::mismatch(DICT, ONE_MODULE, listed(weights.names())));
         }
     };
     let probe = Map::from_iter([("kind".to_owned(), json!("LSTM"))]);
@@ -100,7 +101,11 @@ fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<Str
     let place = |index| if is_one { String::new() } else { format!("layers[{index}]") };
     let entries: Vec<_> = entries.into_iter().enumerate().map(|(index, entry)| (place(index), entry)).collect();
     let mut builder = network(weights, &entries, origin, is_one)?;
-    weights.finish()?;
+    weights.finish(if note.is_some() {
+        ONE_MODULE
+    } else {
+        "the tensors of the modules that the configuration names"
+    })?;
     if let Some(note) = note {
         builder.note(note);
     }
