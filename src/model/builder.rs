@@ -31,6 +31,7 @@ pub struct Builder {
     /// The blocks that are open, the innermost last.
     open_blocks: Vec<usize>,
     /// How many parts of blocks have a name.
+    #[cfg_attr(not(feature = "keras"), allow(dead_code))]
     parts: HashMap<String, usize>,
 }
 
@@ -250,6 +251,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Internal`] if there is no such block.
+    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
     pub(crate) fn enter_block(&mut self, block: usize) -> Result<()> {
         if block >= self.model.blocks.len() {
             return Err(Error::internal("a block that was not begun"));
@@ -260,6 +262,7 @@ impl Builder {
 
     /// Adds a part of the block that is open, without parameters, and calls it once. Its name comes from the
     /// block's.
+    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
     pub(crate) fn part(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
         let full = self.name_in_block(name);
         let count = self.parts.entry(full.clone()).or_insert(0);
@@ -278,17 +281,20 @@ impl Builder {
     }
 
     /// Says that the weights of the layer that was added last are no parameters.
+    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
     pub(crate) fn no_parameters(&mut self) {
         self.model.layers.last_mut().into_iter().for_each(|layer| layer.is_stated = true);
     }
 
     /// The name of a part of the block that is open.
+    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
     pub(crate) fn name_in_block(&self, name: &str) -> String {
         let block = self.open_blocks.last().and_then(|&block| self.model.blocks.get(block));
         block.map_or_else(|| name.to_owned(), |block| format!("{}/{name}", block.name))
     }
 
     /// How many calls there are so far.
+    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
     pub(crate) fn calls(&self) -> usize {
         self.model.nodes.len()
     }
