@@ -55,6 +55,7 @@ fn nets(count: usize) -> Vec<Net> {
 
 /// The first `count` nets of every cell that this way can run.
 fn nets_of(count: usize, options: &SessionOptions) -> Vec<Net> {
+    #[cfg_attr(not(feature = "gpu"), allow(unused_mut))]
     let mut nets = nets(count);
     nets.retain(|net| net.projection.is_none() || !is_persistent(options));
     nets

@@ -104,7 +104,7 @@ fn pairwise() {
 
 #[test]
 fn operators() {
-    assert_eq!(on_all("op_"), (64, 505));
+    assert_eq!(on_all("op_"), (65, 509));
 }
 
 #[test]

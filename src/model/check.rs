@@ -41,6 +41,7 @@ pub(super) fn class_name(kind: &LayerKind) -> &'static str {
             MergeOp::Divide => "Divide",
             MergeOp::Equal => "Equal",
             MergeOp::Less => "Less",
+            MergeOp::Mask => "Mask",
         },
         LayerKind::GlobalAveragePooling { .. } => "GlobalAveragePooling1D",
         LayerKind::GlobalMaxPooling { .. } => "GlobalMaxPooling1D",

@@ -480,6 +480,8 @@ pub enum MergeOp {
     Equal,
     /// 1 where the first is less than the second, else 0.
     Less,
+    /// The first where the second is not 0, else 0, whatever the first holds there.
+    Mask,
 }
 
 /// An operation on masks: values that are 1 at live positions and 0 at dead ones.

@@ -214,6 +214,7 @@ fn merge(op: MergeOp) -> &'static str {
         MergeOp::Divide => "divide",
         MergeOp::Equal => "equal",
         MergeOp::Less => "less",
+        MergeOp::Mask => "mask",
     }
 }
 

@@ -105,19 +105,30 @@ fn rows(model: &Model) -> Vec<Row> {
     let layers = layers.map(|(index, layer)| {
         ((index, 1), Part::Layer(index), row(&layer.name, &layer.class_name, layer.parameter_count()))
     });
+    let mut in_blocks = vec![0usize; model.blocks.len()];
+    for layer in &model.layers {
+        if let Some(sum) = outermost(model, layer.block).and_then(|block| in_blocks.get_mut(block)) {
+            *sum += layer.parameter_count();
+        }
+    }
     let blocks = model.blocks.iter().enumerate().filter(|(_, block)| block.parent.is_none());
     let blocks = blocks.map(|(index, block)| {
-        let parameters = model.layers.iter().filter(|layer| outermost(model, layer.block) == Some(index));
-        let parameters = parameters.map(|layer| layer.parameter_count()).sum();
+        let parameters = in_blocks.get(index).copied().unwrap_or(0);
         ((block.position, 0), Part::Block(index), row(&block.name, &block.class_name, parameters))
     });
     let mut parts: Vec<_> = layers.chain(blocks).collect();
     parts.sort_by_key(|(place, ..)| *place);
 
+    let mut nodes_of = vec![Vec::new(); model.layers.len()];
+    for (index, node) in model.nodes.iter().enumerate() {
+        if let Some(nodes) = nodes_of.get_mut(node.layer) {
+            nodes.push(index);
+        }
+    }
     // Calls in the order in which they were made, each with what went in and what came out.
     let mut edges: HashMap<Value, Edge> = HashMap::new();
     for (_, part, row) in &mut parts {
-        for (number, (_, outputs)) in calls(model, *part).into_iter().enumerate() {
+        for (number, (_, outputs)) in calls(model, &nodes_of, *part).into_iter().enumerate() {
             row.shapes = outputs.iter().map(|&value| printed(model, model.shape(value).unwrap_or_default())).collect();
             for (output, &value) in outputs.iter().enumerate() {
                 edges.insert(value, Edge { layer: row.name.clone(), node: number, output });
@@ -126,7 +137,7 @@ fn rows(model: &Model) -> Vec<Row> {
     }
     let mut rows = Vec::new();
     for (_, part, mut row) in parts {
-        let inputs = calls(model, part).into_iter().flat_map(|(inputs, _)| inputs);
+        let inputs = calls(model, &nodes_of, part).into_iter().flat_map(|(inputs, _)| inputs);
         row.inputs = inputs.filter_map(|value| edges.get(&value).cloned()).collect();
         rows.push(row);
     }
@@ -143,12 +154,14 @@ enum Part {
     Block(usize),
 }
 
-/// The values that go into each call of a part, and those that come out.
-fn calls(model: &Model, part: Part) -> Vec<(Vec<Value>, Vec<Value>)> {
+/// The values that go into each call of a part, and those that come out; `nodes_of` has the calls of each layer.
+fn calls(model: &Model, nodes_of: &[Vec<usize>], part: Part) -> Vec<(Vec<Value>, Vec<Value>)> {
     match part {
         Part::Layer(layer) => {
-            let nodes = model.nodes.iter().enumerate().filter(|(_, node)| node.layer == layer);
+            let nodes = nodes_of.get(layer).map(Vec::as_slice).unwrap_or_default();
             nodes
+                .iter()
+                .filter_map(|&index| Some((index, model.nodes.get(index)?)))
                 .map(|(index, node)| {
                     let mask = match node.mask {
                         CallMask::Given(mask) => Some(mask),

@@ -393,6 +393,8 @@ def operators():
        outputs=" ".join(f"y{k}:f" for k in "abcdefghi"))
     op("where", "c = Less(x, z)\ny0 = Where(c, x, z)\ny1 = Where(c, x, k)\nm = Where(c, x, inf)\ny2 = Softmax<axis=-1>(m)\nw = Where(c, inf, x)\ny3 = Exp(w)", given=two,
        k=scalar(-3), inf=scalar(-np.inf), outputs="y0:f y1:f y2:f y3:f")
+    op("where_not_finite", "c = Less(x, z)\nd = Less(z, x)\nl = Log(x)\np = Less(zero, x)\ny0 = Where(p, l, x)\nw = Where(c, inf, x)\nv = Div(one, w)\ny1 = Where(d, x, v)", given=two,
+       zero=scalar(0), one=scalar(1), inf=scalar(np.inf), outputs="y0:f y1:f")
     op("where_input", "y = Where(c, x, z)", given={"c": "b B T 1", **two})
     op("cast", "a = Cast<to=7>(x)\ny0 = Cast<to=1>(a)\nb = Cast<to=9>(a)\ny1 = Cast<to=1>(b)", outputs="y0:f y1:f")
     for opset in (11, 13):

@@ -122,6 +122,10 @@ impl Importer<'_> {
         if !is_one(0) && (named.first() != Some(&0) || slots.first().is_none_or(Vec::is_empty)) {
             return Err(self.mixes_rows(at));
         }
+        // An axis of a value that is the same for all rows does not become rows, whatever its extent.
+        if is_one(0) && slots.first().is_some_and(|slot| slot.iter().any(|&axis| axis != 0 && !is_one(axis))) {
+            return Err(self.mixes_rows(at));
+        }
         let rest: Vec<usize> = (0..shape.len()).filter(|axis| !named.contains(axis)).collect();
         if let Some(lost) = rest.iter().find(|&&axis| !is_one(axis)) {
             return Err(Error::internal(format!("{at}: axis {lost} of a value is lost")));

@@ -101,7 +101,8 @@ pub(super) fn output_shapes(
                 .ok_or_else(|| wrong("shapes that agree but for the axis that grows"))?)
         }
         LayerKind::Merge(op) => {
-            let of_two = matches!(op, MergeOp::Subtract | MergeOp::Divide | MergeOp::Equal | MergeOp::Less);
+            let of_two =
+                matches!(op, MergeOp::Subtract | MergeOp::Divide | MergeOp::Equal | MergeOp::Less | MergeOp::Mask);
             if inputs.len() < 2 || (of_two && inputs.len() != 2) {
                 return Err(wrong("two inputs"));
             }

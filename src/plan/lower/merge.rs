@@ -123,6 +123,7 @@ impl Lowering<'_> {
             MergeOp::Divide => self.folded(&call.name, CombineOp::Divide, &parts, &shape)?,
             MergeOp::Equal => self.folded(&call.name, CombineOp::Equal, &parts, &shape)?,
             MergeOp::Less => self.folded(&call.name, CombineOp::Less, &parts, &shape)?,
+            MergeOp::Mask => self.folded(&call.name, CombineOp::Mask, &parts, &shape)?,
         };
         let buffer = if op == MergeOp::Average { self.average(&call.name, buffer, parts.len())? } else { buffer };
         let ragged = self.common_ragged(call)?;

@@ -72,7 +72,7 @@ impl Plan {
         for port in &model.inputs {
             lowering.input(port)?;
         }
-        for node in 0..model.nodes.len() {
+        for node in live_nodes(model) {
             lowering.node(node)?;
         }
         for port in &model.outputs {
@@ -90,6 +90,32 @@ impl Plan {
         let mut plan = lowering.plan;
         rewrite::apply(&mut plan, options)?;
         Ok(plan)
+    }
+}
+
+/// The nodes that an output depends on, or that carry a state, in order.
+fn live_nodes(model: &Model) -> Vec<usize> {
+    let mut live = vec![false; model.nodes.len()];
+    for port in &model.outputs {
+        mark(&mut live, port.value);
+    }
+    for (index, node) in model.nodes.iter().enumerate().rev() {
+        let is_stateful = model.layers.get(node.layer).is_some_and(|layer| layer.kind.is_stateful());
+        if !is_stateful && live.get(index) != Some(&true) {
+            continue;
+        }
+        mark(&mut live, Value { node: index, output: 0 });
+        let mask = if let CallMask::Given(mask) = node.mask { Some(mask) } else { None };
+        for &value in node.inputs.iter().chain(&node.initial_state).chain(&mask) {
+            mark(&mut live, value);
+        }
+    }
+    (0..live.len()).filter(|&index| live.get(index) == Some(&true)).collect()
+}
+
+fn mark(live: &mut [bool], value: Value) {
+    if let Some(live) = live.get_mut(value.node) {
+        *live = true;
     }
 }
 

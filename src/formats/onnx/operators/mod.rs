@@ -1,5 +1,6 @@
 //! The operators that are understood, and what each becomes.
 
+mod choose;
 mod gather;
 mod moves;
 mod normalize;
@@ -8,6 +9,7 @@ mod products;
 mod recurrent;
 mod reduce;
 mod shapes;
+mod sizes;
 mod slices;
 mod windows;
 
@@ -129,7 +131,7 @@ pub(super) const OPERATORS: &[Operator] = operators! {
     "Tile" 2 [] moves::tile;
     "Transpose" 1 ["perm"] moves::transpose;
     "Unsqueeze" 2 ["axes"] moves::unsqueeze;
-    "Where" 3 [] pointwise::choose;
+    "Where" 3 [] choose::choose;
     "Xor" 2 [] pointwise::arithmetic;
 };
 

@@ -1,7 +1,7 @@
 //! Operators on each element, with broadcasting.
 
 use super::super::{
-    call::{Call, SIZES, shown},
+    call::{Call, shown},
     expression::Operand,
     fold::{self, Binary},
     functions::{leaky, thresholded},
@@ -9,12 +9,12 @@ use super::super::{
     tensor::{Const, Kind},
     track::{Fill, Sizes, Splat, Tracked},
 };
+use super::sizes;
 use crate::{
     activation::Activation,
     dim::Dim,
     error::{Error, Result},
     model::{HeadActivation, LayerKind, MergeOp, Value},
-    tensor::Tensor,
 };
 
 /// The function of an operator of one input.
@@ -209,18 +209,6 @@ pub(super) fn arithmetic(importer: &mut Importer<'_>, call: &Call<'_>) -> Result
     Ok(vec![result])
 }
 
-/// Sizes out of a constant or of sizes.
-fn as_sizes(tracked: &Tracked) -> Option<Sizes> {
-    match tracked {
-        Tracked::Sizes(sizes) => Some(sizes.clone()),
-        Tracked::Const(constant) if constant.shape().len() <= 1 && constant.tensor.len() <= SIZES => {
-            let values = constant.ints()?.iter().map(|&value| Dim::integer(value)).collect();
-            Some(Sizes { scalar: constant.shape().is_empty(), values })
-        }
-        _ => None,
-    }
-}
-
 /// `op` of two tensors.
 pub(super) fn both(
     importer: &mut Importer<'_>,
@@ -240,9 +228,9 @@ pub(super) fn both(
         return result.map(Tracked::Const);
     }
     if matches!((left, right), (Tracked::Sizes(_), _) | (_, Tracked::Sizes(_)))
-        && let (Some(a), Some(b)) = (as_sizes(left), as_sizes(right))
+        && let (Some(a), Some(b)) = (sizes::as_sizes(left), sizes::as_sizes(right))
     {
-        return sizes(importer, call, op, &a, &b);
+        return sizes::combined(importer, call, op, &a, &b);
     }
     if let (Some(a), Some(b)) = (splat_of(left), splat_of(right))
         && let (Fill::Number(x), Fill::Number(y)) = (&a.value, &b.value)
@@ -378,75 +366,6 @@ fn by_number(
     function.map(|function| apply(importer, call, operand, function)).transpose()
 }
 
-/// `op` of numbers that depend on the sizes of a run.
-fn sizes(importer: &mut Importer<'_>, call: &Call<'_>, op: &str, left: &Sizes, right: &Sizes) -> Result<Tracked> {
-    let count = match (left.values.len(), right.values.len()) {
-        (1, count) | (count, 1) => count,
-        (a, b) if a == b => a,
-        (a, b) => return Err(call.mismatch("lists of one length", format!("{a} and {b} numbers"))),
-    };
-    let mut values = Vec::new();
-    let mut truths = Vec::new();
-    for index in 0..count {
-        let pick = |sizes: &Sizes| sizes.values.get(if sizes.values.len() == 1 { 0 } else { index }).cloned();
-        let (Some(a), Some(b)) = (pick(left), pick(right)) else {
-            return Err(Error::internal("a list that ends early"));
-        };
-        let (ra, rb) = (importer.reduced(&a), importer.reduced(&b));
-        let unknown = || {
-            call.unsupported(
-                format!("{op} of sizes that each run decides"),
-                "export it with fixed sizes, or load the Keras or PyTorch file itself",
-            )
-        };
-        match op {
-            "Add" | "Sum" => values.push(&a + &b),
-            "Sub" => values.push(&a - &b),
-            "Mul" => values.push(&a * &b),
-            "Div" => {
-                let divisor = rb.fixed().filter(|&divisor| divisor > 0);
-                values.push(match divisor {
-                    Some(divisor) => importer.builder.quotient(&a, divisor),
-                    None => super::super::reshape::quotient(&a, &b).ok_or_else(unknown)?,
-                });
-            }
-            // min(a, b) = a - max(a - b, 0)
-            "Min" => {
-                let over = importer.builder.positive(&(&a - &b));
-                values.push(&a - &over);
-            }
-            "Max" => {
-                let over = importer.builder.positive(&(&a - &b));
-                values.push(&b + &over);
-            }
-            _ => {
-                let difference = (&ra - &rb).constant();
-                // A size is never below 0: `-1` in a shape is no size of the run.
-                let never = op == "Equal" && (never_equal(&ra, &rb) || never_equal(&rb, &ra));
-                let difference = if never { Some(1) } else { difference };
-                let difference = difference.ok_or_else(unknown)?;
-                truths.push(i64::from(match op {
-                    "Equal" => difference == 0,
-                    "Less" => difference < 0,
-                    "Greater" => difference > 0,
-                    _ => return Err(unknown()),
-                }));
-            }
-        }
-    }
-    let scalar = left.scalar && right.scalar;
-    if truths.is_empty() && !values.is_empty() {
-        return Ok(Tracked::Sizes(Sizes { scalar, values }));
-    }
-    let shape = if scalar { Vec::new() } else { vec![truths.len()] };
-    Ok(Tracked::Const(Const { kind: Kind::Bool, ..Const::of_ints(shape, truths)? }))
-}
-
-/// Whether `size` is a sum of sizes and `number` is below 0.
-fn never_equal(size: &Dim, number: &Dim) -> bool {
-    size.constant().is_none() && size.is_sum_of_sizes() && number.constant().is_some_and(|number| number < 0)
-}
-
 pub(super) fn pow(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     let (base, exponent) = (call.input(0)?, call.known(1, "an exponent")?);
     if let Tracked::Const(constant) = base {
@@ -483,84 +402,4 @@ pub(super) fn prelu(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<
     let negative = apply(importer, call, x, Activation::Clip { min: f32::NEG_INFINITY, max: 0.0 })?;
     let scaled = both(importer, call, "Mul", &negative, call.input(1)?)?;
     both(importer, call, "Add", &positive, &scaled).map(|tracked| vec![tracked])
-}
-
-/// `Where`: the second where the first holds, else the third.
-pub(super) fn choose(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
-    let (condition, yes, no) = (call.input(0)?, call.input(1)?, call.input(2)?);
-    if let Tracked::Const(condition) = condition
-        && let Some(result) = chosen(importer, call, condition, yes, no)?
-    {
-        return Ok(vec![result]);
-    }
-    // Constants beyond the finite cannot be weighed by 0: they are added as logarithms instead.
-    let infinite =
-        |tracked: &Tracked| splat_of(tracked).is_some_and(|splat| splat.value == Fill::Number(f64::NEG_INFINITY));
-    let negated = both(
-        importer,
-        call,
-        "Sub",
-        &Tracked::Const(Const { kind: Kind::Float, tensor: Tensor::new([], vec![1.0f64])?.into() }),
-        condition,
-    )?;
-    for (weight, constant, other) in [(condition, no, yes), (&negated, yes, no)] {
-        if infinite(constant) {
-            let log = apply(importer, call, weight, Activation::Log)?;
-            return both(importer, call, "Add", other, &log).map(|tracked| vec![tracked]);
-        }
-    }
-    let kept = both(importer, call, "Mul", yes, condition)?;
-    let other = both(importer, call, "Mul", no, &negated)?;
-    both(importer, call, "Add", &kept, &other).map(|tracked| vec![tracked])
-}
-
-/// A choice that is known while loading, if it is.
-fn chosen(
-    importer: &mut Importer<'_>,
-    call: &Call<'_>,
-    condition: &Const,
-    yes: &Tracked,
-    no: &Tracked,
-) -> Result<Option<Tracked>> {
-    if let (Tracked::Const(a), Tracked::Const(b)) = (yes, no) {
-        let shape = fold::broadcast(a.shape(), b.shape()).and_then(|shape| fold::broadcast(&shape, condition.shape()));
-        let shape = shape.ok_or_else(|| call.mismatch("shapes that broadcast", "others"))?;
-        let count = crate::tensor::element_count(&shape).unwrap_or(usize::MAX);
-        importer.room(&call.at, count.saturating_mul(8))?;
-        let fit = [a, b, condition].map(|constant| fold::expanded(&constant.tensor, &shape));
-        let [Some(Ok(x)), Some(Ok(y)), Some(Ok(c))] = fit else { return Ok(None) };
-        let choose = |c: f64, x: f64, y: f64| if c != 0.0 { x } else { y };
-        let values = c
-            .to_f64()
-            .iter()
-            .zip(x.to_f64().iter().zip(y.to_f64().iter()))
-            .map(|(&c, (&x, &y))| choose(c, x, y))
-            .collect::<Vec<_>>();
-        #[allow(clippy::cast_possible_truncation)] // they were integers
-        let tensor = match a.kind {
-            Kind::Float => Tensor::new(shape, values)?,
-            _ => Tensor::new(shape, values.into_iter().map(|value| value as i64).collect::<Vec<i64>>())?,
-        };
-        return Ok(Some(Tracked::Const(Const { kind: a.kind, tensor: tensor.into() })));
-    }
-    if let (Some(a), Some(b), Some(c)) = (as_sizes(yes), as_sizes(no), condition.ints()) {
-        let count = a.values.len().max(b.values.len()).max(c.len());
-        let values = (0..count).map(|index| {
-            let from = if c.get(if c.len() == 1 { 0 } else { index }).is_some_and(|&c| c != 0) { &a } else { &b };
-            from.values.get(if from.values.len() == 1 { 0 } else { index }).cloned()
-        });
-        let values =
-            values.collect::<Option<Vec<_>>>().ok_or_else(|| call.mismatch("lists of one length", "others"))?;
-        return Ok(Some(Tracked::Sizes(Sizes {
-            scalar: a.scalar && b.scalar && condition.shape().is_empty(),
-            values,
-        })));
-    }
-    // The same everywhere: one of the two, where the other does not make it larger.
-    let Some(all) = condition.splat() else { return Ok(None) };
-    let (taken, left) = if all != 0.0 { (yes, no) } else { (no, yes) };
-    let dims = importer.dims(taken)?;
-    let others = importer.dims(left)?;
-    let whole = broadcast(importer, call, &dims, &others)?;
-    Ok((whole.len() == dims.len() && whole.iter().zip(&dims).all(|(a, b)| importer.same(a, b))).then(|| taken.clone()))
 }

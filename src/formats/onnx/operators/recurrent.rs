@@ -376,7 +376,5 @@ fn without_empty(importer: &mut Importer<'_>, call: &Call<'_>, value: Value, len
     let mut shape = importer.builder.shape(lengths)?.to_vec();
     shape.push(Dim::from(1));
     let lengths = importer.layer(&call.at, "lengths", LayerKind::ReshapeTo { shape }, &[lengths])?;
-    let live = LayerKind::MaskOp(model::MaskOp::NotEqual { value: 0.0 });
-    let live = importer.layer(&call.at, "live", live, &[lengths])?;
-    importer.layer(&call.at, "states", LayerKind::Merge(MergeOp::Multiply), &[value, live])
+    importer.layer(&call.at, "states", LayerKind::Merge(MergeOp::Mask), &[value, lengths])
 }
