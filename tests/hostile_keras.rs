@@ -365,3 +365,67 @@ fn graphs_of_many_layers() {
         assert!(found.contains("the weights of the layers of the configuration only"), "{name}: {found}");
     }
 }
+
+/// Changes of one value of a configuration, none of which may go unnoticed. Of `fitted`: an LSTM, a
+/// BatchNormalization and a Dense.
+#[test]
+fn configurations_that_lie() {
+    let (lstm, normal, dense) = ("/config/layers/1/config", "/config/layers/2/config", "/config/layers/3/config");
+    let input = "/config/layers/0/config";
+    let mut lies: Vec<(String, Value)> = Vec::new();
+    let mut lie = |pointer: String, value: Value| lies.push((pointer, value));
+    for (key, values) in [
+        ("units", vec![json!(0), json!(-1), json!(5), json!(1u64 << 40), json!("4"), json!(null), json!(4.5)]),
+        ("activation", vec![json!("softmax"), json!("frobnicate"), json!(1), json!({"class_name": "Custom"})]),
+        ("recurrent_activation", vec![json!("glu"), json!([])]),
+        ("use_bias", vec![json!(false), json!(1), json!("true")]),
+        ("go_backwards", vec![json!("no")]),
+        ("return_state", vec![json!(true), json!(7)]),
+        ("stateful", vec![json!([true])]),
+        ("dtype", vec![json!("int8"), json!("float8"), json!({"config": {"name": "int4"}})]),
+        ("quantization_config", vec![json!({"bits": 4})]),
+        ("frobnicate", vec![json!(null), json!(true)]),
+        ("time_major", vec![json!(true)]),
+    ] {
+        values.into_iter().for_each(|value| lie(format!("{lstm}/{key}"), value));
+    }
+    for (key, values) in [
+        ("axis", vec![json!(0), json!(2), json!([]), json!([1, 2]), json!("last"), json!(i64::MIN)]),
+        ("epsilon", vec![json!("small"), json!(1e300)]),
+        ("scale", vec![json!(false), json!(0)]),
+        ("center", vec![json!(false)]),
+        ("renorm", vec![json!(true)]),
+    ] {
+        values.into_iter().for_each(|value| lie(format!("{normal}/{key}"), value));
+    }
+    for (key, values) in [
+        ("units", vec![json!(2), json!(u64::MAX)]),
+        ("activation", vec![json!("sparsemax"), json!({"module": "app", "class_name": "f", "config": "f"})]),
+        ("use_bias", vec![json!(false)]),
+        ("lora_rank", vec![json!(2)]),
+    ] {
+        values.into_iter().for_each(|value| lie(format!("{dense}/{key}"), value));
+    }
+    for (key, values) in [
+        (
+            "batch_shape",
+            vec![json!([]), json!([null, 5, 4]), json!([0, 5, 3]), json!([null, -5, 3]), json!("x"), json!([[null]])],
+        ),
+        ("dtype", vec![json!("complex64"), json!(32)]),
+        ("sparse", vec![json!(true)]),
+        ("ragged", vec![json!(true)]),
+        ("name", vec![json!(null), json!(1)]),
+    ] {
+        values.into_iter().for_each(|value| lie(format!("{input}/{key}"), value));
+    }
+    for index in 1..4 {
+        for (key, value) in [("class_name", json!("Lambda")), ("module", json!("app.layers")), ("config", json!([]))] {
+            lie(format!("/config/layers/{index}/{key}"), value);
+        }
+    }
+    assert!(lies.len() >= 60, "{}", lies.len());
+    for (pointer, value) in lies {
+        let bytes = File::golden("fitted").with(&pointer, value.clone()).bytes();
+        assert!(!survives(&bytes, 0, &|| format!("{pointer} = {value}")), "{pointer} = {value}: a model was loaded");
+    }
+}

@@ -57,11 +57,18 @@ fn nets(count: usize) -> Vec<Net> {
 fn nets_of(count: usize, options: &SessionOptions) -> Vec<Net> {
     #[cfg_attr(not(feature = "gpu"), allow(unused_mut))]
     let mut nets = nets(count);
-    #[cfg(feature = "gpu")]
-    nets.retain(|net| net.projection.is_none() || options.strategy != Some(wgpu_rnn::gpu::Strategy::Persistent));
-    #[cfg(not(feature = "gpu"))]
-    let _ = options;
+    nets.retain(|net| net.projection.is_none() || !is_persistent(options));
     nets
+}
+
+#[cfg(feature = "gpu")]
+fn is_persistent(options: &SessionOptions) -> bool {
+    options.strategy == Some(wgpu_rnn::gpu::Strategy::Persistent)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn is_persistent(_: &SessionOptions) -> bool {
+    false
 }
 
 fn session(net: &Net, options: &SessionOptions) -> Session {

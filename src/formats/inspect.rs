@@ -111,6 +111,7 @@ pub fn inspect(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Inspecti
 }
 
 impl Inspection {
+    #[cfg_attr(not(any(feature = "keras", feature = "onnx", feature = "torch")), allow(dead_code))]
     pub(super) fn refuse(&mut self, problem: Error) {
         self.problems.push(problem);
     }
@@ -153,6 +154,7 @@ fn contents(path: &Path, name: &str, options: &LoadOptions, found: &mut Inspecti
 
 /// [`contents`] of a safetensors file.
 #[cfg(any(feature = "torch", feature = "native"))]
+#[cfg_attr(not(feature = "torch"), allow(unused_variables))] // only a state dict has a file beside it
 fn tensors(file: Box<dyn Source>, path: &Path, options: &LoadOptions, found: &mut Inspection) -> Result<()> {
     let archive = safetensors::Archive::open(file, &options.limits)?;
     #[cfg(feature = "native")]

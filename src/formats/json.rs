@@ -37,6 +37,7 @@ pub(super) fn parse(name: &str, text: &[u8], limits: &Limits) -> Result<Value> {
 }
 
 /// What JSON calls the value, in short.
+#[cfg_attr(not(any(feature = "keras", feature = "torch")), allow(dead_code))] // our own files name types
 pub(super) fn shown(value: Option<&Value>) -> String {
     match value {
         None => "nothing".to_owned(),

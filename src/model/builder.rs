@@ -27,12 +27,12 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Builder {
     pub(super) model: Model,
-    names: HashSet<String>,
+    pub(super) names: HashSet<String>,
     /// The blocks that are open, the innermost last.
-    open_blocks: Vec<usize>,
+    pub(super) open_blocks: Vec<usize>,
     /// How many parts of blocks have a name.
-    #[cfg_attr(not(feature = "keras"), allow(dead_code))]
-    parts: HashMap<String, usize>,
+    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // only layers of Keras are composed
+    pub(super) parts: HashMap<String, usize>,
 }
 
 /// What a layer is called with.
@@ -85,6 +85,7 @@ impl Builder {
     }
 
     /// The model as it stands, for one that has no layers yet.
+    #[cfg(feature = "onnx")]
     pub(super) fn unchecked(self) -> Model {
         self.model
     }
@@ -247,58 +248,6 @@ impl Builder {
         Ok(block)
     }
 
-    /// Opens a block again, to add to it.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] if there is no such block.
-    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
-    pub(crate) fn enter_block(&mut self, block: usize) -> Result<()> {
-        if block >= self.model.blocks.len() {
-            return Err(Error::internal("a block that was not begun"));
-        }
-        self.open_blocks.push(block);
-        Ok(())
-    }
-
-    /// Adds a part of the block that is open, without parameters, and calls it once. Its name comes from the
-    /// block's.
-    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
-    pub(crate) fn part(&mut self, name: &str, kind: LayerKind, inputs: &[Value]) -> Result<Value> {
-        let full = self.name_in_block(name);
-        let count = self.parts.entry(full.clone()).or_insert(0);
-        let mut unique = full.clone();
-        while *count > 0 || self.names.contains(&unique) {
-            unique = format!("{full}_{count}");
-            *count += 1;
-            if !self.names.contains(&unique) {
-                break;
-            }
-        }
-        *count = (*count).max(1);
-        let value = self.add(&unique, kind, inputs)?;
-        self.no_parameters();
-        Ok(value)
-    }
-
-    /// Says that the weights of the layer that was added last are no parameters.
-    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
-    pub(crate) fn no_parameters(&mut self) {
-        self.model.layers.last_mut().into_iter().for_each(|layer| layer.is_stated = true);
-    }
-
-    /// The name of a part of the block that is open.
-    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
-    pub(crate) fn name_in_block(&self, name: &str) -> String {
-        let block = self.open_blocks.last().and_then(|&block| self.model.blocks.get(block));
-        block.map_or_else(|| name.to_owned(), |block| format!("{}/{name}", block.name))
-    }
-
-    /// How many calls there are so far.
-    #[cfg_attr(not(feature = "keras"), allow(dead_code))] // for composed layers
-    pub(crate) fn calls(&self) -> usize {
-        self.model.nodes.len()
-    }
-
     /// Closes the block that was opened last.
     pub fn end_block(&mut self) {
         self.open_blocks.pop();
@@ -400,20 +349,6 @@ impl Builder {
             output_shapes,
         });
         Ok(outputs)
-    }
-
-    /// The batch size stated so far.
-    #[cfg(feature = "keras")]
-    pub(crate) fn stated_batch_size(&self) -> Option<usize> {
-        self.model.batch_size
-    }
-
-    /// Puts the inputs into the order in which they are bound.
-    #[cfg(feature = "keras")]
-    pub(crate) fn order_inputs(&mut self, inputs: &[Value]) {
-        let place = |port: &Port| inputs.iter().position(|value| *value == port.value);
-        self.model.inputs.retain(|port| place(port).is_some());
-        self.model.inputs.sort_by_key(place);
     }
 
     /// Names an output of the model. A name that is taken gets `_1`, `_2`.

@@ -609,6 +609,30 @@ impl LayerKind {
         }
     }
 
+    /// Whether the layer arranges values or looks at windows of them: those of ONNX, and of layers that are
+    /// made of several.
+    pub(crate) fn arranges(&self) -> bool {
+        matches!(
+            self,
+            Self::Constant(_)
+                | Self::Ramp { .. }
+                | Self::Permute { .. }
+                | Self::Slice { .. }
+                | Self::ReshapeTo { .. }
+                | Self::Expand { .. }
+                | Self::Pad { .. }
+                | Self::Reduce { .. }
+                | Self::MatMul { .. }
+                | Self::Take
+                | Self::LengthMask
+                | Self::ReverseSequence
+                | Self::Conv1d(_)
+                | Self::Pool1d(_)
+                | Self::MaskOf
+                | Self::CarryMask
+        )
+    }
+
     /// Number of values in the layer's weights.
     #[must_use]
     pub fn parameter_count(&self) -> usize {

@@ -4,6 +4,8 @@
 mod answers;
 mod builder;
 mod check;
+#[cfg(feature = "keras")]
+mod compose;
 mod infer;
 mod layer;
 mod options;
@@ -169,6 +171,7 @@ impl Model {
 
     /// A model some of whose inputs (those marked) are weights: `complete` makes the model that runs of
     /// them. A session does so by itself whenever other weights are given.
+    #[cfg(feature = "onnx")]
     pub(crate) fn late(
         name: &str,
         inputs: Vec<(Signature, bool)>,

@@ -24,7 +24,8 @@ pub fn random_inputs(model: &Model, batch: usize, seq_len: usize, seed: u64) -> 
     let mut inputs = Vec::new();
     for (port, input) in plan.inputs.iter().zip(&model.inputs) {
         let dims = model.shape(input.value)?;
-        let shape: Vec<usize> = dims.iter().map(|dim| dim.evaluate(&symbols).unwrap_or(0)).collect();
+        let shape: Option<Vec<usize>> = dims.iter().map(|dim| dim.evaluate(&symbols)).collect();
+        let shape = shape.ok_or_else(|| too_large(&port.name, &[batch, seq_len]))?;
         let count = element_count(&shape).ok_or_else(|| too_large(&port.name, &shape))?;
         let dead = mask_value(model, input.value, port.ids.as_ref().map(|(_, layer)| layer.as_str()));
         let longest = port.lengths.as_ref().and_then(|(longest, _)| longest.evaluate(&symbols));

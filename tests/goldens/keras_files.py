@@ -594,6 +594,15 @@ def cells():
     return functional([x, ids, *states[:0]], outputs), [g.normal(2, 4, 3), g.padded_ids(["left", "right"])]
 
 
+# Keras 2 has them too, with options of its own.
+LAYER_CASES = (
+    convolutions, separable_convolutions, poolings, arrangements, more_normalizations, more_activations, dots,
+    attentions, seq2seq_attention, distributed, nested_deep,
+)  # fmt: skip
+for _make in LAYER_CASES:
+    case(f"tf_{_make.__name__}", "tf_keras", "h5 layers", "h5")(_make)
+
+
 # --------------------------------------------------------------------------------------------------
 # All pairs of recurrent options
 # --------------------------------------------------------------------------------------------------

@@ -102,7 +102,9 @@ impl Masks {
         if described.is_recurrent() && (self.rules.passes_mask == Some(false) || !described.flag("return_sequences")) {
             return;
         }
-        let carried: Vec<Option<Value>> = inputs.iter().map(|input| sources.get(input).copied()).collect();
+        // What attention gives has the mask of the query.
+        let count = if matches!(described.class, "Attention" | "AdditiveAttention") { 1 } else { inputs.len() };
+        let carried: Vec<Option<Value>> = inputs.iter().take(count).map(|input| sources.get(input).copied()).collect();
         let source = match carried.as_slice() {
             all if all.iter().all(Option::is_none) => return,
             [Some(first), rest @ ..] if rest.iter().all(|other| *other == Some(*first)) => *first,

@@ -26,6 +26,9 @@ use crate::{
 
 /// What messages call the file.
 const DICT: &str = "the state dict";
+/// What a state dict without a configuration may hold.
+const ONE_MODULE: &str = "the tensors of one recurrent module, or a config.json beside the file (or --config) \
+    that lists the modules";
 /// Layers of one recurrent module.
 const MAX_LAYERS: usize = 1024;
 
@@ -57,11 +60,14 @@ fn lone(weights: &Weights<'_>) -> Result<(Json, String)> {
         ([one], []) => (*one, "_l0", ""),
         ([], [one]) => (*one, "", "Cell"),
         _ => {
-            let expected = "the tensors of one recurrent module, or a config.json beside the file (or --config) \
-                            that lists the modules";
-            return Err(Error::mismatch(DICT, expected, listed(weights.names())));
+            return Err(Error::mismatch(DICT, ONE_MODULE, listed(weights.names())));
         }
     };
+    let is_other = |name: &&str| !prefix.is_empty() && !name.starts_with(&format!("{prefix}."));
+    let others: Vec<&str> = weights.names().filter(is_other).collect();
+    if !others.is_empty() {
+        return Err(Error::mismatch(DICT, ONE_MODULE, format!("also {}", listed(others))));
+    }
     let probe = Map::from_iter([("kind".to_owned(), json!("LSTM"))]);
     let source = Source::new(Options::new(&probe, DICT, "")?, weights, prefix);
     let hidden = source.size(&format!("weight_hh{suffix}"), 1)?;
@@ -100,7 +106,11 @@ fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<Str
     let place = |index| if is_one { String::new() } else { format!("layers[{index}]") };
     let entries: Vec<_> = entries.into_iter().enumerate().map(|(index, entry)| (place(index), entry)).collect();
     let mut builder = network(weights, &entries, origin, is_one)?;
-    weights.finish()?;
+    weights.finish(if note.is_some() {
+        ONE_MODULE
+    } else {
+        "the tensors of the modules that the configuration names"
+    })?;
     if let Some(note) = note {
         builder.note(note);
     }

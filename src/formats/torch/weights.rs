@@ -57,15 +57,15 @@ impl<'a> Weights<'a> {
         found
     }
 
-    /// Refuses tensors that no module has taken.
-    pub(super) fn finish(&self) -> Result<()> {
+    /// Refuses tensors that no module has taken; `expected` is what there may be.
+    pub(super) fn finish(&self, expected: &str) -> Result<()> {
         let taken = self.taken.borrow();
         let mut left = self.names().filter(|name| !taken.contains(*name)).peekable();
         if left.peek().is_none() {
             return Ok(());
         }
         let found = format!("also {}", listed(left));
-        Err(Error::mismatch("the state dict", "the tensors of the modules that the configuration names", found))
+        Err(Error::mismatch("the state dict", expected, found))
     }
 }
 

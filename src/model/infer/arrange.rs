@@ -8,13 +8,13 @@ use crate::{
     tensor::MAX_RANK,
 };
 
-/// The shape of the one output; `None` for the kinds that others know.
+/// The shape of the one output of a kind that [arranges](LayerKind::arranges).
 pub(super) fn output_shape(
     subject: &str,
     kind: &LayerKind,
     inputs: &[Vec<Dim>],
     unify: &mut Unify<'_>,
-) -> Result<Option<Vec<Dim>>> {
+) -> Result<Vec<Dim>> {
     let wrong = |expected: &str| {
         let found: Vec<String> = inputs.iter().map(|shape| shape_text(shape)).collect();
         Error::mismatch(subject, expected, format!("inputs {}", found.join(", ")))
@@ -98,31 +98,12 @@ pub(super) fn output_shape(
             }
             _ => return Err(wrong("two values of the same batch and seq_len")),
         },
-        (
-            LayerKind::Constant(_)
-            | LayerKind::Ramp { .. }
-            | LayerKind::Permute { .. }
-            | LayerKind::Slice { .. }
-            | LayerKind::ReshapeTo { .. }
-            | LayerKind::Expand { .. }
-            | LayerKind::Pad { .. }
-            | LayerKind::Reduce { .. }
-            | LayerKind::MatMul { .. }
-            | LayerKind::Take
-            | LayerKind::LengthMask
-            | LayerKind::ReverseSequence
-            | LayerKind::Conv1d(_)
-            | LayerKind::Pool1d(_)
-            | LayerKind::MaskOf
-            | LayerKind::CarryMask,
-            _,
-        ) => return Err(wrong("inputs and axes that fit it")),
-        _ => return Ok(None),
+        _ => return Err(wrong("inputs and axes that fit it")),
     };
     if shape.len() > MAX_RANK {
         return Err(wrong(&format!("a result of at most {MAX_RANK} axes")));
     }
-    Ok(Some(shape))
+    Ok(shape)
 }
 
 fn with_axis(input: &[Dim], axis: usize, extent: Dim) -> Option<Vec<Dim>> {

@@ -41,8 +41,8 @@ pub(super) fn output_shapes(
     if !states.is_empty() && !recurs {
         return Err(Error::mismatch(subject, "no initial state", format!("{} states", states.len())));
     }
-    if let Some(shape) = arrange::output_shape(subject, kind, inputs, unify)? {
-        return Ok(vec![shape]);
+    if kind.arranges() {
+        return arrange::output_shape(subject, kind, inputs, unify).map(|shape| vec![shape]);
     }
     let several =
         matches!(kind, LayerKind::Concatenate { .. } | LayerKind::Merge(_) | LayerKind::MaskOp(MaskOp::LogicalOr));
@@ -131,22 +131,7 @@ pub(super) fn output_shapes(
                 .ok_or_else(|| wrong("the shape of gamma and beta at the normalised axes"))?;
             one(first.clone())
         }
-        LayerKind::Constant(_)
-        | LayerKind::Ramp { .. }
-        | LayerKind::Permute { .. }
-        | LayerKind::Slice { .. }
-        | LayerKind::ReshapeTo { .. }
-        | LayerKind::Expand { .. }
-        | LayerKind::Pad { .. }
-        | LayerKind::Reduce { .. }
-        | LayerKind::MatMul { .. }
-        | LayerKind::Take
-        | LayerKind::LengthMask
-        | LayerKind::ReverseSequence
-        | LayerKind::Conv1d(_)
-        | LayerKind::Pool1d(_)
-        | LayerKind::MaskOf
-        | LayerKind::CarryMask => Err(Error::internal("a kind without a shape")),
+        _ => Err(Error::internal("a kind without a shape")),
     }
 }
 

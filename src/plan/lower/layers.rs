@@ -56,22 +56,10 @@ impl Lowering<'_> {
             LayerKind::Stacked(all) => self.stacked(call, all),
             LayerKind::Conv1d(c) => self.conv(call, c),
             LayerKind::Pool1d(p) => self.pool_windows(call, p),
-            LayerKind::Constant(_)
-            | LayerKind::Ramp { .. }
-            | LayerKind::Permute { .. }
-            | LayerKind::Slice { .. }
-            | LayerKind::ReshapeTo { .. }
-            | LayerKind::Expand { .. }
-            | LayerKind::Pad { .. }
-            | LayerKind::Reduce { .. }
-            | LayerKind::MatMul { .. }
-            | LayerKind::Take
-            | LayerKind::LengthMask
-            | LayerKind::ReverseSequence
-            | LayerKind::MaskOf
-            | LayerKind::CarryMask => self.arranged(call, kind),
             LayerKind::BatchNormalization(n) => self.batch_norm(call, n),
             LayerKind::LayerNormalization(n) => self.layer_norm(call, n),
+            // Those that arrange values.
+            kind => self.arranged(call, kind),
         }
     }
 
