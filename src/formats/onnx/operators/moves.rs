@@ -267,8 +267,9 @@ fn expanded(importer: &mut Importer<'_>, call: &Call<'_>, x: &Tracked, target: &
         return Ok(x.clone());
     }
     match x {
-        Tracked::Const(constant) if constant.scalar().is_some() => {
-            let value = Fill::Number(constant.scalar().unwrap_or(0.0));
+        // Also one value many times over: its axis of samples says no more than their number.
+        Tracked::Const(constant) if constant.splat().is_some() => {
+            let value = Fill::Number(constant.splat().unwrap_or(0.0));
             Ok(Tracked::Splat(Splat { kind: constant.kind, value, dims: whole }))
         }
         Tracked::Sizes(sizes) if sizes.values.len() == 1 => {
