@@ -49,5 +49,7 @@ fn refusals() {
     wgpu_rnn(&["convert", &model, &folder.path("no/such/folder.rnn")]).error(3);
     let found = wgpu_rnn(&["convert", &model]).error(2);
     assert!(found.contains("<OUT>"), "{found}");
+    let found = wgpu_rnn(&["convert", &model, &folder.path("out.rnn"), "--known-answers", "1000000000"]).error(2);
+    assert!(found.contains("at most 1000"), "{found}");
     assert_eq!(folder.files(), ["model.safetensors"]);
 }

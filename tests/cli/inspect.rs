@@ -202,3 +202,13 @@ fn files_that_hold_no_model_are_errors_and_pickles_say_what_to_do() {
     assert_eq!(found["parts"].as_array().unwrap().len(), 7);
     assert!(messages.len() == 1 && messages[0].contains("model.weights.h5"), "{messages:?}");
 }
+
+/// What is wrong with a lone module is said once, not in the words of a chain as well.
+#[test]
+fn a_wrong_option_of_one_module_is_told_once() {
+    let folder = Folder::new();
+    let config = folder.write("wrong.json", br#"{"kind": "GRU", "foo": 1}"#);
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/torch/lone_gru.safetensors");
+    let shown = wgpu_rnn(&["inspect", model.to_str().unwrap(), "--config", &config]).ok();
+    assert_eq!(shown.matches("the option 'foo' = 1").count(), 1, "{shown}");
+}

@@ -171,8 +171,14 @@ fn archives() {
         bytes[..bytes.len() * part / 100].to_vec()
     };
     let cases: Vec<(Vec<u8>, &str)> = vec![
-        (Vec::new(), "<bytes>: the file: expected a .keras or .h5 file, as model.save writes, found other data"),
-        (b"hello".to_vec(), "<bytes>: the file: expected a .keras or .h5 file, as model.save writes, found other data"),
+        (
+            Vec::new(),
+            "<bytes>: the file: expected a model: .keras or .h5 of Keras, .onnx, .safetensors, found other data",
+        ),
+        (
+            b"hello".to_vec(),
+            "<bytes>: the file: expected a model: .keras or .h5 of Keras, .onnx, .safetensors, found other data",
+        ),
         (
             sequential().weights,
             "<bytes>: the file: an HDF5 file of weights without the model's configuration is not supported; write config.json beside it with model.to_json(), or save the whole model with model.save('model.keras')",

@@ -119,7 +119,7 @@ pub(crate) struct ConvertArgs {
     pub(crate) weights: WeightsName,
     /// How many known answers to put in: random inputs and what the reference gives for them, which
     /// every device is checked with when the file is loaded
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = answers)]
     pub(crate) known_answers: usize,
     /// Seed of their inputs
     #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
@@ -254,6 +254,15 @@ pub(crate) enum KerasBackendName {
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// Each answer is worked out by the reference, kept in memory and checked whenever the file is loaded.
+fn answers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 1000 => Err("it must be at most 1000".to_owned()),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
     }

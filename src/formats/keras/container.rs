@@ -63,7 +63,7 @@ pub(super) fn read<R: Read + Seek>(mut file: R, path: Option<&Path>, options: &L
 }
 
 fn unknown() -> Error {
-    malformed("the file", "a .keras or .h5 file, as model.save writes", "other data")
+    malformed("the file", "a model: .keras or .h5 of Keras, .onnx, .safetensors", "other data")
 }
 
 /// A whole model, or weights whose configuration is in another file: the one that was given, or one

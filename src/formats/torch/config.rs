@@ -20,12 +20,15 @@ pub(super) fn malformed(expected: impl Into<String>, found: impl Into<String>) -
     Error::Malformed { file: String::new(), at, expected, found }
 }
 
-/// The entries of the modules, in order, and whether the configuration is of one module, which may
-/// leave out its prefix.
-pub(super) fn entries<'a>(config: &'a Value, limits: &Limits) -> Result<(Vec<&'a Map<String, Value>>, bool)> {
+/// A module: its place in messages, and its options.
+pub(super) type Entry<'a> = (String, &'a Map<String, Value>);
+
+/// The modules in order, each with its place in messages, and whether there is only one, which has no place
+/// and may leave out its prefix.
+pub(super) fn entries<'a>(config: &'a Value, limits: &Limits) -> Result<(Vec<Entry<'a>>, bool)> {
     let top = config.as_object().ok_or_else(|| malformed("an object", shown(Some(config))))?;
     if top.contains_key("kind") {
-        return Ok((vec![top], true));
+        return Ok((vec![(String::new(), top)], true));
     }
     let Some(layers) = top.get("layers") else {
         return Err(malformed("\"kind\" of one module, or \"layers\", a list of modules", keys(top)));
@@ -36,14 +39,18 @@ pub(super) fn entries<'a>(config: &'a Value, limits: &Limits) -> Result<(Vec<&'a
     }
     let layers = layers.as_array().ok_or_else(|| malformed("a list of modules in \"layers\"", shown(Some(layers))))?;
     within(|| CONFIG.to_owned(), layers.len() as u64, limits.layers, "layers")?;
+    let one = layers.len() == 1;
     let entry = |(index, value): (usize, &'a Value)| {
-        value.as_object().ok_or_else(|| malformed(format!("an object at layers[{index}]"), shown(Some(value))))
+        let place = format!("layers[{index}]");
+        match value.as_object() {
+            Some(entry) => Ok((if one { String::new() } else { place }, entry)),
+            None => Err(malformed(format!("an object at {place}"), shown(Some(value)))),
+        }
     };
     let entries: Vec<_> = layers.iter().enumerate().map(entry).collect::<Result<_>>()?;
     if entries.is_empty() {
         return Err(malformed("at least one module in \"layers\"", "none"));
     }
-    let one = entries.len() == 1;
     Ok((entries, one))
 }
 

@@ -31,11 +31,11 @@ pub(in super::super) fn inspect(
             }
         },
     };
-    for (index, entry) in entries(&config, limits)?.0.into_iter().enumerate() {
+    for (place, entry) in entries(&config, limits)?.0 {
         let name = entry.get("prefix").and_then(Json::as_str).unwrap_or_default();
         let kind = entry.get("kind").and_then(Json::as_str).unwrap_or_default();
         found.part(name.strip_suffix('.').unwrap_or(name), kind);
-        if let Err(error) = alone(&weights, &format!("layers[{index}]"), entry) {
+        if let Err(error) = alone(&weights, &place, entry) {
             found.refuse(error);
         }
     }

@@ -103,8 +103,6 @@ fn model(weights: &Weights<'_>, config: &Json, limits: &Limits, note: Option<Str
     let (entries, is_one) = entries(config, limits)?;
     // Without a configuration all that can be wrong is in the tensors.
     let origin = if note.is_some() { DICT } else { CONFIG };
-    let place = |index| if is_one { String::new() } else { format!("layers[{index}]") };
-    let entries: Vec<_> = entries.into_iter().enumerate().map(|(index, entry)| (place(index), entry)).collect();
     let mut builder = network(weights, &entries, origin, is_one)?;
     weights.finish(if note.is_some() {
         ONE_MODULE
