@@ -118,7 +118,7 @@ fn headers_made_of_small_things() {
     let entry = |index: usize| format!("\"{index}\":{{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}");
     let list = |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>().join(",");
     let texts = [
-        format!("{{{}}}", list(32_000, &entry)),
+        format!("{{{}}}", list(16_000, &entry)),
         format!("{{{}}}", list(200_000, &entry)),
         format!("{{\"__metadata__\":{{{}}}}}", list(170_000, &|index| format!("\"{index}\":\"\""))),
         format!("{{\"__metadata__\":{{{}}}}}", list(900_000, &|index| format!("\"{index}\":\"\""))),

@@ -12,12 +12,13 @@ mod recurrence;
 mod reduce;
 mod threads;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
+    cell::Cell,
     error::{Error, Result},
-    plan::{Bound, BufferId, Op, Plan, WeightId, rows},
-    tensor::zeros,
+    plan::{Bound, BufferId, Op, Plan, Precision, WeightId, rows},
+    tensor::{TensorId, zeros},
 };
 use gemm::{Packed, Rows, product};
 use recurrence::DirectionWeights;
@@ -26,8 +27,8 @@ use recurrence::DirectionWeights;
 #[derive(Debug)]
 pub struct CpuProgram {
     plan: Arc<Plan>,
-    /// One per step.
-    prepared: Vec<Prepared>,
+    /// One per step; shared with programs of other plans of the same model.
+    prepared: Vec<Arc<Prepared>>,
 }
 
 /// What a step needs beyond the plan.
@@ -39,26 +40,67 @@ enum Prepared {
     Recurrence(Vec<DirectionWeights>),
 }
 
+/// What packed weights are made of: the cell, and each weight that a step may have.
+type Key = (Option<Cell>, Vec<Option<(TensorId, Precision)>>);
+
+/// `None` for a step that packs nothing.
+fn key(plan: &Plan, op: &Op) -> Option<Key> {
+    let of = |id: WeightId| plan.weights.get(id.index()).map(|weight| (weight.tensor.id(), weight.precision));
+    match op {
+        Op::Linear { weight, bias, .. } => Some((None, vec![of(*weight), bias.and_then(of)])),
+        Op::Recurrence(r) => {
+            let weights = r
+                .directions
+                .iter()
+                .flat_map(|d| [Some(d.weight_ih), Some(d.weight_hh), d.bias_ih, d.bias_hh, d.peephole, d.projection]);
+            Some((Some(r.cell), weights.map(|id| id.and_then(of)).collect()))
+        }
+        _ => None,
+    }
+}
+
+impl Prepared {
+    fn new(plan: &Plan, op: &Op) -> Result<Self> {
+        Ok(match op {
+            Op::Linear { weight, bias, .. } => {
+                let bias = bias.map(|bias| weight_of(plan, bias)).transpose()?;
+                let in_size = plan.weights.get(weight.index()).and_then(|weight| weight.tensor.shape().get(1));
+                let in_size = in_size.copied().unwrap_or(0);
+                Self::Linear(Packed::new(&weight_of(plan, *weight)?, bias.as_deref(), in_size))
+            }
+            Op::Recurrence(r) => {
+                let directions = r.directions.iter().map(|direction| DirectionWeights::new(plan, r, direction));
+                Self::Recurrence(directions.collect::<Result<_>>()?)
+            }
+            _ => Self::Nothing,
+        })
+    }
+}
+
 impl CpuProgram {
     /// Packs the weights of `plan`.
     ///
     /// # Errors
     /// [`Error::Internal`] if a step names a weight that does not exist.
     pub fn new(plan: Arc<Plan>) -> Result<Self> {
-        let prepare = |op: &Op| {
-            Ok(match op {
-                Op::Linear { weight, bias, .. } => {
-                    let bias = bias.map(|bias| weight_of(&plan, bias)).transpose()?;
-                    let in_size = plan.weights.get(weight.index()).and_then(|weight| weight.tensor.shape().get(1));
-                    let in_size = in_size.copied().unwrap_or(0);
-                    Prepared::Linear(Packed::new(&weight_of(&plan, *weight)?, bias.as_deref(), in_size))
-                }
-                Op::Recurrence(r) => {
-                    let directions = r.directions.iter().map(|direction| DirectionWeights::new(&plan, r, direction));
-                    Prepared::Recurrence(directions.collect::<Result<_>>()?)
-                }
-                _ => Prepared::Nothing,
+        Self::sharing(plan, None)
+    }
+
+    /// [`new`](Self::new) with the packed weights that `other` has already.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn sharing(plan: Arc<Plan>, other: Option<&Self>) -> Result<Self> {
+        let known: HashMap<Key, &Arc<Prepared>> = other
+            .into_iter()
+            .flat_map(|other| {
+                other.plan.steps.iter().zip(&other.prepared).map(|(step, p)| (key(&other.plan, &step.op), p))
             })
+            .filter_map(|(key, prepared)| Some((key?, prepared)))
+            .collect();
+        let prepare = |op: &Op| match key(&plan, op).and_then(|key| known.get(&key)) {
+            Some(prepared) => Ok(Arc::clone(prepared)),
+            None => Prepared::new(&plan, op).map(Arc::new),
         };
         let prepared = plan.steps.iter().map(|step| prepare(&step.op)).collect::<Result<_>>()?;
         Ok(Self { plan, prepared })

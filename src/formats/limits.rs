@@ -65,7 +65,7 @@ impl Default for Limits {
             hdf5_members: 16_384,
             hdf5_depth: 32,
             hdf5_chunk_bytes: 16 << 20,
-            tensors: 32_768,
+            tensors: 16_384,
             onnx_nodes: 100_000,
             onnx_edges: 1 << 19,
             onnx_tensors: 65_536,

@@ -197,6 +197,11 @@ fn head(file: &mut dyn Source) -> std::io::Result<(Vec<u8>, u64)> {
 fn whole(file: Box<dyn Source + '_>, length: u64, name: &str, limits: &Limits) -> Result<Vec<u8>> {
     limits::within(|| name.to_owned(), length, limits.total_bytes, "total_bytes")?;
     let mut bytes = Vec::new();
+    // The file is that long: no claim of its own.
+    let room = usize::try_from(length).ok().map(|length| bytes.try_reserve_exact(length));
+    if !matches!(room, Some(Ok(()))) {
+        return Err(limits::exceeded(name.to_owned(), length.to_string(), limits.total_bytes, "total_bytes"));
+    }
     file.take(length).read_to_end(&mut bytes).map_err(|cause| io_error(name, cause))?;
     Ok(bytes)
 }

@@ -141,7 +141,7 @@ impl Session {
 
     async fn with_device(model: &Model, options: SessionOptions, opened: Opened, device: DeviceReport) -> Result<Self> {
         let program = match &model.late {
-            None => Program::new(model, &options, &opened, false).await?,
+            None => Program::new(model, &options, &opened, None).await?,
             Some(_) => Program { plan: Arc::default(), engine: Engine::Reference, fingerprint: 0 },
         };
         if model.late.is_none() {
@@ -150,7 +150,7 @@ impl Session {
         let (mut model, ragged) = (model.clone(), OnceLock::new());
         if options.release_weights && !matches!(opened, Opened::Reference) && model.late.is_none() {
             // It cannot be made later. A model that cannot run ragged says why when it is asked to.
-            if let Ok(program) = Program::new(&model, &options, &opened, true).await {
+            if let Ok(program) = Program::new(&model, &options, &opened, Some(&program)).await {
                 ragged.get_or_init(|| program);
             }
             model = model.without_values();
@@ -327,7 +327,13 @@ fn wanted(plan: &Plan) -> Vec<(&str, bool)> {
 }
 
 impl Program {
-    async fn new(model: &Model, options: &SessionOptions, opened: &Opened, ragged: bool) -> Result<Self> {
+    async fn new(
+        model: &Model,
+        options: &SessionOptions,
+        opened: &Opened,
+        ragged_beside: Option<&Self>,
+    ) -> Result<Self> {
+        let ragged = ragged_beside.is_some();
         let rewrites = if matches!(opened, Opened::Reference) { Rewrites::NONE } else { Rewrites::ALL };
         let plan = PlanOptions { rewrites, precision: options.weights, carry: options.carry, ragged };
         let mut plan = Arc::new(Plan::new(model, &plan)?);
@@ -344,7 +350,11 @@ impl Program {
                 Engine::Gpu(program)
             }
             Opened::Cpu => {
-                let mut program = CpuProgram::new(Arc::clone(&plan))?;
+                let packed = ragged_beside.and_then(|beside| match &beside.engine {
+                    Engine::Cpu(program) => Some(program),
+                    _ => None,
+                });
+                let mut program = CpuProgram::sharing(Arc::clone(&plan), packed)?;
                 if release {
                     program.release_weights();
                     plan = Arc::clone(program.plan());

@@ -94,7 +94,7 @@ impl Session {
         if let Some(program) = self.ragged.get() {
             return Ok(program);
         }
-        let program = Program::new(&self.model, &self.options, &self.opened, true).await?;
+        let program = Program::new(&self.model, &self.options, &self.opened, Some(&self.program)).await?;
         Ok(self.ragged.get_or_init(|| program))
     }
 }

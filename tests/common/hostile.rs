@@ -2,7 +2,8 @@
 #![allow(dead_code, unreachable_pub, clippy::panic)] // each binary uses a part of it
 
 use std::{
-    panic,
+    fs, panic,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -34,27 +35,14 @@ impl Rng {
     }
 }
 
-/// The time that this thread has computed for, where the system tells it: other work on the machine is no
-/// matter. Else the time of day.
-struct Clock {
-    computed: Option<Duration>,
-    start: Instant,
-}
-
-impl Clock {
-    fn now() -> Self {
-        Self { computed: Self::computed(), start: Instant::now() }
-    }
-
-    fn computed() -> Option<Duration> {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-        text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
-    }
-
-    fn elapsed(&self) -> Duration {
-        let computed = Self::computed().zip(self.computed).and_then(|(now, then)| now.checked_sub(then));
-        computed.unwrap_or_else(|| self.start.elapsed())
-    }
+/// How long this thread has been at work, so that others on the machine do not count. Where the system
+/// does not tell, the time on the clock.
+fn busy() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let start = START.get_or_init(Instant::now);
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().next().and_then(|first| first.parse().ok());
+    nanoseconds.map_or_else(|| start.elapsed(), Duration::from_nanos)
 }
 
 /// Loads `bytes`, whose members take `expanded` bytes together. Returns whether that went well.
@@ -64,10 +52,10 @@ pub fn survives(bytes: &[u8], expanded: usize, what: &dyn Fn() -> String) -> boo
 
 /// [`survives`] with options.
 pub fn survives_as(bytes: &[u8], options: &LoadOptions, expanded: usize, what: &dyn Fn() -> String) -> bool {
-    let start = Clock::now();
+    let start = busy();
     let load = || Model::from_bytes_with(bytes, options).map(|model| model.summary());
     let (outcome, peak) = peak_of(|| panic::catch_unwind(load));
-    let took = start.elapsed();
+    let took = busy().saturating_sub(start);
     let outcome = outcome.unwrap_or_else(|_| panic!("{}: panicked", what()));
     if let Err(error) = &outcome {
         let text = error.to_string();

@@ -1,6 +1,9 @@
 //! The datasets of an HDF5 file: found by one walk over the file, read one at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use half::{bf16, f16};
 use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions, error::Error as Hdf5Error, group::Group};
@@ -279,18 +282,29 @@ impl Values {
     }
 
     /// Calls `with` for each value in order, as f32.
+    pub(super) fn each(&self, with: impl FnMut(usize, f32)) {
+        self.each_of(0..self.count(), with);
+    }
+
+    /// Calls `with` for the values of `range` in order, as f32.
     #[allow(clippy::cast_possible_truncation)] // rounding is the meaning
-    pub(super) fn each(&self, mut with: impl FnMut(usize, f32)) {
-        fn all<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f32, with: &mut impl FnMut(usize, f32)) {
+    pub(super) fn each_of(&self, range: Range<usize>, mut with: impl FnMut(usize, f32)) {
+        fn all<const N: usize>(
+            data: &[u8],
+            range: Range<usize>,
+            value: impl Fn([u8; N]) -> f32,
+            with: &mut impl FnMut(usize, f32),
+        ) {
             let (values, _) = data.as_chunks::<N>();
-            values.iter().enumerate().for_each(|(index, &bytes)| with(index, value(bytes)));
+            let values = values.get(range.clone()).unwrap_or_default();
+            range.zip(values).for_each(|(index, &bytes)| with(index, value(bytes)));
         }
         match self.kind {
-            Kind::F16 => all(&self.data, |b| f16::from_ne_bytes(b).to_f32(), &mut with),
+            Kind::F16 => all(&self.data, range, |b| f16::from_ne_bytes(b).to_f32(), &mut with),
             // The bytes of an opaque type are not put into the machine's order.
-            Kind::Bf16 => all(&self.data, |b| bf16::from_le_bytes(b).to_f32(), &mut with),
-            Kind::F32 => all(&self.data, f32::from_ne_bytes, &mut with),
-            Kind::F64 => all(&self.data, |b| f64::from_ne_bytes(b) as f32, &mut with),
+            Kind::Bf16 => all(&self.data, range, |b| bf16::from_le_bytes(b).to_f32(), &mut with),
+            Kind::F32 => all(&self.data, range, f32::from_ne_bytes, &mut with),
+            Kind::F64 => all(&self.data, range, |b| f64::from_ne_bytes(b) as f32, &mut with),
         }
     }
 }

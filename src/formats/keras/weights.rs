@@ -248,11 +248,20 @@ impl Scope<'_> {
         };
         let places = places(columns, order);
         let mut data = zeros(values.count())?;
-        values.each(|index, value| {
-            let (row, column) = (index / columns, index % columns);
-            let slot = places.get(column).and_then(|place| data.get_mut(place * rows + row));
-            slot.into_iter().for_each(|slot| *slot = value);
-        });
+        // So many rows at a time that whole lines of the cache are written.
+        let mut block: Vec<f32> = Vec::new();
+        for first in (0..rows).step_by(BLOCK_ROWS) {
+            let count = BLOCK_ROWS.min(rows - first);
+            block.clear();
+            values.each_of(first * columns..(first + count) * columns, |_, value| block.push(value));
+            for (column, place) in places.iter().enumerate() {
+                let start = place * rows + first;
+                let to = data.get_mut(start..start + count).unwrap_or_default();
+                for (row, slot) in to.iter_mut().enumerate() {
+                    *slot = block.get(row * columns + column).copied().unwrap_or_default();
+                }
+            }
+        }
         drop(values);
         Ok(Arc::new(Tensor::new([columns, rows], data)?))
     }
@@ -278,6 +287,9 @@ impl Scope<'_> {
         all.into_iter().map(|row| Ok(Arc::new(Tensor::new([columns], row)?))).collect()
     }
 }
+
+/// Rows of a matrix that are turned together.
+const BLOCK_ROWS: usize = 16;
 
 /// Where each column goes when the gate stored as number `order[g]` is put in place `g`.
 fn places(columns: usize, order: &[usize]) -> Vec<usize> {

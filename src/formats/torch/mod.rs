@@ -63,6 +63,11 @@ fn lone(weights: &Weights<'_>) -> Result<(Json, String)> {
             return Err(Error::mismatch(DICT, ONE_MODULE, listed(weights.names())));
         }
     };
+    let is_other = |name: &&str| !prefix.is_empty() && !name.starts_with(&format!("{prefix}."));
+    let others: Vec<&str> = weights.names().filter(is_other).collect();
+    if !others.is_empty() {
+        return Err(Error::mismatch(DICT, ONE_MODULE, format!("also {}", listed(others))));
+    }
     let probe = Map::from_iter([("kind".to_owned(), json!("LSTM"))]);
     let source = Source::new(Options::new(&probe, DICT, "")?, weights, prefix);
     let hidden = source.size(&format!("weight_hh{suffix}"), 1)?;
