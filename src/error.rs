@@ -60,7 +60,7 @@ pub enum Error {
         known: String,
     },
     /// A token id outside the embedding's table.
-    #[error("{input}{index:?}: token id {id} is no whole number below {vocabulary}, the vocabulary of layer {layer}")]
+    #[error("{input}{index:?}: expected a token id, a whole number from 0 to {} (the vocabulary of layer {layer}), found {id}", vocabulary.saturating_sub(1))]
     TokenOutOfRange {
         /// The input's name.
         input: String,

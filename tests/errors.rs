@@ -86,10 +86,10 @@ Mismatch: input 'x': expected shape (None, None, 3), found [1, 5]
 Mismatch: inputs: expected 'x', found none for 'x'
 Unknown: no input named 'z'; there is 'x'
 Mismatch: inputs: expected 1 ('x'), found more
-TokenOutOfRange: 'ids'[0, 1]: token id 10 is no whole number below 10, the vocabulary of layer 'embed'
-TokenOutOfRange: 'ids'[0, 0]: token id -1 is no whole number below 10, the vocabulary of layer 'embed'
-TokenOutOfRange: 'ids'[0, 0]: token id 0.5 is no whole number below 10, the vocabulary of layer 'embed'
-TokenOutOfRange: 'ids'[0, 1]: token id 9223372036854775807 is no whole number below 10, the vocabulary of layer 'embed'
+TokenOutOfRange: 'ids'[0, 1]: expected a token id, a whole number from 0 to 9 (the vocabulary of layer 'embed'), found 10
+TokenOutOfRange: 'ids'[0, 0]: expected a token id, a whole number from 0 to 9 (the vocabulary of layer 'embed'), found -1
+TokenOutOfRange: 'ids'[0, 0]: expected a token id, a whole number from 0 to 9 (the vocabulary of layer 'embed'), found 0.5
+TokenOutOfRange: 'ids'[0, 1]: expected a token id, a whole number from 0 to 9 (the vocabulary of layer 'embed'), found 9223372036854775807
 Mismatch: tensor of shape [2, 2]: expected 4 values, found 1 values
 Mismatch: model 'empty': expected at least one input, found none
 NonFinite: input 'x'[0, 0, 1]: value NaN is not finite

@@ -9,6 +9,8 @@ mod counting;
 mod hostile;
 #[path = "common/keras_files.rs"]
 mod keras_files;
+#[path = "common/npz.rs"]
+mod npz;
 
 use std::fs;
 

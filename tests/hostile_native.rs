@@ -8,6 +8,8 @@ mod counting;
 mod hostile;
 #[path = "common/keras_files.rs"]
 mod keras_files;
+#[path = "common/npz.rs"]
+mod npz;
 #[path = "common/tensors_write.rs"]
 mod tensors_write;
 #[path = "common/torch_files.rs"]
@@ -57,7 +59,7 @@ fn files() -> Vec<(String, File)> {
         keras.iter().map(|name| ((*name).to_owned(), Model::load(keras_files::path(name)).unwrap())).collect();
     models.extend(torch.iter().map(|name| ((*name).to_owned(), golden(name).load().unwrap())));
     let file = |(name, model): (String, Model)| {
-        let answers = known_answers(&model, 1, 1).unwrap();
+        let answers = known_answers(&model, 1, None, None, 1).unwrap();
         let bytes = model.with_known_answers(answers).unwrap().to_bytes(&SaveOptions::default()).unwrap();
         (name, File::read(&bytes))
     };

@@ -6,6 +6,8 @@
 mod counting;
 #[path = "common/hostile.rs"]
 mod hostile;
+#[path = "common/npz.rs"]
+mod npz;
 #[path = "common/onnx_files.rs"]
 mod onnx_files;
 #[path = "common/onnx_write.rs"]

@@ -6,6 +6,8 @@
 mod counting;
 #[path = "common/hostile.rs"]
 mod hostile;
+#[path = "common/npz.rs"]
+mod npz;
 #[path = "common/tensors_write.rs"]
 mod tensors_write;
 #[path = "common/torch_files.rs"]

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::nets::devices;
+use common::{nets::devices, npz};
 use serde_json::Value;
 use wgpu_rnn::{
     Device, Error, Inputs, Model, Session, SessionOptions, Tensor,
@@ -33,13 +33,7 @@ fn texts(value: &Value) -> Vec<&str> {
 }
 
 fn tensor(case: &str, member: &str) -> Tensor {
-    let mut archive = npyz::npz::NpzArchive::open(folder().join(format!("{case}.npz"))).unwrap();
-    let array = archive.by_name(member).unwrap().unwrap_or_else(|| panic!("{case}: no {member}"));
-    let shape: Vec<usize> = array.shape().iter().map(|&dim| dim as usize).collect();
-    match array.dtype().descr().trim_matches('\'') {
-        "<i4" => Tensor::new(shape, array.into_vec::<i32>().unwrap()).unwrap(),
-        _ => Tensor::new(shape, array.into_vec::<f32>().unwrap()).unwrap(),
-    }
+    npz::tensor(folder().join(format!("{case}.npz")), member)
 }
 
 /// Runs a case and says what is wrong with it, or how many outputs were compared and the worst ratio.

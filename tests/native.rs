@@ -123,7 +123,7 @@ fn half_weights() {
 #[test]
 fn known_answers_are_checked() {
     let model = golden("chain_tagger").load().unwrap();
-    let answers = known_answers(&model, 3, 1).unwrap();
+    let answers = known_answers(&model, 3, None, None, 1).unwrap();
     let model = model.with_known_answers(answers.clone()).unwrap();
     let model = Model::from_bytes(&model.to_bytes(&SaveOptions::default()).unwrap()).unwrap();
     assert_eq!(model.known_answers().len(), 3);
@@ -161,7 +161,7 @@ fn known_answers_are_checked() {
 #[test]
 fn stateful_models_start_anew() {
     let model = Model::load(keras_files::path("bidirectional_stateful")).unwrap();
-    let model = model.clone().with_known_answers(known_answers(&model, 2, 1).unwrap()).unwrap();
+    let model = model.clone().with_known_answers(known_answers(&model, 2, None, None, 1).unwrap()).unwrap();
     let session = Session::new(&model, SessionOptions::on(Device::Cpu)).unwrap();
     assert!(session.state().is_none());
 }
@@ -188,7 +188,7 @@ fn the_first_format() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/native/format1.rnn");
     if std::env::var_os("WRITE_FIXTURES").is_some() {
         let model = golden("chain_embedding_lstm_linear").load().unwrap();
-        let answers = known_answers(&model, 1, 1).unwrap();
+        let answers = known_answers(&model, 1, None, None, 1).unwrap();
         model.with_known_answers(answers).unwrap().save(&path).unwrap();
     }
     let model = Model::load(&path).unwrap();

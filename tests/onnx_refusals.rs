@@ -2,6 +2,8 @@
 #![cfg(feature = "onnx")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "common/npz.rs"]
+mod npz;
 #[path = "common/onnx_files.rs"]
 mod onnx_files;
 #[path = "common/onnx_write.rs"]

@@ -4,6 +4,8 @@
 
 #[path = "common/keras_files.rs"]
 mod keras_files;
+#[path = "common/npz.rs"]
+mod npz;
 
 use std::{fs, sync::Arc};
 

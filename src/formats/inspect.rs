@@ -9,7 +9,7 @@ use super::native;
 #[cfg(any(feature = "torch", feature = "native"))]
 use super::safetensors;
 use super::{
-    LoadOptions, Source, head, in_file, io_error,
+    LoadOptions, Source, folder, head, in_file, io_error,
     recognise::{Kind, recognise},
 };
 #[cfg(feature = "torch")]
@@ -133,6 +133,9 @@ impl Inspection {
 fn contents(path: &Path, name: &str, options: &LoadOptions, found: &mut Inspection) -> Result<()> {
     let io = |cause| io_error(name, cause);
     if fs::metadata(path).map_err(io)?.is_dir() {
+        if let Some(inside) = folder::tensors(path, &options.limits)? {
+            return contents(&inside, name, options, found);
+        }
         #[cfg(feature = "keras")]
         keras::inspect_directory(path, options, found)?;
         return Ok(());

@@ -2,6 +2,7 @@
 //! opened for it but those beside it that hold the rest of a model: `config.json` of weights, weights of a
 //! `config.json`, shards.
 
+mod folder;
 mod inspect;
 #[cfg(any(feature = "keras", feature = "torch", feature = "native"))]
 mod json;
@@ -68,8 +69,8 @@ pub enum KerasBackend {
 impl Model {
     /// Reads a model from a file; what kind of file it is, its contents tell: `.keras` (or a directory with
     /// the same members), `.h5` with the whole model, or a folder of `config.json` and weights, as Keras 3 and
-    /// Keras 2 write them; ONNX; a PyTorch state dict in a safetensors file; a file that
-    /// [`save`](Self::save) wrote.
+    /// Keras 2 write them; ONNX; a PyTorch state dict in a safetensors file, or a folder of one and its
+    /// `config.json`; a file that [`save`](Self::save) wrote.
     ///
     /// ```no_run
     /// # use wgpu_rnn::Model;
@@ -96,11 +97,10 @@ impl Model {
         let name = options.file_name.clone().unwrap_or_else(|| path.display().to_string());
         let io = |cause| io_error(&name, cause);
         if fs::metadata(path).map_err(io)?.is_dir() {
-            no_config(options).map_err(|error| in_file(error, &name))?;
-            #[cfg(feature = "keras")]
-            return keras::from_directory(path, &name, options);
-            #[cfg(not(feature = "keras"))]
-            return Err(without(&name, "a directory", "keras"));
+            return match folder::tensors(path, &options.limits).map_err(|error| in_file(error, &name))? {
+                Some(inside) => Self::load_with(inside, options),
+                None => of_keras_folder(path, &name, options),
+            };
         }
         let file = fs::File::open(path).map_err(io)?;
         read(Box::new(file), &name, Some(path), options)
@@ -175,6 +175,15 @@ fn read<'a>(mut file: Box<dyn Source + 'a>, name: &str, path: Option<&Path>, opt
             Err(without(name, "a file of Keras, or of an unknown kind,", "keras"))
         }
     }
+}
+
+/// The model in a folder of Keras' files.
+fn of_keras_folder(path: &Path, name: &str, options: &LoadOptions) -> Result<Model> {
+    no_config(options).map_err(|error| in_file(error, name))?;
+    #[cfg(feature = "keras")]
+    return keras::from_directory(path, name, options);
+    #[cfg(not(feature = "keras"))]
+    Err(without(&path.display().to_string(), "a directory without a .safetensors file", "keras"))
 }
 
 /// What to do with a pickle, one line of Python.

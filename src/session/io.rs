@@ -1,9 +1,10 @@
 //! What goes into a run and what comes out of it.
 
+use super::SessionOptions;
 use crate::{
     error::{Error, Result, listed, quoted},
     plan::{Bound, Plan},
-    tensor::{Data, Tensor, unravel},
+    tensor::{Data, Tensor, element_count, unravel},
 };
 
 /// The inputs of a run, by name or in the model's order.
@@ -178,6 +179,23 @@ pub(super) fn check_values(plan: &Plan, tensors: &[Option<&Tensor>], finite: boo
             None => None,
         };
         bad.map_or(Ok(()), Err)?;
+    }
+    Ok(())
+}
+
+/// Checks that no value takes more than `limit` bytes, or the default where that is 0.
+pub(super) fn check_sizes(plan: &Plan, bound: &Bound, limit: u64) -> Result<()> {
+    let limit = if limit == 0 { SessionOptions::MAX_VALUE_BYTES } else { limit };
+    for (buffer, shape) in plan.buffers.iter().zip(&bound.shapes) {
+        let bytes = element_count(shape).and_then(|count| u64::try_from(count).ok()?.checked_mul(4));
+        if bytes.is_none_or(|bytes| bytes > limit) {
+            return Err(Error::Limit {
+                what: format!("the value of {}", quoted(&buffer.name)),
+                need: format!("{shape:?} values of 4 bytes"),
+                limit: format!("{limit} bytes (max_value_bytes)"),
+                hint: "use fewer rows or shorter sequences, or raise SessionOptions::max_value_bytes".to_owned(),
+            });
+        }
     }
     Ok(())
 }

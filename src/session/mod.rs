@@ -48,6 +48,9 @@ pub struct SessionOptions {
     /// them once (beside the caller's [`Model`], while there is one), but cannot be
     /// [rebuilt](Session::rebuilt) or [verified](crate::verify::Reference::of) without loading the model again.
     pub release_weights: bool,
+    /// The most bytes that one value of a run may take, in f32; 0: [`Self::MAX_VALUE_BYTES`]. A few bytes of a file
+    /// can ask for terabytes (a constant that is repeated, a vector that is): no room is made for more.
+    pub max_value_bytes: u64,
     /// Whether a model's known answers are left unchecked when a session starts.
     pub skip_known_answers: bool,
     /// One way to run recurrences on the GPU, whatever the batch; else each chooses its own.
@@ -56,6 +59,9 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
+    /// The most bytes that one value of a run may take, where [`max_value_bytes`](Self::max_value_bytes) is 0.
+    pub const MAX_VALUE_BYTES: u64 = 8 << 30;
+
     /// The default options on `device`.
     #[must_use]
     pub fn on(device: Device) -> Self {
@@ -403,6 +409,7 @@ impl Program {
         state: Option<&State>,
     ) -> Result<(Vec<Tensor>, State)> {
         let plan = &self.plan;
+        io::check_sizes(plan, &bound, options.max_value_bytes)?;
         io::check_lengths(plan, &bound, tensors)?;
         if let Some(state) = state {
             state.check(self.fingerprint, bound.batch())?;

@@ -35,7 +35,7 @@ impl Session {
             return refused("lengths beside weights that are inputs".to_owned(), "give it its weights first");
         }
         if let Some(layer) = self.model.masked_by() {
-            let what = format!("lengths beside the mask that layer {} makes,", quoted(layer));
+            let what = format!("a list of lengths beside the mask of layer {}", quoted(layer));
             return refused(what, "leave the lengths out");
         }
         let program = self.ragged_program().await?;
@@ -51,7 +51,7 @@ impl Session {
             [one] => *one,
             [] => {
                 return refused(
-                    "lengths, since no input has an open number of timesteps,".to_owned(),
+                    "a list of lengths where no input has an open number of timesteps".to_owned(),
                     "leave them out",
                 );
             }

@@ -166,16 +166,25 @@ pub fn verify_padded(
     Verification::new(&expected, &actual, tolerance)
 }
 
-/// What the reference gives for `count` random inputs of a few rows and timesteps: known answers for a file.
+/// What the reference gives for `count` random inputs: known answers for a file. They have `batch` rows, by
+/// default those that the model states, else one to three; and `seq_len` timesteps, by default five to
+/// fourteen, wherever the run decides a length.
 ///
 /// # Errors
 /// As [`random_inputs`] and [`Session::run`].
-pub fn known_answers(model: &Model, count: usize, seed: u64) -> Result<Vec<KnownAnswer>> {
+pub fn known_answers(
+    model: &Model,
+    count: usize,
+    batch: Option<usize>,
+    seq_len: Option<usize>,
+    seed: u64,
+) -> Result<Vec<KnownAnswer>> {
     let options = SessionOptions { skip_known_answers: true, ..SessionOptions::on(Device::Reference) };
     let session = Session::new(model, options)?;
     let answer = |index: usize| {
-        let batch = model.required_batch().unwrap_or(1 + index % 3);
-        let inputs = random_inputs(model, batch, 5 + 3 * (index % 4), seed.wrapping_add(index as u64))?;
+        let batch = batch.or(model.batch_size()).unwrap_or(1 + index % 3);
+        let seq_len = seq_len.unwrap_or(5 + 3 * (index % 4));
+        let inputs = random_inputs(model, batch, seq_len, seed.wrapping_add(index as u64))?;
         session.reset_state();
         let outputs = session.run(Inputs::from_iter(inputs.clone()))?;
         let narrowed = |(name, tensor): (String, crate::Tensor)| {

@@ -41,6 +41,40 @@ fn a_state_dict_with_half_weights() {
 }
 
 #[test]
+fn sizes_of_known_answers() {
+    let folder = Folder::new();
+    let out = folder.path("model.safetensors");
+    let sizes = ["--known-answers", "1", "--batch", "4", "--seq-len", "9"];
+    wgpu_rnn(&[&["convert", &torch("lone_lstm.safetensors"), &out], &sizes[..]].concat()).ok();
+    let model = wgpu_rnn::Model::load(&out).unwrap();
+    let (_, input) = &model.known_answers()[0].inputs[0];
+    assert_eq!(input.shape()[..2], [9, 4]);
+}
+
+#[test]
+fn a_folder_of_a_state_dict_and_its_configuration() {
+    let folder = Folder::new();
+    let inside = folder.path("hub");
+    std::fs::create_dir(&inside).unwrap();
+    let put = |name: &str, bytes: &[u8]| std::fs::write(Path::new(&inside).join(name), bytes).unwrap();
+    put("config.json", br#"{"kind": "LSTM", "batch_first": true}"#);
+    let tensors = std::fs::read(torch("lone_lstm.safetensors")).unwrap();
+    put("weights.safetensors", &tensors);
+    wgpu_rnn(&["verify", &inside, "--device", "cpu"]).ok();
+    assert!(wgpu_rnn(&["inspect", &inside]).ok().contains("PyTorch"));
+    put("other.safetensors", &tensors);
+    let found = wgpu_rnn(&["verify", &inside, "--device", "cpu"]).error(3);
+    let several =
+        "expected one .safetensors file; load the one that is meant, found 'other.safetensors', 'weights.safetensors'";
+    assert_eq!(found, format!("{inside}: the folder: {several}"));
+    put("model.safetensors", &tensors);
+    wgpu_rnn(&["verify", &inside, "--device", "cpu"]).ok();
+    std::fs::remove_file(Path::new(&inside).join("model.safetensors")).unwrap();
+    put("model.safetensors.index.json", b"{}");
+    assert!(wgpu_rnn(&["inspect", &inside]).error(3).contains("a state dict in several files"));
+}
+
+#[test]
 fn refusals() {
     let folder = Folder::new();
     let model = folder.write("model.safetensors", &std::fs::read(torch("lone_gru.safetensors")).unwrap());
@@ -51,5 +85,8 @@ fn refusals() {
     assert!(found.contains("<OUT>"), "{found}");
     let found = wgpu_rnn(&["convert", &model, &folder.path("out.rnn"), "--known-answers", "1000000000"]).error(2);
     assert!(found.contains("at most 1000"), "{found}");
+    let onnx = folder.path("out.onnx");
+    let found = wgpu_rnn(&["convert", &model, &onnx]).error(2);
+    assert_eq!(found, format!("{onnx}: OUT is a safetensors file, a name in .onnx would belie it"));
     assert_eq!(folder.files(), ["model.safetensors"]);
 }

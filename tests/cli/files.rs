@@ -1,11 +1,14 @@
 //! NumPy files made by hand and read by a crate that the program does not use.
 
-use std::{fs::File, io::BufReader};
-
-use npyz::{
-    NpyFile, WriterBuilder,
-    npz::{NpzArchive, NpzWriter},
+use std::{
+    fs::File,
+    io::{BufReader, Write},
 };
+
+use npyz::NpyFile;
+use zip::{ZipWriter, write::SimpleFileOptions};
+
+use crate::npz;
 
 /// An `.npy` file: version 1.0, float32, C order.
 pub(crate) fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
@@ -31,14 +34,12 @@ pub(crate) fn npy_with(dict: &str, data: &[u8]) -> Vec<u8> {
 
 /// Writes an `.npz` file of float32 arrays.
 pub(crate) fn write_npz(path: &str, arrays: &[(&str, &[usize], Vec<f32>)]) {
-    let mut npz = NpzWriter::create(path).unwrap();
+    let mut zip = ZipWriter::new(File::create(path).unwrap());
     for (name, shape, values) in arrays {
-        let shape: Vec<u64> = shape.iter().map(|&dim| dim as u64).collect();
-        let writer = npz.array(name, Default::default()).unwrap().default_dtype().shape(&shape);
-        let mut writer = writer.begin_nd().unwrap();
-        writer.extend(values.iter().copied()).unwrap();
-        writer.finish().unwrap();
+        zip.start_file(format!("{name}.npy"), SimpleFileOptions::default()).unwrap();
+        zip.write_all(&npy(shape, values)).unwrap();
     }
+    zip.finish().unwrap();
 }
 
 /// Shape and values of an `.npy` file, which must be float32.
@@ -47,24 +48,10 @@ pub(crate) fn read_npy(path: &str) -> (Vec<u64>, Vec<f32>) {
     (file.shape().to_vec(), file.into_vec().unwrap())
 }
 
-/// The names in an `.npz` file, in its order.
-pub(crate) fn npz_names(path: &str) -> Vec<String> {
-    let mut archive = NpzArchive::open(path).unwrap();
-    let zip = archive.zip_archive();
-    (0..zip.len()).map(|index| zip.by_index(index).unwrap().name().strip_suffix(".npy").unwrap().to_owned()).collect()
-}
-
 /// One array of an `.npz` file. Integers are converted.
 pub(crate) fn read_npz(path: &str, name: &str) -> (Vec<u64>, Vec<f32>) {
-    let mut archive = NpzArchive::open(path).unwrap();
-    let array = archive.by_name(name).unwrap().unwrap_or_else(|| panic!("{path} has no {name}"));
-    let shape = array.shape().to_vec();
-    #[allow(clippy::cast_precision_loss)] // token ids
-    let values = match array.try_data::<f32>() {
-        Ok(values) => values.map(Result::unwrap).collect(),
-        Err(array) => array.into_vec::<i32>().unwrap().into_iter().map(|value| value as f32).collect(),
-    };
-    (shape, values)
+    let tensor = npz::tensor(path, name);
+    (tensor.shape().iter().map(|&dim| dim as u64).collect(), tensor.to_f32().into_owned())
 }
 
 /// An array of a golden file as `.npy` bytes.

@@ -80,7 +80,9 @@ fn lengths_of_padded_rows_count() {
     let negative = lengths(&folder, &[6, 2, -7, 1]);
     assert_eq!(run(&negative), format!("--lengths {negative}: expected an array [batch] of whole numbers, found -7"));
     let floats = folder.write("f.npy", &npy_of("<f4", "False", &[4], &[0; 16]));
-    assert!(run(&floats).ends_with("found dtype float32"));
+    assert!(run(&floats).ends_with("found dtype float32, float16 or bool"));
+    let truths = folder.write("b.npy", &npy_of("|b1", "False", &[4], &[1, 0, 1, 1]));
+    assert!(run(&truths).ends_with("found dtype float32, float16 or bool"));
     let matrix = folder.write("m.npy", &npy_of("<i8", "False", &[2, 2], &[0; 32]));
     assert!(run(&matrix).ends_with("found the shape [2, 2]"));
     let batch = wgpu_rnn(&[&random[..], &["--batch", "2"]].concat()).error(2);
@@ -94,7 +96,7 @@ fn lengths_beside_a_mask_of_the_file_are_refused() {
         let rows = lengths(&folder, &[3, 1]);
         let done = wgpu_rnn(&["verify", &golden(&format!("{model}.keras")), "--lengths", &rows, "--device", "cpu"]);
         let error = done.error(3);
-        assert!(error.contains("lengths beside the mask that layer '") && error.contains(layer), "{error}");
+        assert!(error.contains("a list of lengths beside the mask of layer '") && error.contains(layer), "{error}");
     }
 }
 

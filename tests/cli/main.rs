@@ -9,6 +9,8 @@ mod formats;
 mod inspect;
 #[path = "../common/keras_files.rs"]
 mod keras_files;
+#[path = "../common/npz.rs"]
+mod npz;
 mod run;
 mod state;
 mod usage;

@@ -2,8 +2,8 @@
 
 use crate::{
     Folder,
-    files::{assert_close, golden_array, npy, npy_of, npz_names, read_npy, read_npz, write_npz},
-    golden, keys, wgpu_rnn,
+    files::{assert_close, golden_array, npy, npy_of, read_npy, read_npz, write_npz},
+    golden, keys, npz, wgpu_rnn,
 };
 
 /// The model with inputs `ids`, `extra`, `signal` and outputs `yes_no`, `kind`, `wave`.
@@ -16,7 +16,7 @@ fn run_several(folder: &Folder, inputs: &[String]) {
     let mut arguments = vec!["run", &model, "--device", "cpu", "--output", &output];
     arguments.extend(inputs.iter().flat_map(|input| ["--input", input]));
     wgpu_rnn(&arguments).ok();
-    assert_eq!(npz_names(&output), ["yes_no", "kind", "wave"]);
+    assert_eq!(npz::names(&output), ["yes_no", "kind", "wave"]);
     for (index, name) in ["yes_no", "kind", "wave"].into_iter().enumerate() {
         let expected = read_npz(&golden(&format!("{SEVERAL}.npz")), &format!("call0.out.{index}"));
         assert_close(&read_npz(&output, name), &expected);
@@ -115,10 +115,10 @@ fn token_ids_may_have_any_type_but_must_be_ids() {
             .collect();
     assert!(outputs.windows(2).all(|pair| pair[0] == pair[1]));
     let (done, _) = run(&npy(&[1, 3], &[1.0, 2.5, 3.0]));
-    let expected = "'input_layer'[0, 1]: token id 2.5 is no whole number below 10, the vocabulary of layer 'embedding'";
+    let expected = "'input_layer'[0, 1]: expected a token id, a whole number from 0 to 9 (the vocabulary of layer 'embedding'), found 2.5";
     assert_eq!(done.error(3), expected);
     let (done, _) = run(&npy_of("|u1", "False", &[1, 3], &[1, 2, 10]));
-    let expected = "'input_layer'[0, 2]: token id 10 is no whole number below 10, the vocabulary of layer 'embedding'";
+    let expected = "'input_layer'[0, 2]: expected a token id, a whole number from 0 to 9 (the vocabulary of layer 'embedding'), found 10";
     assert_eq!(done.error(3), expected);
 }
 
@@ -161,7 +161,7 @@ fn repeated_outputs_have_unique_names() {
     let input = folder.write("x.npy", &golden_array(&golden("repeated_outputs.npz"), "call0.in.x"));
     let output = folder.path("y.npz");
     wgpu_rnn(&["run", &golden("repeated_outputs.keras"), "-i", &input, "-o", &output, "--device", "cpu"]).ok();
-    assert_eq!(npz_names(&output), ["dense", "x", "dense_1"]);
+    assert_eq!(npz::names(&output), ["dense", "x", "dense_1"]);
     // The same every time, whenever it is.
     let again = folder.path("z.npz");
     wgpu_rnn(&["run", &golden("repeated_outputs.keras"), "-i", &input, "-o", &again, "--device", "cpu"]).ok();

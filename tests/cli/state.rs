@@ -1,12 +1,11 @@
 //! `--state-in`, `--state-out`: a sequence in several runs of the program.
 
-use npyz::npz::NpzArchive;
 use wgpu_rnn::{Device, Session, SessionOptions, Tensor};
 
 use crate::{
     Folder,
-    files::{assert_close, golden_array, npy, npz_names, read_npy, read_npz, write_npz},
-    golden, wgpu_rnn,
+    files::{assert_close, golden_array, npy, read_npy, read_npz, write_npz},
+    golden, npz, wgpu_rnn,
 };
 
 const MODEL: &str = "lstm_stateful";
@@ -49,9 +48,9 @@ fn a_sequence_goes_on_where_it_stopped() {
     // Saved states are the very bits.
     assert_eq!(call(&folder, 1, "cpu", &["--state-in", &a]), runs[1]);
 
-    assert_eq!(npz_names(&a), ["lstm/hidden_state", "lstm/cell_state", "__fingerprint__"]);
+    assert_eq!(npz::names(&a), ["lstm/hidden_state", "lstm/cell_state", "__fingerprint__"]);
     assert_eq!(read_npz(&a, "lstm/hidden_state").0, [2, 5]);
-    let fingerprint = NpzArchive::open(&a).unwrap().by_name("__fingerprint__").unwrap().unwrap().into_vec::<u8>();
+    let fingerprint = npz::array(&a, "__fingerprint__").into_vec::<u8>();
     assert_eq!(fingerprint.unwrap().len(), 8);
 }
 

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::npz;
 use serde_json::Value;
 use wgpu_rnn::{Error, Model, Tensor, formats::LoadOptions};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
@@ -127,11 +128,5 @@ pub fn refusal(bytes: &[u8], options: &LoadOptions) -> Error {
 
 /// An array of a case's `.npz` file.
 pub fn tensor(case: &str, member: &str) -> Tensor {
-    let mut archive = npyz::npz::NpzArchive::open(folder().join(format!("{case}.npz"))).unwrap();
-    let array = archive.by_name(member).unwrap().unwrap_or_else(|| panic!("{case}: no {member}"));
-    let shape: Vec<usize> = array.shape().iter().map(|&dim| dim as usize).collect();
-    match array.dtype().descr().trim_matches('\'') {
-        "<i4" => Tensor::new(shape, array.into_vec::<i32>().unwrap()).unwrap(),
-        _ => Tensor::new(shape, array.into_vec::<f32>().unwrap()).unwrap(),
-    }
+    npz::tensor(folder().join(format!("{case}.npz")), member)
 }

@@ -5,6 +5,7 @@
 pub mod keras_files;
 pub mod layers;
 pub mod nets;
+pub mod npz;
 #[cfg(feature = "onnx")]
 pub mod onnx_files;
 pub mod plans;

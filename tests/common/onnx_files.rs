@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::npz;
 use serde_json::Value;
 use wgpu_rnn::Tensor;
 
@@ -24,17 +25,5 @@ pub fn cases(prefix: &str) -> Vec<Value> {
 
 /// An array of a case's `.npz` file.
 pub fn tensor(case: &str, member: &str) -> Tensor {
-    let mut archive = npyz::npz::NpzArchive::open(folder().join(format!("{case}.npz"))).unwrap();
-    let array = archive.by_name(member).unwrap().unwrap_or_else(|| panic!("{case}: no {member}"));
-    let shape: Vec<usize> = array.shape().iter().map(|&dim| dim as usize).collect();
-    match array.dtype().descr().trim_matches('\'') {
-        "<i4" => Tensor::new(shape, array.into_vec::<i32>().unwrap()).unwrap(),
-        "<i8" => Tensor::new(shape, array.into_vec::<i64>().unwrap()).unwrap(),
-        "|b1" => {
-            let values = array.into_vec::<bool>().unwrap().into_iter().map(i64::from);
-            Tensor::new(shape, values.collect::<Vec<_>>()).unwrap()
-        }
-        "<f8" => Tensor::new(shape, array.into_vec::<f64>().unwrap()).unwrap(),
-        _ => Tensor::new(shape, array.into_vec::<f32>().unwrap()).unwrap(),
-    }
+    npz::tensor(folder().join(format!("{case}.npz")), member)
 }

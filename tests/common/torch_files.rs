@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::npz;
 use serde_json::Value;
 use wgpu_rnn::{Error, Inputs, Model, Tensor, formats::LoadOptions};
 
@@ -78,13 +79,7 @@ impl Case {
 
     pub fn tensor(&self, call: &Call, side: &str, name: &str) -> Tensor {
         let member = format!("{}.{}.{side}.{name}", self.name, call.index);
-        let mut archive = npyz::npz::NpzArchive::open(folder().join(format!("{}.npz", self.file))).unwrap();
-        let array = archive.by_name(&member).unwrap().unwrap_or_else(|| panic!("no {member}"));
-        let shape: Vec<usize> = array.shape().iter().map(|&dim| dim as usize).collect();
-        match array.dtype().descr().trim_matches('\'') {
-            "<i4" => Tensor::new(shape, array.into_vec::<i32>().unwrap()).unwrap(),
-            _ => Tensor::new(shape, array.into_vec::<f32>().unwrap()).unwrap(),
-        }
+        npz::tensor(folder().join(format!("{}.npz", self.file)), &member)
     }
 
     pub fn inputs(&self, call: &Call) -> Inputs {

@@ -8,6 +8,8 @@ mod graphs;
 #[path = "../common/keras_files.rs"]
 mod keras_files;
 mod layers;
+#[path = "../common/npz.rs"]
+mod npz;
 
 use keras_files::File;
 use serde_json::{Value, json};

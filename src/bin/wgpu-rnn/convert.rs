@@ -15,7 +15,15 @@ use crate::{
     setup,
 };
 
+/// Endings that say that a file is of another format.
+const OF_OTHERS: [&str; 10] = ["onnx", "keras", "h5", "hdf5", "pt", "pth", "json", "zip", "npy", "npz"];
+
 pub(crate) fn convert(args: &ConvertArgs) -> Outcome<()> {
+    let ending = args.output.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    if let Some(ending) = ending.filter(|ending| OF_OTHERS.contains(&ending.as_str())) {
+        let out = args.output.display();
+        return Err(Failure::usage(format!("{out}: OUT is a safetensors file, a name in .{ending} would belie it")));
+    }
     files::check_writable(&args.output)?;
     if files::same(&args.model.path, &args.output) {
         return Err(Failure::usage("the model and OUT are the same file"));
@@ -32,7 +40,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Outcome<()> {
         if options.weights == WeightType::F16 {
             model = Model::from_bytes(&model.to_bytes(&options)?)?;
         }
-        let answers = known_answers(&model, args.known_answers, args.seed)?;
+        let answers = known_answers(&model, args.known_answers, args.batch, args.seq_len, args.seed)?;
         model = model.with_known_answers(answers)?;
         // A model that no f32 device gets right would be of no use.
         Session::new(&model, SessionOptions::on(Device::Cpu))?;

@@ -37,6 +37,7 @@ fn whole(tensor: &Tensor) -> Result<Vec<usize>, String> {
         Data::I64(values) => {
             values.iter().map(|&value| usize::try_from(value).map_err(|_| value.to_string())).collect()
         }
-        other => Err(format!("dtype {}", other.dtype())),
+        Data::F64(_) => Err("dtype float64".to_owned()),
+        _ => Err("dtype float32, float16 or bool".to_owned()),
     }
 }

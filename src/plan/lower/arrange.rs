@@ -26,7 +26,6 @@ impl Lowering<'_> {
         let (name, shape) = (call.name.as_str(), call.output_shape()?);
         let input =
             |index: usize| call.inputs.get(index).cloned().ok_or_else(|| Error::internal("a call without an input"));
-        let computed = |buffer| Ok(vec![Lowered { buffer, mask: None, ragged: None, origins: Vec::new() }]);
         match kind {
             LayerKind::MaskOf => {
                 let input = input(0)?;
@@ -40,8 +39,11 @@ impl Lowering<'_> {
                 let mask = call.inputs.get(1).and_then(|source| source.mask);
                 return Ok(vec![Lowered { mask, ..input(0)? }]);
             }
-            _ => call.refuse_ragged("it moves timesteps or mixes them")?,
+            _ => {}
         }
+        let ragged = self.ragged_behind(call, kind, &shape)?;
+        let computed = |buffer| Ok(vec![Lowered { buffer, mask: None, ragged, origins: Vec::new() }]);
+        let moved = |buffer, origins| Ok(vec![Lowered { buffer, mask: None, ragged, origins }]);
         match kind {
             LayerKind::Constant(tensor) => {
                 let weight = self.weight(name, "value", tensor);
@@ -53,7 +55,7 @@ impl Lowering<'_> {
             LayerKind::Permute { axes } => {
                 let (from, output) = (input(0)?, self.buffer(name, shape));
                 self.step(name, Op::Permute { input: from.buffer, axes: axes.clone(), output });
-                Ok(vec![Lowered { buffer: output, mask: None, ragged: None, origins: from.origins }])
+                moved(output, from.origins)
             }
             LayerKind::Slice { axis, start, step, extent } => {
                 let (from, output) = (input(0)?, self.buffer(name, shape));
@@ -70,17 +72,17 @@ impl Lowering<'_> {
                         extent,
                     },
                 );
-                Ok(vec![Lowered { buffer: output, mask: None, ragged: None, origins: from.origins }])
+                moved(output, from.origins)
             }
             LayerKind::ReshapeTo { .. } => {
                 let from = input(0)?;
                 let buffer = self.view(from.buffer, shape);
-                Ok(vec![Lowered { buffer, mask: None, ragged: None, origins: from.origins }])
+                moved(buffer, from.origins)
             }
             LayerKind::Expand { .. } => {
                 let from = input(0)?;
                 let buffer = self.expanded(name, from.buffer, shape);
-                Ok(vec![Lowered { buffer, mask: None, ragged: None, origins: from.origins }])
+                moved(buffer, from.origins)
             }
             LayerKind::Pad { axis, before, after, value } => {
                 let from = input(0)?.buffer;
@@ -112,7 +114,7 @@ impl Lowering<'_> {
                 let (from, index) = (input(0)?, input(1)?);
                 let output = self.buffer(name, shape);
                 self.step(name, Op::Take { input: from.buffer, index: index.buffer, output });
-                Ok(vec![Lowered { buffer: output, mask: None, ragged: None, origins: from.origins }])
+                moved(output, from.origins)
             }
             LayerKind::LengthMask => {
                 let lengths = self.lengths(call, &input(0)?, &shape)?;
@@ -134,6 +136,27 @@ impl Lowering<'_> {
             }
             _ => Err(Error::internal("a kind that is lowered elsewhere")),
         }
+    }
+
+    /// The mask of a ragged batch behind a layer: it stays where rows and timesteps stay the first two axes
+    /// and nothing passes from one timestep to another.
+    fn ragged_behind(&self, call: &Call<'_>, kind: &LayerKind, shape: &[Dim]) -> Result<Option<BufferId>> {
+        let Some((input, mask)) = call.inputs.first().and_then(|input| Some((input, input.ragged?))) else {
+            call.refuse_ragged("it moves timesteps or mixes them")?;
+            return Ok(None);
+        };
+        let others_are_whole = call.inputs.iter().skip(1).all(|other| other.ragged.is_none());
+        let keeps = match kind {
+            LayerKind::Permute { axes } => axes.starts_with(&[0, 1]),
+            LayerKind::ReshapeTo { .. } | LayerKind::Expand { .. } => true,
+            LayerKind::Slice { axis, .. } | LayerKind::Pad { axis, .. } | LayerKind::Reduce { axis, .. } => *axis > 1,
+            LayerKind::MatMul { .. } => others_are_whole,
+            _ => false,
+        };
+        if !keeps || self.shape(input.buffer).get(..2) != shape.get(..2) {
+            call.refuse_ragged("it moves timesteps or mixes them")?;
+        }
+        Ok(Some(mask))
     }
 
     /// A value that rises by `step` along `axis`.

@@ -23,6 +23,7 @@ pub(super) struct Header {
 /// The element types that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DType {
+    Bool,
     F16,
     F32,
     F64,
@@ -39,7 +40,7 @@ pub(super) enum DType {
 impl DType {
     pub(super) fn size(self) -> usize {
         match self {
-            Self::I8 | Self::U8 => 1,
+            Self::Bool | Self::I8 | Self::U8 => 1,
             Self::F16 | Self::I16 | Self::U16 => 2,
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F64 | Self::I64 | Self::U64 => 8,
@@ -48,6 +49,7 @@ impl DType {
 
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Bool => "bool",
             Self::F16 => "float16",
             Self::F32 => "float32",
             Self::F64 => "float64",
@@ -212,7 +214,8 @@ impl<'a> Rest<'a> {
             "i2" => DType::I16,
             "i4" => DType::I32,
             "i8" => DType::I64,
-            "u1" | "b1" | "?" => DType::U8,
+            "b1" | "?" => DType::Bool,
+            "u1" => DType::U8,
             "u2" => DType::U16,
             "u4" => DType::U32,
             "u8" => DType::U64,
@@ -240,7 +243,7 @@ mod tests {
         assert_eq!(header, expected);
         assert_eq!(ok("{'descr':'>i8','fortran_order':True,'shape':()}").shape, Vec::<usize>::new());
         assert!(ok("{'descr':'>i8','fortran_order':True,'shape':()}").big_endian);
-        assert_eq!(ok("{\"shape\": (7L,), 'fortran_order': False, 'descr': '|b1'}").dtype, DType::U8);
+        assert_eq!(ok("{\"shape\": (7L,), 'fortran_order': False, 'descr': '|b1'}").dtype, DType::Bool);
         assert_eq!(ok("{'shape': (7,), 'fortran_order': False, 'descr': 'f8'}").dtype, DType::F64);
     }
 

@@ -73,6 +73,8 @@ fn decode(header: &Header, bytes: &[u8]) -> Result<Data, Bad> {
         }};
     }
     Ok(match header.dtype {
+        // No ids and no lengths, but what a mask is made of.
+        DType::Bool => values!(u8, f32, |x, _| Ok(f32::from(u8::from(x != 0)))),
         DType::F16 => values!(f16, f32, |x, _| Ok(x.to_f32())),
         DType::F32 => values!(f32, f32, |x, _| Ok(x)),
         DType::F64 => values!(f64, f64, |x, _| Ok(x)),
