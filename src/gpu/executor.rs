@@ -30,11 +30,14 @@ pub struct ProgramOptions {
     pub memory_budget: Option<u64>,
     /// Whether every kernel is compared with the reference, on a tiny example, before its first use.
     pub known_answer_tests: bool,
+    /// Whether each kernel is timed by the device's clock, where it has one. Such a run takes longer in all:
+    /// kernels are kept apart, and submissions are waited for one by one.
+    pub profile: bool,
 }
 
 impl Default for ProgramOptions {
     fn default() -> Self {
-        Self { strategy: None, deadline: None, memory_budget: None, known_answer_tests: true }
+        Self { strategy: None, deadline: None, memory_budget: None, known_answer_tests: true, profile: false }
     }
 }
 
@@ -96,9 +99,7 @@ impl Program<'_> {
         let mut done = Vec::with_capacity(tiles);
         for part in rows::split(plan, bound, rows::ranges(bound.batch(), tiles), &inputs)? {
             let (values, part) = self.run_tile(owner, pool, &part.bound, &part.inputs, outputs)?;
-            stats.submissions += part.submissions;
-            stats.batch_tiles += part.batch_tiles;
-            stats.longest = stats.longest.max(part.longest);
+            stats.merge(part);
             done.push(values);
         }
         Ok((rows::join(bound, outputs, done)?, stats))
@@ -148,9 +149,14 @@ impl Program<'_> {
         let mut pipelines = owner.pipelines.take().ok_or_else(|| Error::internal("the kernels are in use"))?;
         let deadline = self.options.deadline.unwrap_or(owner.options.deadline);
         let mut pacer = Pacer::new(owner, deadline);
-        let recorded = record(&mut Recorder::new(&mut pipelines, &mut pacer), run, outputs);
+        let timer = if self.options.profile { pacer.owner.timer()? } else { None };
+        let mut recorder = Recorder::new(&mut pipelines, &mut pacer).timed(timer);
+        let recorded = record(&mut recorder, run, outputs);
+        let (kernels, timer) = recorder.finish();
         pacer.owner.pipelines = Some(pipelines);
         recorded?;
+        pacer.owner.timer = timer.or_else(|| pacer.owner.timer.take());
+        pacer.stats.kernels = kernels;
         let count = outputs.iter().map(|&id| run.bound.len(id)).sum();
         let mapping = pacer.owner.map(run.pool.staging()?, count)?;
         pacer.finish()?;

@@ -24,6 +24,7 @@ mod room_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 pub(crate) mod testing;
+mod timer;
 mod weights;
 
 pub use adapter::{AdapterInfo, AdapterKind, adapters};
@@ -38,3 +39,4 @@ pub use memory::MemoryNeed;
 pub use pacer::RunStats;
 pub use program::GpuProgram;
 pub use room::{DeviceLimits, Gpu, GpuOptions};
+pub use timer::KernelStats;

@@ -15,6 +15,7 @@ use super::{
     pacer::Speed,
     pipelines::Pipelines,
     room::{DeviceLimits, GpuOptions, Opened, Status, choose, lost, panic_text},
+    timer::Timer,
     weights,
 };
 use crate::error::{Error, Result};
@@ -45,6 +46,8 @@ pub(super) struct Owner {
     stray: Arc<Mutex<Vec<wgpu::Error>>>,
     /// Compiled kernels; absent while a run has them.
     pub(super) pipelines: Option<Pipelines>,
+    /// The device's clock, once someone asked for it; absent while a run has it.
+    pub(super) timer: Option<Timer>,
     /// Weights on the device.
     pub(super) weights: weights::Shared,
     /// By specialisation: whether the kernels passed their known-answer test.
@@ -64,6 +67,8 @@ impl Owner {
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("wgpu-rnn"),
             required_limits: limits.clone(),
+            // Only to be looked at: no kernel needs any feature.
+            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
             ..wgpu::DeviceDescriptor::default()
         });
         let (device, queue) = pollster::block_on(request).map_err(|error| Error::NoAdapter {
@@ -90,6 +95,7 @@ impl Owner {
             pending_upload: 0,
             stray,
             pipelines: None,
+            timer: None,
             weights: weights::Shared::new(),
             verdicts: HashMap::new(),
             queue,
@@ -101,9 +107,10 @@ impl Owner {
 
     /// Drops everything, in order.
     pub(super) fn close(self) {
-        let Self { objects, pipelines, queue, device, .. } = self;
+        let Self { objects, pipelines, timer, queue, device, .. } = self;
         drop(objects);
         drop(pipelines);
+        drop(timer);
         drop(queue);
         drop(device);
     }
@@ -118,6 +125,14 @@ impl Owner {
     pub(super) fn forget_buffers(&mut self) {
         if let Some(pipelines) = &mut self.pipelines {
             pipelines.forget_buffers();
+        }
+    }
+
+    /// The device's clock, if it has one.
+    pub(super) fn timer(&mut self) -> Result<Option<Timer>> {
+        match self.timer.take() {
+            Some(timer) => Ok(Some(timer)),
+            None => self.scoped("creating the timer", 0, Timer::new),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{owner::Owner, recorder::Submitter};
+use super::{owner::Owner, recorder::Submitter, timer::KernelStats};
 use crate::error::Result;
 
 /// Submissions in flight: one runs, one waits. A third is being recorded.
@@ -25,7 +25,7 @@ const STEP: [f64; 2] = [0.5, 4.0];
 const UNKNOWN: f64 = 4.0;
 
 /// What a run did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RunStats {
     /// Number of submissions.
@@ -34,6 +34,24 @@ pub struct RunStats {
     pub longest: Duration,
     /// Number of batch tiles.
     pub batch_tiles: u64,
+    /// What each kernel did, in the order of its first dispatch.
+    pub kernels: Vec<KernelStats>,
+}
+
+impl RunStats {
+    /// Dispatches of all kernels.
+    #[must_use]
+    pub fn dispatches(&self) -> u64 {
+        self.kernels.iter().map(|kernel| kernel.dispatches).sum()
+    }
+
+    /// Adds what another part of the run did.
+    pub(super) fn merge(&mut self, part: Self) {
+        self.submissions += part.submissions;
+        self.batch_tiles += part.batch_tiles;
+        self.longest = self.longest.max(part.longest);
+        KernelStats::merge(&mut self.kernels, part.kernels);
+    }
 }
 
 /// Work by kernel: multiply-adds.
@@ -159,6 +177,12 @@ impl Submitter for Pacer<'_> {
         let (work, dispatches) = (std::mem::take(&mut self.work), std::mem::take(&mut self.dispatches));
         self.in_flight.push_back(InFlight { submission, submitted, work, dispatches });
         Ok(())
+    }
+
+    fn read_words(&mut self, buffer: &wgpu::Buffer, count: usize) -> Result<Vec<u32>> {
+        let mapping = self.owner.map(buffer, count)?;
+        self.finish()?;
+        Ok(self.owner.read(&mapping)?.into_iter().map(f32::to_bits).collect())
     }
 
     fn budget(&self) -> f64 {

@@ -160,7 +160,17 @@ impl GpuProgram {
         inputs: Inputs,
         outputs: Vec<BufferId>,
     ) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
-        let (plan, options) = (Arc::clone(&self.inner.plan), self.inner.options.clone());
+        self.run_as(self.inner.options.clone(), bound, inputs, outputs)
+    }
+
+    fn run_as(
+        &self,
+        options: ProgramOptions,
+        bound: Bound,
+        inputs: Inputs,
+        outputs: Vec<BufferId>,
+    ) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
+        let plan = Arc::clone(&self.inner.plan);
         self.inner.state.call(move |owner, state| {
             if options.known_answer_tests {
                 state.check(owner, &plan, &options)?;
@@ -168,6 +178,19 @@ impl GpuProgram {
             let program = Program { plan: &plan, weights: &state.weights, options: &options };
             program.run(owner, &mut state.pool, &bound, inputs, &outputs)
         })
+    }
+
+    /// [`run_with_stats`](Self::run_with_stats) with each kernel timed ([`ProgramOptions::profile`]).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn profile(
+        &self,
+        bound: Bound,
+        inputs: Inputs,
+        outputs: Vec<BufferId>,
+    ) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
+        self.run_as(ProgramOptions { profile: true, ..self.inner.options.clone() }, bound, inputs, outputs)
     }
 
     /// Compiles the kernels for runs with the sizes `bound` and compares each with the reference, so

@@ -3,6 +3,7 @@
 use super::{
     kernel::PipelineKey,
     pipelines::{Bound, Pipelines},
+    timer::{KernelStats, Timer},
 };
 use crate::error::{Error, Result};
 
@@ -25,11 +26,41 @@ pub(crate) struct View<'a> {
     pub(crate) len: usize,
 }
 
+/// What a dispatch does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    /// What it takes of the budget of a submission, in multiply-adds.
+    pub(crate) cost: f64,
+    /// The multiply-adds of its products, of rows that are there.
+    pub(crate) multiply_adds: f64,
+    /// Bytes of its operands and results, each counted once.
+    pub(crate) bytes: f64,
+}
+
+impl Work {
+    /// The same so many times.
+    pub(crate) fn times(self, count: usize) -> Self {
+        let count = count as f64;
+        Self { cost: self.cost * count, multiply_adds: self.multiply_adds * count, bytes: self.bytes * count }
+    }
+
+    /// A kernel without products: `cost`, and how many values it reads and writes.
+    pub(crate) fn values(cost: f64, values: usize) -> Self {
+        Self { cost, multiply_adds: 0.0, bytes: values as f64 * 4.0 }
+    }
+}
+
 /// Takes finished submissions.
 pub(crate) trait Submitter {
     /// Submits `commands`, whose cost in multiply-adds is `cost`. Their parameters were written to
     /// the queue just before.
     fn submit(&mut self, commands: wgpu::CommandBuffer, cost: f64) -> Result<()>;
+
+    /// Waits for everything submitted, and reads `count` words of a mappable buffer.
+    fn read_words(&mut self, buffer: &wgpu::Buffer, count: usize) -> Result<Vec<u32>> {
+        let _ = (buffer, count);
+        Err(Error::internal("nothing to read with"))
+    }
 
     /// The cost that one submission may have.
     fn budget(&self) -> f64;
@@ -57,11 +88,35 @@ pub(crate) struct Recorder<'a> {
     cost: f64,
     /// Copies and clears in the submission being recorded.
     transfers: usize,
+    /// The device's clock, where each kernel is timed.
+    timer: Option<Timer>,
+    /// What the kernels did so far.
+    kernels: Vec<KernelStats>,
 }
 
 impl<'a> Recorder<'a> {
     pub(crate) fn new(pipelines: &'a mut Pipelines, submitter: &'a mut dyn Submitter) -> Self {
-        Self { pipelines, submitter, encoder: None, pass: None, params: Vec::new(), cost: 0.0, transfers: 0 }
+        Self {
+            pipelines,
+            submitter,
+            encoder: None,
+            pass: None,
+            params: Vec::new(),
+            cost: 0.0,
+            transfers: 0,
+            timer: None,
+            kernels: Vec::new(),
+        }
+    }
+
+    /// The same, which times each kernel with `timer`.
+    pub(crate) fn timed(self, timer: Option<Timer>) -> Self {
+        Self { timer, ..self }
+    }
+
+    /// What the kernels did, and the clock.
+    pub(crate) fn finish(self) -> (Vec<KernelStats>, Option<Timer>) {
+        (self.kernels, self.timer)
     }
 
     /// The cost that the submission being recorded may still take.
@@ -81,7 +136,7 @@ impl<'a> Recorder<'a> {
 
     /// Records one dispatch of `workgroups`, folded into three dimensions. A submission that has no
     /// slot or no budget left for it is flushed before.
-    pub(crate) fn dispatch(&mut self, bound: &Bound, params: &[u32], workgroups: u64, cost: f64) -> Result<()> {
+    pub(crate) fn dispatch(&mut self, bound: &Bound, params: &[u32], workgroups: u64, work: Work) -> Result<()> {
         let kernel = bound.pipeline.kernel;
         if params.len() != kernel.params_words {
             return Err(Error::internal(format!("kernel {} given {} parameters", kernel.name, params.len())));
@@ -91,8 +146,7 @@ impl<'a> Recorder<'a> {
         if workgroups == 0 {
             return Ok(());
         }
-        let multiply_adds = cost;
-        let cost = self.submitter.estimate(kernel.name, multiply_adds);
+        let cost = self.submitter.estimate(kernel.name, work.cost);
         let slot = self.params.len();
         let full = slot + SLOT_BYTES as usize > SLOTS * SLOT_BYTES as usize;
         if full || (self.cost > 0.0 && cost > self.budget_left()) {
@@ -103,13 +157,18 @@ impl<'a> Recorder<'a> {
         self.params.extend_from_slice(bytemuck::cast_slice(params));
         self.params.resize(slot + SLOT_BYTES as usize, 0);
         self.cost += cost;
-        self.submitter.note(kernel.name, multiply_adds);
-
+        self.submitter.note(kernel.name, work.cost);
+        let stats = KernelStats::of(&mut self.kernels, kernel.name);
+        self.kernels[stats].add(work);
+        if self.timer.as_ref().is_some_and(|timer| timer.is_other(stats)) {
+            self.pass = None;
+        }
         let pass = match &mut self.pass {
             Some(pass) => pass,
             empty => {
                 let encoder = encoder(&self.pipelines.device, &mut self.encoder);
-                let descriptor = wgpu::ComputePassDescriptor { label: Some("recorder"), timestamp_writes: None };
+                let timestamp_writes = self.timer.as_mut().map(|timer| timer.writes(stats));
+                let descriptor = wgpu::ComputePassDescriptor { label: Some("recorder"), timestamp_writes };
                 empty.insert(encoder.begin_compute_pass(&descriptor).forget_lifetime())
             }
         };
@@ -163,7 +222,7 @@ impl<'a> Recorder<'a> {
     /// Ends the submission being recorded and hands it on; nothing if nothing is recorded.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.pass = None;
-        let Some(encoder) = self.encoder.take() else { return Ok(()) };
+        let Some(mut encoder) = self.encoder.take() else { return Ok(()) };
         if !self.params.is_empty() {
             // The queue keeps the order: what was submitted before still sees the old parameters.
             self.pipelines.queue.write_buffer(&self.pipelines.params, 0, &self.params);
@@ -171,7 +230,10 @@ impl<'a> Recorder<'a> {
         self.params.clear();
         self.transfers = 0;
         let cost = std::mem::take(&mut self.cost);
-        self.submitter.submit(encoder.finish(), cost)
+        let Some(timer) = &mut self.timer else { return self.submitter.submit(encoder.finish(), cost) };
+        timer.resolve(&mut encoder);
+        self.submitter.submit(encoder.finish(), cost)?;
+        timer.collect(self.submitter, &mut self.kernels)
     }
 }
 

@@ -12,6 +12,7 @@ use super::{archive::malformed, attributes, store::Entry};
 use crate::{
     error::{Error, Result, bytes, quoted},
     formats::limits::{Limits, exceeded, expanded, within},
+    tensor::reserved,
 };
 
 /// The datasets of a file, by path.
@@ -281,30 +282,25 @@ impl Values {
         self.data.len() / width
     }
 
-    /// Calls `with` for each value in order, as f32.
-    pub(super) fn each(&self, with: impl FnMut(usize, f32)) {
-        self.each_of(0..self.count(), with);
-    }
-
-    /// Calls `with` for the values of `range` in order, as f32.
+    /// Adds the values of `range` to `into`, as f32.
     #[allow(clippy::cast_possible_truncation)] // rounding is the meaning
-    pub(super) fn each_of(&self, range: Range<usize>, mut with: impl FnMut(usize, f32)) {
-        fn all<const N: usize>(
-            data: &[u8],
-            range: Range<usize>,
-            value: impl Fn([u8; N]) -> f32,
-            with: &mut impl FnMut(usize, f32),
-        ) {
-            let (values, _) = data.as_chunks::<N>();
-            let values = values.get(range.clone()).unwrap_or_default();
-            range.zip(values).for_each(|(index, &bytes)| with(index, value(bytes)));
+    pub(super) fn append(&self, range: Range<usize>, into: &mut Vec<f32>) {
+        fn all<const N: usize>(data: &[u8], range: Range<usize>, into: &mut Vec<f32>, value: impl Fn([u8; N]) -> f32) {
+            into.extend(data.as_chunks::<N>().0.get(range).unwrap_or_default().iter().map(|&bytes| value(bytes)));
         }
         match self.kind {
-            Kind::F16 => all(&self.data, range, |b| f16::from_ne_bytes(b).to_f32(), &mut with),
+            Kind::F16 => all(&self.data, range, into, |b| f16::from_ne_bytes(b).to_f32()),
             // The bytes of an opaque type are not put into the machine's order.
-            Kind::Bf16 => all(&self.data, range, |b| bf16::from_le_bytes(b).to_f32(), &mut with),
-            Kind::F32 => all(&self.data, range, f32::from_ne_bytes, &mut with),
-            Kind::F64 => all(&self.data, range, |b| f64::from_ne_bytes(b) as f32, &mut with),
+            Kind::Bf16 => all(&self.data, range, into, |b| bf16::from_le_bytes(b).to_f32()),
+            Kind::F32 => all(&self.data, range, into, f32::from_ne_bytes),
+            Kind::F64 => all(&self.data, range, into, |b| f64::from_ne_bytes(b) as f32),
         }
+    }
+
+    /// All values, as f32.
+    pub(super) fn all(&self) -> Result<Vec<f32>> {
+        let mut all = reserved(self.count())?;
+        self.append(0..self.count(), &mut all);
+        Ok(all)
     }
 }

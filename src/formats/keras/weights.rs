@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 use super::{hdf5::Values, legacy::Legacy, store::Store};
 use crate::{
     error::{Error, Result, listed},
-    tensor::{Tensor, unravel, zeros},
+    tensor::{Tensor, reserved, unravel, zeros},
 };
 
 /// All weights of a file, and which of them layers have taken.
@@ -165,67 +165,45 @@ impl Scope<'_> {
         }
     }
 
-    /// The values of weight `index`, whose shape must be `expected`.
-    fn values(&self, index: usize, role: &str, expected: &[Expected]) -> Result<(Vec<usize>, Values)> {
+    /// Weight `index`, whose shape must be `expected`.
+    fn stored(&self, index: usize, role: &str, expected: &[Expected]) -> Result<Weight> {
         let path = self.locate(index, role)?;
         let shape_text = || {
             let dims: Vec<String> =
                 expected.iter().map(|dim| dim.map_or_else(|| "any".to_owned(), |dim| dim.to_string())).collect();
             format!("shape [{}]", dims.join(", "))
         };
-        let store = &self.weights.store;
+        let (store, place) = (&self.weights.store, self.place(&path, role));
         let Some(entry) = store.get(&path) else {
-            return Err(Error::mismatch(self.place(&path, role), shape_text(), "no such dataset"));
+            return Err(Error::mismatch(place, shape_text(), "no such dataset"));
         };
         let fits = entry.shape.len() == expected.len()
             && entry.shape.iter().zip(expected).all(|(&dim, expected)| expected.is_none_or(|expected| dim == expected));
         if !fits {
-            return Err(Error::mismatch(self.place(&path, role), shape_text(), format!("{:?}", entry.shape)));
+            return Err(Error::mismatch(place, shape_text(), format!("{:?}", entry.shape)));
         }
-        let values = store.read(&path)?;
-        let shape = entry.shape.clone();
-        let mut bad = None;
-        values.each(|index, value| {
-            if !value.is_finite() && bad.is_none() {
-                bad = Some((index, value));
-            }
-        });
-        if let Some((index, value)) = bad {
-            return Err(Error::NonFinite { tensor: self.place(&path, role), index: unravel(index, &shape), value });
-        }
+        let weight = Weight { values: store.read(&path)?, shape: entry.shape.clone(), place };
         self.weights.taken.borrow_mut().insert(path);
-        Ok((shape, values))
+        Ok(weight)
     }
 
     /// The values of a weight in the order in which they are stored, and its shape.
     pub(super) fn raw(&self, index: usize, role: &str, expected: &[Expected]) -> Result<(Vec<usize>, Vec<f32>)> {
-        let (shape, values) = self.values(index, role, expected)?;
-        let mut data = zeros(shape.iter().product())?;
-        values.each(|index, value| data.get_mut(index).into_iter().for_each(|slot| *slot = value));
-        Ok((shape, data))
-    }
-
-    /// A weight `[.., out]` as `[out, ..]`, with the axes before the last as one.
-    pub(super) fn stacked(&self, index: usize, role: &str, expected: &[Expected]) -> Result<Arc<Tensor>> {
-        let (shape, values) = self.values(index, role, expected)?;
-        let columns = shape.last().copied().unwrap_or(0);
-        let rows = values.count().checked_div(columns).unwrap_or(0);
-        let mut data = zeros(values.count())?;
-        values.each(|index, value| {
-            let (row, column) = (index / columns, index % columns);
-            data.get_mut(column * rows + row).into_iter().for_each(|slot| *slot = value);
-        });
-        drop(values);
-        Ok(Arc::new(Tensor::new([columns, rows], data)?))
+        let weight = self.stored(index, role, expected)?;
+        let data = weight.values.all()?;
+        weight.check_finite(0, &data)?;
+        Ok((weight.shape, data))
     }
 
     /// A weight as it is stored.
     pub(super) fn plain(&self, index: usize, role: &str, expected: &[Expected]) -> Result<Arc<Tensor>> {
-        let (shape, values) = self.values(index, role, expected)?;
-        let mut data = zeros(shape.iter().product())?;
-        values.each(|index, value| data.get_mut(index).into_iter().for_each(|slot| *slot = value));
-        drop(values);
+        let (shape, data) = self.raw(index, role, expected)?;
         Ok(Arc::new(Tensor::new(shape, data)?))
+    }
+
+    /// A weight `[.., out]` as `[out, ..]`, with the axes before the last as one.
+    pub(super) fn stacked(&self, index: usize, role: &str, expected: &[Expected]) -> Result<Arc<Tensor>> {
+        self.stored(index, role, expected)?.turned(&[0])
     }
 
     /// A matrix that is stored `[in, out]`, as `[out, in]`.
@@ -242,28 +220,7 @@ impl Scope<'_> {
         expected: [Expected; 2],
         order: &[usize],
     ) -> Result<Arc<Tensor>> {
-        let (shape, values) = self.values(index, role, &expected)?;
-        let &[rows, columns] = shape.as_slice() else {
-            return Err(Error::internal("a matrix that is none"));
-        };
-        let places = places(columns, order);
-        let mut data = zeros(values.count())?;
-        // So many rows at a time that whole lines of the cache are written.
-        let mut block: Vec<f32> = Vec::new();
-        for first in (0..rows).step_by(BLOCK_ROWS) {
-            let count = BLOCK_ROWS.min(rows - first);
-            block.clear();
-            values.each_of(first * columns..(first + count) * columns, |_, value| block.push(value));
-            for (column, place) in places.iter().enumerate() {
-                let start = place * rows + first;
-                let to = data.get_mut(start..start + count).unwrap_or_default();
-                for (row, slot) in to.iter_mut().enumerate() {
-                    *slot = block.get(row * columns + column).copied().unwrap_or_default();
-                }
-            }
-        }
-        drop(values);
-        Ok(Arc::new(Tensor::new([columns, rows], data)?))
+        self.stored(index, role, &expected)?.turned(order)
     }
 
     /// A vector, or each row of a matrix, of gates in the same way.
@@ -274,17 +231,62 @@ impl Scope<'_> {
         expected: &[Expected],
         order: &[usize],
     ) -> Result<Vec<Arc<Tensor>>> {
-        let (shape, values) = self.values(index, role, expected)?;
+        let (shape, values) = self.raw(index, role, expected)?;
         let columns = shape.last().copied().unwrap_or(0);
         let places = places(columns, order);
-        let rows = values.count().checked_div(columns).unwrap_or(0);
-        let mut all: Vec<Vec<f32>> = (0..rows).map(|_| zeros(columns)).collect::<Result<_>>()?;
-        values.each(|index, value| {
-            let place = places.get(index % columns);
-            let slot = all.get_mut(index / columns).zip(place).and_then(|(row, &place)| row.get_mut(place));
-            slot.into_iter().for_each(|slot| *slot = value);
-        });
-        all.into_iter().map(|row| Ok(Arc::new(Tensor::new([columns], row)?))).collect()
+        let row = |stored: &[f32]| {
+            let mut row = zeros(columns)?;
+            for (&value, &place) in stored.iter().zip(&places) {
+                row.get_mut(place).into_iter().for_each(|slot| *slot = value);
+            }
+            Ok(Arc::new(Tensor::new([columns], row)?))
+        };
+        values.chunks_exact(columns.max(1)).map(row).collect()
+    }
+}
+
+/// A weight as it is stored.
+struct Weight {
+    shape: Vec<usize>,
+    values: Values,
+    /// What messages call it.
+    place: String,
+}
+
+impl Weight {
+    /// Refuses a value that is not finite; `values` are those from `first` on.
+    fn check_finite(&self, first: usize, values: &[f32]) -> Result<()> {
+        // Without a way out, so that many are looked at together.
+        if values.iter().fold(true, |good, value| good & value.is_finite()) {
+            return Ok(());
+        }
+        let index = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
+        let value = values.get(index).copied().unwrap_or(f32::NAN);
+        Err(Error::NonFinite { tensor: self.place.clone(), index: unravel(first + index, &self.shape), value })
+    }
+
+    /// A weight `[.., columns]` as the matrix `[columns, ..]`, its columns in the `order` of gates.
+    fn turned(self, order: &[usize]) -> Result<Arc<Tensor>> {
+        let columns = self.shape.last().copied().unwrap_or(0);
+        let rows = self.values.count().checked_div(columns).unwrap_or(0);
+        let places = places(columns, order);
+        let mut data = zeros(self.values.count())?;
+        // So many rows at a time that whole lines of the cache are written.
+        let mut block: Vec<f32> = reserved(BLOCK_ROWS.min(rows).saturating_mul(columns))?;
+        for first in (0..rows).step_by(BLOCK_ROWS) {
+            let count = BLOCK_ROWS.min(rows - first);
+            block.clear();
+            self.values.append(first * columns..(first + count) * columns, &mut block);
+            self.check_finite(first * columns, &block)?;
+            for (column, place) in places.iter().enumerate() {
+                let start = place * rows + first;
+                let to = data.get_mut(start..start + count).unwrap_or_default();
+                for (slot, row) in to.iter_mut().zip(block.chunks_exact(columns)) {
+                    *slot = row.get(column).copied().unwrap_or_default();
+                }
+            }
+        }
+        Ok(Arc::new(Tensor::new([columns, rows], data)?))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     gpu::{
         kernel::{Binding, Kernel, Part, PipelineKey},
-        recorder::{Recorder, View, word},
+        recorder::{Recorder, View, Work, word},
     },
     plan::{CombineOp, MAX_RANK},
 };
@@ -154,7 +154,12 @@ fn encode(
     }
     params.resize(8, 0);
     params.extend(words(&axes, MAX_RANK)?);
-    recorder.dispatch(&bound, &params, workgroups(count), count as f64 * COST)
+    recorder.dispatch(
+        &bound,
+        &params,
+        workgroups(count),
+        Work::values(count as f64 * COST, count * (1 + inputs.iter().flatten().count())),
+    )
 }
 
 #[cfg(test)]

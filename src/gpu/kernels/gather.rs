@@ -6,7 +6,7 @@ use crate::{
     gpu::{
         kernel::{Binding, Kernel, Part, PipelineKey},
         pack::Matrix,
-        recorder::{Recorder, View, word},
+        recorder::{Recorder, View, Work, word},
     },
 };
 
@@ -40,7 +40,7 @@ pub(crate) fn encode(
     for window in &table.windows {
         let bound = recorder.bind(&key, &[Some(window.view), Some(ids), Some(output)])?;
         let params = [word(count)?, word(width)?, word(window.first)?, word(window.count)?];
-        recorder.dispatch(&bound, &params, workgroups(count), count as f64)?;
+        recorder.dispatch(&bound, &params, workgroups(count), Work::values(count as f64, ids.len + 2 * count))?;
     }
     Ok(())
 }

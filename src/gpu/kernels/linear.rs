@@ -7,7 +7,7 @@ use crate::{
     gpu::{
         kernel::{Binding, Kernel, Part, PipelineKey},
         pack::Matrix,
-        recorder::{Recorder, View, word},
+        recorder::{Recorder, View, Work, word},
     },
 };
 
@@ -133,8 +133,10 @@ fn encode_part(recorder: &mut Recorder<'_>, linear: &Linear<'_>, rows: Rows, sta
             u32::from(linear.bias.is_some()),
             word(window.first)?,
         ];
-        let cost = (rows.count * window.count) as f64 * linear.inputs as f64;
-        recorder.dispatch(&bound, &params, workgroups as u64, cost)?;
+        let multiply_adds = (rows.count * window.count) as f64 * linear.inputs as f64;
+        let values = window.view.len + rows.count * (linear.inputs + window.count);
+        let work = Work { cost: multiply_adds, multiply_adds, bytes: values as f64 * 4.0 };
+        recorder.dispatch(&bound, &params, workgroups as u64, work)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     gpu::{
         kernel::{Binding, Kernel, Part, PipelineKey},
-        recorder::{Recorder, View, word},
+        recorder::{Recorder, View, Work, word},
     },
     plan::MAX_RANK,
 };
@@ -62,7 +62,13 @@ pub(crate) fn encode(
         let mut params = [end, first, m, n, k, walk.len(), 0, 0].map(word).into_iter().collect::<Result<Vec<_>>>()?;
         params.extend(words(&walk, MAX_RANK - 2)?);
         let count = end - first;
-        recorder.dispatch(&bound, &params, count as u64, count as f64 * cost)?;
+        let share = count as f64 / workgroups as f64;
+        let work = Work {
+            cost: count as f64 * cost,
+            multiply_adds: share * (output.0.len * k) as f64,
+            bytes: share * 4.0 * (left.0.len + right.0.len + output.0.len) as f64,
+        };
+        recorder.dispatch(&bound, &params, count as u64, work)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     gpu::{
         kernel::{Binding, Kernel, Part, PipelineKey},
-        recorder::{Recorder, View, word},
+        recorder::{Recorder, View, Work, word},
     },
 };
 
@@ -62,7 +62,7 @@ pub(crate) fn encode_ramp(
     let [_, len, inner] = around(shape, axis, 1);
     let bound = recorder.bind(&PipelineKey::new(&RAMP), &[Some(output)])?;
     let params = [word(output.len)?, word(len)?, word(inner)?, start.to_bits(), step.to_bits()];
-    recorder.dispatch(&bound, &params, workgroups(output.len), output.len as f64 * COST)
+    recorder.dispatch(&bound, &params, workgroups(output.len), Work::values(output.len as f64 * COST, 2 * output.len))
 }
 
 /// How windows lie on their axis.
@@ -91,7 +91,7 @@ pub(crate) fn encode_window(
     let sizes = [output.len, len, channels, count, width, windows.stride, windows.dilation, windows.before].map(word);
     let mut params = sizes.into_iter().collect::<Result<Vec<_>>>()?;
     params.push(windows.fill.to_bits());
-    recorder.dispatch(&bound, &params, workgroups(output.len), output.len as f64 * COST)
+    recorder.dispatch(&bound, &params, workgroups(output.len), Work::values(output.len as f64 * COST, 2 * output.len))
 }
 
 /// [`crate::plan::Op::Take`].
@@ -109,7 +109,7 @@ pub(crate) fn encode_take(
     };
     let bound = recorder.bind(&PipelineKey::new(&TAKE), &[Some(input.0), Some(indices.0), Some(output)])?;
     let params = [word(output.len)?, word(len)?, word(taken)?, word(rest.iter().product())?];
-    recorder.dispatch(&bound, &params, workgroups(output.len), output.len as f64 * COST)
+    recorder.dispatch(&bound, &params, workgroups(output.len), Work::values(output.len as f64 * COST, 2 * output.len))
 }
 
 #[cfg(test)]

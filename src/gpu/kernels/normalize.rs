@@ -5,7 +5,7 @@ use crate::{
     error::Result,
     gpu::{
         kernel::{Binding, Kernel, Part, PipelineKey},
-        recorder::{Recorder, View, word},
+        recorder::{Recorder, View, Work, word},
     },
 };
 
@@ -87,7 +87,7 @@ pub(crate) fn encode_softmax(
     }
     let bound = recorder.bind(&PipelineKey::new(&SOFTMAX), &[Some(input.0), Some(output)])?;
     let params = line_params(sizes, LOG * u32::from(log), 0.0)?;
-    recorder.dispatch(&bound, &params, line_workgroups(sizes), output.len as f64 * COST)
+    recorder.dispatch(&bound, &params, line_workgroups(sizes), work(output))
 }
 
 /// [`crate::plan::Op::LayerNorm`].
@@ -105,7 +105,12 @@ pub(crate) fn encode_layer_norm(
     let views = [Some(input.0), scale.gamma, scale.beta, Some(output)];
     let bound = recorder.bind(&PipelineKey::new(&LAYER_NORM), &views)?;
     let params = line_params(sizes, scale.flags(), scale.epsilon)?;
-    recorder.dispatch(&bound, &params, line_workgroups(sizes), output.len as f64 * COST)
+    recorder.dispatch(&bound, &params, line_workgroups(sizes), work(output))
+}
+
+/// Each value is read and written.
+fn work(output: View<'_>) -> Work {
+    Work::values(output.len as f64 * COST, 2 * output.len)
 }
 
 /// Invocations of a line of `len` elements: eight elements each, or the whole of a short line.
@@ -137,7 +142,7 @@ pub(crate) fn encode_batch_norm(
     let views = [Some(input.0), Some(mean), Some(variance), scale.gamma, scale.beta, Some(output)];
     let bound = recorder.bind(&PipelineKey::new(&BATCH_NORM), &views)?;
     let params = [word(output.len)?, word(channels)?, word(inner)?, scale.flags(), scale.epsilon.to_bits()];
-    recorder.dispatch(&bound, &params, workgroups(output.len), output.len as f64 * COST)
+    recorder.dispatch(&bound, &params, workgroups(output.len), work(output))
 }
 
 #[cfg(test)]

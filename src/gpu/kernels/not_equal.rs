@@ -5,7 +5,7 @@ use crate::{
     error::Result,
     gpu::{
         kernel::{Binding, Kernel, Part, PipelineKey},
-        recorder::{Recorder, View, word},
+        recorder::{Recorder, View, Work, word},
     },
 };
 
@@ -32,7 +32,7 @@ pub(crate) fn encode(
     }
     let bound = recorder.bind(&PipelineKey::new(&NOT_EQUAL), &[Some(input), Some(output)])?;
     let params = [word(output.len)?, word(width)?, value.to_bits()];
-    recorder.dispatch(&bound, &params, workgroups(output.len), input.len as f64)
+    recorder.dispatch(&bound, &params, workgroups(output.len), Work::values(input.len as f64, input.len + output.len))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
         kernel::{Binding, Kernel, Part, PipelineKey},
         pack::Matrix,
         pipelines::Bound,
-        recorder::{Recorder, View, word},
+        recorder::{Recorder, View, Work, word},
     },
     plan::DeadTimesteps,
 };
@@ -173,7 +173,7 @@ struct Pass {
     first_unit: usize,
     units: usize,
     /// Of one timestep.
-    cost: f64,
+    work: Work,
 }
 
 /// Records a whole recurrent layer.
@@ -291,9 +291,16 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
                 job.sequence,
                 job.peephole,
             ];
-            let cost = stage_cost(job, rows, gates * window.count, inputs);
+            let products = job.directions.len() * gates * window.count * inputs;
+            // Weights, the states before and after, what comes of the input and what goes into the sequence.
+            let values = job.directions.len() * rows * (gates * window.count + 2 * inputs + 2 * window.count);
+            let work = Work {
+                cost: stage_cost(job, rows, gates * window.count, inputs),
+                multiply_adds: rows as f64 * products as f64,
+                bytes: 4.0 * (window.view.len + values) as f64,
+            };
             let bound = recorder.bind(&key, &views)?;
-            passes.push(Pass { bound, first_unit: window.first, units: window.count, cost });
+            passes.push(Pass { bound, first_unit: window.first, units: window.count, work });
         }
     }
     Ok(passes)
@@ -443,7 +450,7 @@ impl Tile<'_, '_> {
                 word(pass.units)?,
                 self.flags(),
             ];
-            recorder.dispatch(&pass.bound, &params, workgroups as u64, pass.cost * steps as f64)?;
+            recorder.dispatch(&pass.bound, &params, workgroups as u64, pass.work.times(steps))?;
         }
         Ok(())
     }

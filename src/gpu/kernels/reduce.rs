@@ -5,7 +5,7 @@ use crate::{
     error::Result,
     gpu::{
         kernel::{Binding, Kernel, Part, PipelineKey},
-        recorder::{Recorder, View, word},
+        recorder::{Recorder, View, Work, word},
     },
     plan::ReduceOp,
 };
@@ -48,7 +48,7 @@ pub(crate) fn encode(
     let bound = recorder.bind(&key, &[Some(input.0), mask, Some(output)])?;
     let first = if op == ReduceOp::Min { f32::INFINITY } else { f32::NEG_INFINITY };
     let params = [word(count)?, word(len)?, word(inner)?, u32::from(mask.is_some()), first.to_bits()];
-    recorder.dispatch(&bound, &params, workgroups(count), (count * len) as f64)
+    recorder.dispatch(&bound, &params, workgroups(count), Work::values((count * len) as f64, count * len + count))
 }
 
 #[cfg(test)]
