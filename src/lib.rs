@@ -66,6 +66,8 @@ pub mod sequences;
 mod serial;
 pub mod session;
 mod simd;
+#[cfg_attr(not(feature = "gpu"), allow(dead_code))] // only a GPU counts
+pub mod stats;
 pub mod tensor;
 pub mod verify;
 

@@ -12,7 +12,7 @@ use std::{
 use wgpu_rnn::{
     Activation, Error, ErrorKind, Result, Tensor,
     cell::{Cell, CellParams},
-    gpu::{DeviceLimits, Fault, FaultPoint, Gpu, GpuOptions, GpuProgram, ProgramOptions, RunStats, adapters},
+    gpu::{DeviceLimits, Fault, FaultPoint, Gpu, GpuOptions, GpuProgram, ProgramOptions, adapters},
     model::{Dense, HeadActivation, LayerKind, Model, Recurrent},
     plan::{Bound, BufferId, Carry, DeadTimesteps, Plan, PlanOptions},
     reference,

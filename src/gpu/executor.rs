@@ -7,7 +7,7 @@ use super::{
     kernels::strategy::Strategy,
     memory::{self, MemoryLimits, MemoryNeed, Need},
     owner::Owner,
-    pacer::{Pacer, RunStats},
+    pacer::Pacer,
     pool::Pool,
     recorder::Recorder,
     weights::Weights,
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     error::{Error, Result, quoted},
     plan::{Bound, BufferId, Plan, rows},
+    stats::RunStats,
 };
 
 /// How a program runs.

@@ -36,7 +36,5 @@ pub use faults::{Fault, FaultPoint};
 pub use kernel::{KernelSource, kernel_sources};
 pub use kernels::strategy::Strategy;
 pub use memory::MemoryNeed;
-pub use pacer::RunStats;
 pub use program::GpuProgram;
 pub use room::{DeviceLimits, Gpu, GpuOptions};
-pub use timer::KernelStats;

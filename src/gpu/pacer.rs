@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{owner::Owner, recorder::Submitter, timer::KernelStats};
-use crate::error::Result;
+use super::{owner::Owner, recorder::Submitter};
+use crate::{error::Result, stats::RunStats};
 
 /// Submissions in flight: one runs, one waits. A third is being recorded.
 const MAX_IN_FLIGHT: usize = 2;
@@ -23,36 +23,6 @@ const FIRST_GUESS: [f64; 2] = [5e-9, 1e-11];
 const STEP: [f64; 2] = [0.5, 4.0];
 /// A kernel not yet measured counts as so much slower than the slowest that was.
 const UNKNOWN: f64 = 4.0;
-
-/// What a run did.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct RunStats {
-    /// Number of submissions.
-    pub submissions: u64,
-    /// The longest of them, as seen from the host.
-    pub longest: Duration,
-    /// Number of batch tiles.
-    pub batch_tiles: u64,
-    /// What each kernel did, in the order of its first dispatch.
-    pub kernels: Vec<KernelStats>,
-}
-
-impl RunStats {
-    /// Dispatches of all kernels.
-    #[must_use]
-    pub fn dispatches(&self) -> u64 {
-        self.kernels.iter().map(|kernel| kernel.dispatches).sum()
-    }
-
-    /// Adds what another part of the run did.
-    pub(super) fn merge(&mut self, part: Self) {
-        self.submissions += part.submissions;
-        self.batch_tiles += part.batch_tiles;
-        self.longest = self.longest.max(part.longest);
-        KernelStats::merge(&mut self.kernels, part.kernels);
-    }
-}
 
 /// Work by kernel: multiply-adds.
 type Work = HashMap<&'static str, f64>;
@@ -115,6 +85,8 @@ pub(super) struct Pacer<'a> {
     deadline: Duration,
     in_flight: VecDeque<InFlight>,
     last_ended: Option<Instant>,
+    /// The last submission.
+    last: Option<wgpu::SubmissionIndex>,
     /// What was recorded for the next submission.
     work: Work,
     dispatches: u32,
@@ -129,14 +101,20 @@ impl<'a> Pacer<'a> {
             deadline,
             in_flight: VecDeque::new(),
             last_ended: None,
+            last: None,
             work: Work::new(),
             dispatches: 0,
             stats: RunStats { batch_tiles: 1, ..RunStats::default() },
         }
     }
 
-    /// Waits until everything has ended.
+    /// Waits until everything has ended, buffers that were asked for meanwhile included.
     pub(super) fn finish(&mut self) -> Result<()> {
+        if self.in_flight.is_empty() {
+            // Only a wait hands over what was mapped.
+            let last = self.last.clone();
+            return last.map_or(Ok(()), |last| self.owner.wait(last, "handing over results", self.deadline));
+        }
         while !self.in_flight.is_empty() {
             self.wait_oldest()?;
         }
@@ -173,6 +151,7 @@ impl Submitter for Pacer<'_> {
         }
         let submitted = Instant::now();
         let submission = self.owner.submit(commands)?;
+        self.last = Some(submission.clone());
         self.stats.submissions += 1;
         let (work, dispatches) = (std::mem::take(&mut self.work), std::mem::take(&mut self.dispatches));
         self.in_flight.push_back(InFlight { submission, submitted, work, dispatches });

@@ -8,7 +8,6 @@ use super::{
     kernels::strategy::Strategy,
     memory::MemoryNeed,
     owner::Owner,
-    pacer::RunStats,
     pool::Pool,
     probe,
     room::{Gpu, Owned},
@@ -17,6 +16,7 @@ use super::{
 use crate::{
     error::Result,
     plan::{Bound, BufferId, Op, Plan, WeightId},
+    stats::RunStats,
 };
 
 /// A plan on a device, its weights uploaded. Cheap to clone; clones share everything, and their runs

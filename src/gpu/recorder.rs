@@ -3,9 +3,12 @@
 use super::{
     kernel::PipelineKey,
     pipelines::{Bound, Pipelines},
-    timer::{KernelStats, Timer},
+    timer::Timer,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    stats::KernelStats,
+};
 
 /// Bytes of one dispatch's parameters: the alignment that every device accepts.
 pub(crate) const SLOT_BYTES: u64 = 256;
@@ -159,7 +162,9 @@ impl<'a> Recorder<'a> {
         self.cost += cost;
         self.submitter.note(kernel.name, work.cost);
         let stats = KernelStats::of(&mut self.kernels, kernel.name);
-        self.kernels[stats].add(work);
+        if let Some(known) = self.kernels.get_mut(stats) {
+            known.add(work.multiply_adds, work.bytes);
+        }
         if self.timer.as_ref().is_some_and(|timer| timer.is_other(stats)) {
             self.pass = None;
         }

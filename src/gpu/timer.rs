@@ -1,54 +1,12 @@
-//! [`Timer`]: how long kernels take by the device's own clock; [`KernelStats`]: what they did.
+//! [`Timer`]: how long kernels take by the device's own clock.
 
 use std::time::Duration;
 
-use super::recorder::{SLOTS, Submitter, Work};
-use crate::error::{Error, Result};
-
-/// What one kernel did in a run.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct KernelStats {
-    /// The kernel: the name of its file in `shaders/`.
-    pub kernel: &'static str,
-    /// How often it was dispatched.
-    pub dispatches: u64,
-    /// Multiply-adds of its products.
-    pub multiply_adds: f64,
-    /// Bytes of its operands and results, each counted once per dispatch, weights once per timestep.
-    pub bytes: f64,
-    /// How long it took by the device's clock; only in a profiled run, and where the device has one.
-    pub time: Option<Duration>,
-}
-
-impl KernelStats {
-    /// The place of `kernel` in `all`, where it is put if it is new.
-    pub(super) fn of(all: &mut Vec<Self>, kernel: &'static str) -> usize {
-        all.iter().position(|known| known.kernel == kernel).unwrap_or_else(|| {
-            all.push(Self { kernel, ..Self::default() });
-            all.len() - 1
-        })
-    }
-
-    pub(super) fn add(&mut self, work: Work) {
-        self.dispatches += 1;
-        self.multiply_adds += work.multiply_adds;
-        self.bytes += work.bytes;
-    }
-
-    /// Adds what the same kernels did in another part of a run.
-    pub(super) fn merge(all: &mut Vec<Self>, others: Vec<Self>) {
-        for other in others {
-            let at = Self::of(all, other.kernel);
-            if let Some(known) = all.get_mut(at) {
-                known.dispatches += other.dispatches;
-                known.multiply_adds += other.multiply_adds;
-                known.bytes += other.bytes;
-                known.time = known.time.or(other.time.map(|_| Duration::ZERO)).zip(other.time).map(|(a, b)| a + b);
-            }
-        }
-    }
-}
+use super::recorder::{SLOTS, Submitter};
+use crate::{
+    error::{Error, Result},
+    stats::KernelStats,
+};
 
 /// Writes the device's clock at both ends of every compute pass of a submission.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ pub(super) async fn check(
     for (index, answer) in model.known_answers().iter().enumerate() {
         let inputs = Inputs::from_iter(answer.inputs.clone());
         let tensors = inputs.bind(&wanted(&program.plan))?;
-        let (outputs, _) = program.run(options, model, tensors, None).await?;
+        let (outputs, ..) = program.run(options, false, model, tensors, None).await?;
         for ((name, expected), (_, found)) in answer.outputs.iter().zip(outputs.iter()) {
             let wrong = |detail: String| Error::WrongAnswer {
                 model: quoted(model.name()),

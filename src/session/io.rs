@@ -155,6 +155,13 @@ impl Outputs {
     }
 }
 
+/// Outputs that come from elsewhere, such as a file, to be compared with those of a run.
+impl<N: Into<String>> FromIterator<(N, Tensor)> for Outputs {
+    fn from_iter<I: IntoIterator<Item = (N, Tensor)>>(tensors: I) -> Self {
+        Self::new(tensors.into_iter().map(|(name, tensor)| (name.into(), tensor)).collect())
+    }
+}
+
 /// Checks token ids and, with `finite`, all other values too, before anything is computed. Tensors are
 /// in the caller's order.
 pub(super) fn check_values(plan: &Plan, tensors: &[Option<&Tensor>], finite: bool) -> Result<()> {

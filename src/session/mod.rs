@@ -27,6 +27,7 @@ use crate::{
     model::Model,
     plan::{Bound, BufferId, Carry, Plan, PlanOptions, Precision, Rewrites},
     reference,
+    stats::RunStats,
     tensor::Tensor,
 };
 
@@ -239,13 +240,33 @@ impl Session {
         let plan = &self.program.plan;
         let tensors = inputs.bind(&wanted(plan))?;
         if plan.states.is_empty() {
-            let (outputs, _) = self.program.run(&self.options, &self.model, tensors, None).await?;
+            let (outputs, ..) = self.program.run(&self.options, false, &self.model, tensors, None).await?;
             return Ok(outputs);
         }
         let mut state = self.state.lock().await;
-        let (outputs, next) = self.program.run(&self.options, &self.model, tensors, state.as_ref()).await?;
+        let (outputs, next, _) = self.program.run(&self.options, false, &self.model, tensors, state.as_ref()).await?;
         *state = Some(next);
         Ok(outputs)
+    }
+
+    /// Runs the model once with each kernel timed by the device's own clock, from zero states, which stay as
+    /// they were. Such a run takes longer in all than [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on the CPU, or where weights come with the inputs; else as [`run`](Self::run).
+    #[cfg(feature = "gpu")]
+    pub fn profile(&self, inputs: impl Into<Inputs>) -> Result<(Outputs, RunStats)> {
+        let refused = |what: &str, instead: &str| Err(Error::unsupported("a profile", what, instead));
+        if self.model.late.is_some() {
+            return refused("a model whose weights are inputs", "give it its weights with Model::with_weights");
+        }
+        if !matches!(self.program.engine, Engine::Gpu(_)) {
+            return refused("a device without kernels", "use a GPU");
+        }
+        let tensors = inputs.into().bind(&wanted(&self.program.plan))?;
+        let (outputs, _, stats) =
+            pollster::block_on(self.program.run(&self.options, true, &self.model, tensors, None))?;
+        Ok((outputs, stats))
     }
 
     /// The states after the last run; `None` before the first one or without states.
@@ -285,6 +306,14 @@ impl Session {
         let inside = plan.inputs.iter().zip(shapes);
         let inside = inside.map(|(port, shape)| ports::canonical_shape(plan, port, shape, unbatched));
         plan.bind(&inside.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// The multiply-adds of all products of a run with inputs of `shapes`.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), for the shapes.
+    pub fn multiply_adds(&self, shapes: &[Vec<usize>]) -> Result<f64> {
+        Ok(self.program.plan.multiply_adds(&self.bind(shapes)?))
     }
 
     /// Takes the creation of pipelines out of the first run with inputs of `shapes`, one per input.
@@ -377,10 +406,11 @@ impl Program {
     async fn run(
         &self,
         options: &SessionOptions,
+        profile: bool,
         model: &Model,
         tensors: Vec<Option<Tensor>>,
         state: Option<&State>,
-    ) -> Result<(Outputs, State)> {
+    ) -> Result<(Outputs, State, RunStats)> {
         let plan = &self.plan;
         let given: Vec<Option<&Tensor>> = tensors.iter().map(Option::as_ref).collect();
         io::check_values(plan, &given, options.refuse_non_finite)?;
@@ -391,23 +421,24 @@ impl Program {
             let expected = format!("the {expected} rows that the model was built for");
             return Err(Error::mismatch("batch", expected, format!("{} rows", bound.batch())));
         }
-        let (outputs, state) = self.run_inside(options, bound, &tensors, state).await?;
+        let (outputs, state, stats) = self.run_inside(options, profile, bound, &tensors, state).await?;
         let outputs = plan
             .outputs
             .iter()
             .zip(outputs)
             .map(|(port, tensor)| Ok((port.name.clone(), ports::layout_of(&port.layout, unbatched).file(tensor)?)));
-        Ok((Outputs::new(outputs.collect::<Result<_>>()?), state))
+        Ok((Outputs::new(outputs.collect::<Result<_>>()?), state, stats))
     }
 
     /// One run, with axes in the order of the plan.
     async fn run_inside(
         &self,
         options: &SessionOptions,
+        profile: bool,
         bound: Bound,
         tensors: &[Tensor],
         state: Option<&State>,
-    ) -> Result<(Vec<Tensor>, State)> {
+    ) -> Result<(Vec<Tensor>, State, RunStats)> {
         let plan = &self.plan;
         io::check_sizes(plan, &bound, options.max_value_bytes)?;
         io::check_lengths(plan, &bound, tensors)?;
@@ -422,33 +453,38 @@ impl Program {
         sources.extend(plan.states.iter().map(|port| port.initial).zip(carried));
         let mut wanted: Vec<BufferId> = plan.outputs.iter().map(|port| port.buffer).collect();
         wanted.extend(plan.states.iter().map(|port| port.last));
-        let mut results = self.execute(options, &bound, &sources, &wanted).await?;
+        let (mut results, stats) = self.execute(options, profile, &bound, &sources, &wanted).await?;
         let finals = results.split_off(plan.outputs.len().min(results.len()));
         let state_names = plan.states.iter().map(|port| port.name.clone());
         let finals = finals.into_iter().map(|tensor| Tensor::new(tensor.shape(), tensor.to_f32().into_owned()));
         let finals = finals.collect::<Result<Vec<_>>>()?;
-        Ok((results, State::new(self.fingerprint, state_names.zip(finals).collect())))
+        Ok((results, State::new(self.fingerprint, state_names.zip(finals).collect()), stats))
     }
 
     async fn execute(
         &self,
         options: &SessionOptions,
+        _profile: bool,
         bound: &Bound,
         sources: &[(BufferId, &Tensor)],
         wanted: &[BufferId],
-    ) -> Result<Vec<Tensor>> {
+    ) -> Result<(Vec<Tensor>, RunStats)> {
         let shape = |id: &BufferId| bound.shape(*id).to_vec();
         let singles = || sources.iter().map(|(id, tensor)| (*id, tensor.to_f32().into_owned())).collect::<Vec<_>>();
-        let values = match &self.engine {
+        let (values, stats) = match &self.engine {
             Engine::Reference => {
                 let inputs: Vec<_> = sources.iter().map(|(id, tensor)| (*id, tensor.to_f64().into_owned())).collect();
                 let values = reference::run(&self.plan, bound, &inputs, wanted)?;
-                return wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect();
+                let tensors = wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values));
+                return Ok((tensors.collect::<Result<_>>()?, RunStats::default()));
             }
-            Engine::Cpu(program) => program.run(bound, &singles(), wanted, options.threads)?,
+            Engine::Cpu(program) => (program.run(bound, &singles(), wanted, options.threads)?, RunStats::default()),
             #[cfg(feature = "gpu")]
-            Engine::Gpu(program) => program.run(bound.clone(), singles(), wanted.to_vec()).await?,
+            Engine::Gpu(program) if _profile => program.profile(bound.clone(), singles(), wanted.to_vec()).await?,
+            #[cfg(feature = "gpu")]
+            Engine::Gpu(program) => program.run_with_stats(bound.clone(), singles(), wanted.to_vec()).await?,
         };
-        wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values)).collect()
+        let tensors = wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values));
+        Ok((tensors.collect::<Result<_>>()?, stats))
     }
 }

@@ -85,7 +85,7 @@ impl Session {
             }
         }
         io::check_values(plan, &tensors.iter().map(Some).collect::<Vec<_>>(), self.options.refuse_non_finite)?;
-        let (outputs, _) = program.run_inside(&self.options, bound, &tensors, None).await?;
+        let (outputs, ..) = program.run_inside(&self.options, false, bound, &tensors, None).await?;
         let outputs = plan.outputs.iter().zip(outputs).map(|(port, tensor)| {
             let is_sequence = second_axis(plan, port.buffer) == Some(symbol);
             let tensor = if is_sequence { cleared(&tensor, lengths)? } else { tensor };

@@ -62,7 +62,7 @@ impl Session {
         io::check_values(plan, &given, self.options.refuse_non_finite)?;
         // From here on everything is in the order of the plan.
         let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();
-        let (outputs, _) = program.run_inside(&self.options, plan.bind(&shapes)?, &tensors, None).await?;
+        let (outputs, ..) = program.run_inside(&self.options, false, plan.bind(&shapes)?, &tensors, None).await?;
         (0..count)
             .map(|row| {
                 let each = plan.outputs.iter().zip(&outputs).map(|(port, tensor)| {

@@ -31,8 +31,10 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Tell the language of texts, and compare the devices of this machine
     Demo(DemoArgs),
-    /// Time a model on the devices of this machine
+    /// Time a model, or layers of given sizes, on the devices of this machine
     Bench(BenchArgs),
+    /// Tell what each GPU kernel of a model does and how long it takes
+    Profile(ProfileArgs),
 }
 
 #[derive(Debug, Args)]
@@ -151,6 +153,71 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
+    /// The model, as for `run`; else --set or --cell says what is timed
+    #[arg(value_name = "MODEL", required_unless_present_any = ["set", "cells"])]
+    pub(crate) path: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// A standard set of layers with random weights, several separated by commas
+    #[arg(long = "set", value_delimiter = ',', value_name = "SET", conflicts_with = "path")]
+    pub(crate) set: Vec<SetName>,
+    #[command(flatten)]
+    pub(crate) sweep: SweepArgs,
+    /// Inputs as for `run`; without them, random ones
+    #[arg(long = "input", short, value_name = "FILE", conflicts_with_all = ["set", "cells"])]
+    pub(crate) inputs: Vec<String>,
+    /// Rows of the random inputs; several separated by commas are timed in turn [default: 1, or the set's]
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one, env = "WGPU_RNN_BATCH", conflicts_with = "set")]
+    pub(crate) batch: Vec<usize>,
+    /// Lengths of the random inputs, where the model leaves them open [default: 100]
+    #[arg(long, value_delimiter = ',', env = "WGPU_RNN_SEQ_LEN", conflicts_with = "set")]
+    pub(crate) seq_len: Vec<usize>,
+    /// Seed of the random inputs and weights
+    #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
+    pub(crate) seed: u64,
+    /// Devices to time, separated by commas [default: the CPU and every adapter]
+    #[arg(long = "device", value_delimiter = ',', value_name = "DEVICE", env = "WGPU_RNN_DEVICE")]
+    pub(crate) devices: Vec<DeviceName>,
+    /// Time only adapters whose name contains SUBSTRING
+    #[arg(long, value_name = "SUBSTRING", env = "WGPU_RNN_ADAPTER")]
+    pub(crate) adapter: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+    /// Timed runs per device [default: as many as fit in about 2 seconds, 5 to 50]
+    #[arg(long, value_parser = at_least_one, env = "WGPU_RNN_RUNS")]
+    pub(crate) runs: Option<usize>,
+    /// Also write all figures to FILE.csv
+    #[arg(long, value_name = "FILE.csv")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Also draw times over sequence length, batch and hidden size, as far as they vary, into FILE.svg
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+/// Layers with random weights: every combination of what is listed.
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// Cells, separated by commas, instead of a model
+    #[arg(long = "cell", id = "cells", value_delimiter = ',', value_name = "CELL", conflicts_with_all = ["path", "set"])]
+    pub(crate) cells: Vec<CellName>,
+    /// Hidden sizes [default: 128]
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one, requires = "cells")]
+    pub(crate) hidden: Vec<usize>,
+    /// Input sizes [default: the hidden size]
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one, requires = "cells")]
+    pub(crate) input_size: Vec<usize>,
+    /// Stacked layers [default: 1]
+    #[arg(long, value_delimiter = ',', value_parser = at_least_one, requires = "cells")]
+    pub(crate) layers: Vec<usize>,
+    /// Whether layers are bidirectional
+    #[arg(long, requires = "cells")]
+    pub(crate) bidirectional: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// Inputs as for `run`; without them, random ones
@@ -165,17 +232,11 @@ pub(crate) struct BenchArgs {
     /// Seed of the random inputs
     #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
     pub(crate) seed: u64,
-    /// Devices to time, separated by commas [default: the CPU and every adapter]
-    #[arg(long = "device", value_delimiter = ',', value_name = "DEVICE", env = "WGPU_RNN_DEVICE")]
-    pub(crate) devices: Vec<DeviceName>,
-    /// Time only adapters whose name contains SUBSTRING
+    /// The adapter whose name contains SUBSTRING; else the first of `devices`
     #[arg(long, value_name = "SUBSTRING", env = "WGPU_RNN_ADAPTER")]
     pub(crate) adapter: Option<String>,
     #[command(flatten)]
     pub(crate) how: HowArgs,
-    /// Timed runs per device [default: as many as fit in about 2 seconds, 5 to 50]
-    #[arg(long, value_parser = at_least_one, env = "WGPU_RNN_RUNS")]
-    pub(crate) runs: Option<usize>,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
 }
@@ -185,6 +246,13 @@ pub(crate) struct ModelArgs {
     /// The model: a file of Keras, ONNX or PyTorch (safetensors), or of this program's own format
     #[arg(value_name = "MODEL")]
     pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+}
+
+/// How a model's file is read.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadArgs {
     /// What the weights belong to: the modules of a PyTorch state dict, or Keras' configuration of a file that
     /// has weights only [default: config.json beside it]
     #[arg(long, value_name = "FILE.json")]
@@ -247,6 +315,35 @@ pub(crate) enum DeviceName {
 pub(crate) enum WeightsName {
     F32,
     F16,
+}
+
+/// The standard sets of layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SetName {
+    /// Inference servers' LSTM and GRU of DeepBench, batch 1 and 4
+    Deepbench,
+    /// DeepBench's small layers for devices
+    Device,
+    /// One timestep of small and large stacks
+    Streaming,
+    /// Blocks of 1, 64 and 256 samples of audio
+    Audio,
+    /// LSTM of 768 units, batch 16, 1024 timesteps
+    Anchor,
+    /// Large batches
+    Offline,
+    /// LSTM of four layers of 512 units, batch 64
+    Stacked,
+}
+
+/// The cells of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CellName {
+    Rnn,
+    Lstm,
+    Gru,
+    /// GRU that resets before the recurrent product
+    GruResetBefore,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -333,7 +430,9 @@ fn settle(command: &mut Command, given: &ArgMatches) -> Result<(), Failure> {
             }
             settle_device(device, typed)
         }
-        Command::Bench(BenchArgs { inputs, .. }) => settle_inputs(inputs, typed),
+        Command::Bench(BenchArgs { inputs, .. }) | Command::Profile(ProfileArgs { inputs, .. }) => {
+            settle_inputs(inputs, typed)
+        }
         Command::Summary(_) | Command::Inspect(_) | Command::Convert(_) | Command::Devices(_) | Command::Demo(_) => {
             Ok(())
         }

@@ -21,7 +21,7 @@ const NAME: usize = 128;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Outcome<()> {
     let working = busy("reading the file");
-    let found = formats::inspect(&args.model.path, &setup::load_options(&args.model))?;
+    let found = formats::inspect(&args.model.path, &setup::load_options(&args.model.load))?;
     drop(working);
     Ok(print(&if args.json.on { json_text(&found) } else { text(&found) })?)
 }

@@ -15,6 +15,7 @@ mod files;
 mod inspect;
 mod language;
 mod lengths;
+mod profile;
 mod progress;
 mod run;
 mod setup;
@@ -69,6 +70,7 @@ fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Devices(args) => devices::devices(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Profile(args) => profile::profile(&args),
     }
 }
 

@@ -1,6 +1,6 @@
 //! From options to a model and a session, and what is said about the device.
 
-use std::num::NonZero;
+use std::{num::NonZero, path::Path};
 
 use wgpu_rnn::{
     Device, Error, Model, Session, SessionOptions,
@@ -9,22 +9,27 @@ use wgpu_rnn::{
 };
 
 use crate::{
-    args::{DeviceArgs, DeviceName, HowArgs, KerasBackendName, ModelArgs, WeightsName},
+    args::{DeviceArgs, DeviceName, HowArgs, KerasBackendName, LoadArgs, ModelArgs, WeightsName},
     files::note,
     progress::busy,
 };
 
 /// Loads the model. Says on standard error what was taken for granted.
 pub(crate) fn model(args: &ModelArgs) -> Result<Model, Error> {
+    model_at(&args.path, &args.load)
+}
+
+/// [`model`] at `path`.
+pub(crate) fn model_at(path: &Path, load: &LoadArgs) -> Result<Model, Error> {
     let working = busy("loading the model");
-    let model = Model::load_with(&args.path, &load_options(args))?;
+    let model = Model::load_with(path, &load_options(load))?;
     drop(working);
     model.notes().iter().for_each(|text| note(text));
     Ok(model)
 }
 
 /// How the file is read.
-pub(crate) fn load_options(args: &ModelArgs) -> LoadOptions {
+pub(crate) fn load_options(args: &LoadArgs) -> LoadOptions {
     let mut options = LoadOptions::default();
     options.config.clone_from(&args.config);
     options.keras_version = args.keras_version;

@@ -53,7 +53,22 @@ impl Times {
 
     /// The smallest that nine of ten do not exceed.
     pub(crate) fn p90(&self) -> f64 {
-        self.0.get((self.0.len() * 9).div_ceil(10).saturating_sub(1)).copied().unwrap_or(f64::NAN)
+        self.exceeded_by_at_most(10)
+    }
+
+    /// The smallest that 99 of 100 do not exceed.
+    pub(crate) fn p99(&self) -> f64 {
+        self.exceeded_by_at_most(1)
+    }
+
+    fn exceeded_by_at_most(&self, percent: usize) -> f64 {
+        let within = (self.0.len() * (100 - percent)).div_ceil(100);
+        self.0.get(within.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -84,23 +99,31 @@ pub(crate) fn time(
 ) -> Result<Timed, Error> {
     let session = Session::new(model, setup::options(device, how))?;
     session.warm_up(&shapes(model, inputs))?;
-    let run = || {
-        session.reset_state();
-        let inputs = wgpu_rnn::Inputs::from_iter(inputs.to_vec());
-        let started = Instant::now();
-        let outputs = session.run(inputs)?;
-        Ok::<_, Error>((started.elapsed(), outputs))
-    };
     // The very first one grows buffers.
-    run()?;
-    let (first, mut outputs) = run()?;
+    run(&session, inputs)?;
+    let (times, outputs) = times(&session, inputs, effort)?;
+    Ok(Timed { session, times, outputs })
+}
+
+/// One run from zero states, and how long it took.
+pub(crate) fn run(session: &Session, inputs: &[(String, Tensor)]) -> Result<(Duration, Outputs), Error> {
+    session.reset_state();
+    let inputs = wgpu_rnn::Inputs::from_iter(inputs.to_vec());
+    let started = Instant::now();
+    let outputs = session.run(inputs)?;
+    Ok((started.elapsed(), outputs))
+}
+
+/// The runs that count, and the outputs of the last one.
+pub(crate) fn times(session: &Session, inputs: &[(String, Tensor)], effort: Effort) -> Result<(Times, Outputs), Error> {
+    let (first, mut outputs) = run(session, inputs)?;
     let mut times = Vec::new();
     for _ in 0..effort.count(first).max(1) {
-        let (elapsed, these) = run()?;
+        let (elapsed, these) = run(session, inputs)?;
         times.push(elapsed.as_secs_f64() * 1e3);
         outputs = these;
     }
-    Ok(Timed { session, times: Times::new(times), outputs })
+    Ok((Times::new(times), outputs))
 }
 
 /// The shapes of `inputs` in the model's order.

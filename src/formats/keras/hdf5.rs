@@ -1,6 +1,7 @@
 //! The datasets of an HDF5 file: found by one walk over the file, read one at a time.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     ops::Range,
 };
@@ -25,6 +26,8 @@ pub(super) struct Datasets {
     limits: Limits,
     /// Bytes of the file.
     length: u64,
+    /// Room for the values of a dataset, which the next one gets: fresh memory costs more than a copy.
+    room: RefCell<Vec<u8>>,
 }
 
 /// A dataset.
@@ -44,9 +47,17 @@ enum Kind {
 }
 
 /// The values of a dataset as they are stored, in the machine's byte order.
-pub(super) struct Values {
+pub(super) struct Values<'a> {
     kind: Kind,
     data: Vec<u8>,
+    /// Where the room goes back to.
+    room: &'a RefCell<Vec<u8>>,
+}
+
+impl Drop for Values<'_> {
+    fn drop(&mut self) {
+        self.room.replace(std::mem::take(&mut self.data));
+    }
 }
 
 /// What messages call the object at `path` of the file `name`.
@@ -83,7 +94,15 @@ impl Datasets {
         let root = file.root_group().map_err(broken(name, ""))?;
         walk.group(&root, "", limits.hdf5_depth)?;
         let Walk { entries, groups, .. } = walk;
-        Ok(Self { name: name.to_owned(), file, entries, groups, limits: limits.clone(), length })
+        Ok(Self {
+            name: name.to_owned(),
+            file,
+            entries,
+            groups,
+            limits: limits.clone(),
+            length,
+            room: RefCell::default(),
+        })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -124,18 +143,26 @@ impl Datasets {
     }
 
     /// The values of the dataset at `path`, which must be one of [`entries`](Self::entries).
-    pub(super) fn read(&self, path: &str) -> Result<Values> {
+    pub(super) fn read(&self, path: &str) -> Result<Values<'_>> {
         let entry = self.entries.get(path).ok_or_else(|| Error::internal("a dataset that was not found"))?;
         let dataset = self.file.dataset(path).map_err(broken(&self.name, path))?;
         let kind = kind(&dataset, &place(&self.name, path))?;
         if entry.chunked {
             self.count_chunks(&dataset, path, entry.stated.bytes)?;
         }
-        let data = dataset.read_native_bytes().map_err(broken(&self.name, path))?;
-        if data.len() as u64 != entry.stated.bytes {
-            return Err(malformed(place(&self.name, path), bytes(entry.stated.bytes), bytes(data.len() as u64)));
+        let len = dataset.raw_byte_len().map_err(broken(&self.name, path))?;
+        if len as u64 != entry.stated.bytes {
+            return Err(malformed(place(&self.name, path), bytes(entry.stated.bytes), bytes(len as u64)));
         }
-        Ok(Values { kind, data })
+        let mut data = self.room.take();
+        if data.capacity() < len {
+            data = reserved(len)?;
+        }
+        // Where the file has nothing, zeros are meant, not what was here before.
+        data.clear();
+        data.resize(len, 0);
+        dataset.read_native_bytes_into(&mut data).map_err(broken(&self.name, path))?;
+        Ok(Values { kind, data, room: &self.room })
     }
 
     /// Whether the dataset at `path` is a counter that has counted.
@@ -271,7 +298,7 @@ fn kind(dataset: &Dataset, place: &str) -> Result<Kind> {
     }
 }
 
-impl Values {
+impl Values<'_> {
     /// Number of values.
     pub(super) fn count(&self) -> usize {
         let width = match self.kind {

@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// The values at `path`, which must be one of [`paths`](Self::paths).
-    pub(super) fn read(&self, path: &str) -> Result<Values> {
+    pub(super) fn read(&self, path: &str) -> Result<Values<'_>> {
         self.file_of(path).ok_or_else(|| Error::internal("weights that were not found"))?.read(path)
     }
 

@@ -166,7 +166,7 @@ impl Scope<'_> {
     }
 
     /// Weight `index`, whose shape must be `expected`.
-    fn stored(&self, index: usize, role: &str, expected: &[Expected]) -> Result<Weight> {
+    fn stored(&self, index: usize, role: &str, expected: &[Expected]) -> Result<Weight<'_>> {
         let path = self.locate(index, role)?;
         let shape_text = || {
             let dims: Vec<String> =
@@ -246,14 +246,14 @@ impl Scope<'_> {
 }
 
 /// A weight as it is stored.
-struct Weight {
+struct Weight<'a> {
     shape: Vec<usize>,
-    values: Values,
+    values: Values<'a>,
     /// What messages call it.
     place: String,
 }
 
-impl Weight {
+impl Weight<'_> {
     /// Refuses a value that is not finite; `values` are those from `first` on.
     fn check_finite(&self, first: usize, values: &[f32]) -> Result<()> {
         // Without a way out, so that many are looked at together.

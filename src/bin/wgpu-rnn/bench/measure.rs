@@ -1,0 +1,232 @@
+//! One workload on one device.
+
+use std::time::{Duration, Instant};
+
+use wgpu_rnn::{
+    Data, Device, Error, Inputs, Model, Outputs, Session, Tensor, compare::Tolerance, stats::RunStats,
+    verify::Verification,
+};
+
+use super::workload::Workload;
+use crate::{
+    args::{BenchArgs, WeightsName},
+    files::note,
+    progress::busy,
+    setup,
+    timing::{self, Effort, Times},
+};
+
+/// What is timed.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) model: Model,
+    pub(crate) inputs: Vec<(String, Tensor)>,
+    /// The layers, where they are not those of a file.
+    pub(crate) workload: Option<Workload>,
+    pub(crate) batch: usize,
+    pub(crate) seq_len: usize,
+    load_ms: Option<f64>,
+}
+
+/// A workload on a device.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) workload: Option<Workload>,
+    pub(crate) batch: usize,
+    pub(crate) seq_len: usize,
+    pub(crate) label: String,
+    pub(crate) device: &'static str,
+    pub(crate) adapter: Option<String>,
+    /// Kind, backend and driver of the adapter.
+    pub(crate) driver: Option<String>,
+    pub(crate) weights: &'static str,
+    pub(crate) threads: Option<usize>,
+    pub(crate) strategy: Option<String>,
+    pub(crate) times: Times,
+    /// By the device's clock, where it has one: all kernels, without transfers.
+    pub(crate) kernels_ms: Option<f64>,
+    pub(crate) stats: RunStats,
+    pub(crate) multiply_adds: f64,
+    /// Loading the file; weights and device; pipelines; the first run.
+    pub(crate) cold_ms: [Option<f64>; 4],
+    pub(crate) error: f64,
+    pub(crate) passed: bool,
+    /// Rows and timesteps that were compared with the reference.
+    pub(crate) verified: [usize; 2],
+}
+
+impl Case {
+    pub(crate) fn new(
+        name: String,
+        model: Model,
+        inputs: Vec<(String, Tensor)>,
+        workload: Option<Workload>,
+        load_ms: Option<f64>,
+    ) -> Self {
+        let shapes = timing::shapes(&model, &inputs);
+        let (batch, seq_len) = match workload {
+            Some(workload) => (workload.batch, workload.seq_len),
+            None => (shapes.first().and_then(|s| s.first()).copied().unwrap_or(0), seq_len(&model, &shapes)),
+        };
+        Self { name, model, inputs, workload, batch, seq_len, load_ms }
+    }
+}
+
+/// The length of the first input that is a sequence: one whose length the run decides, or with features.
+fn seq_len(model: &Model, shapes: &[Vec<usize>]) -> usize {
+    let open = |shape: &[Option<usize>]| shape.get(1).is_some_and(Option::is_none);
+    let inputs = model.inputs();
+    let sequence = inputs.iter().zip(shapes).find(|(input, shape)| shape.len() > 2 || open(&input.shape));
+    sequence.and_then(|(_, shape)| shape.get(1)).copied().unwrap_or(1)
+}
+
+/// Multiply-adds that the reference computes for a comparison, at most.
+const VERIFIED: f64 = 3e8;
+
+/// Times `case` on `device`: opens it, compiles pipelines, warms up, then the runs that count, one with the
+/// device's clock, and a comparison of the outputs of the last run that counted.
+pub(crate) fn row(case: &Case, device: Device, label: &str, args: &BenchArgs) -> Result<Row, Error> {
+    let _busy = busy(format!("timing {} on {label}", case.name));
+    let ms = |started: Instant| Some(started.elapsed().as_secs_f64() * 1e3);
+    let shapes = timing::shapes(&case.model, &case.inputs);
+    let started = Instant::now();
+    let session = Session::new(&case.model, setup::options(device, &args.how))?;
+    let opened = ms(started);
+    let started = Instant::now();
+    session.warm_up(&shapes)?;
+    let pipelines = ms(started);
+    let started = Instant::now();
+    timing::run(&session, &case.inputs)?;
+    let first = ms(started);
+    let effort = Effort { runs: args.runs, time: Duration::from_secs(2), most: 50 };
+    let (times, outputs) = timing::times(&session, &case.inputs, effort)?;
+    let stats = profile(&session, &case.inputs)?;
+    let multiply_adds = session.multiply_adds(&shapes)?;
+    let (verification, verified) = verify(case, &session, &outputs, multiply_adds, args)?;
+    let report = session.device();
+    if report.is_software {
+        note(&format!("warning: {} computes on the CPU: its time says nothing about a GPU", report.adapter));
+    }
+    let times_of_kernels: Option<Duration> = stats.kernels.iter().map(|kernel| kernel.time).sum();
+    Ok(Row {
+        name: case.name.clone(),
+        workload: case.workload,
+        batch: case.batch,
+        seq_len: case.seq_len,
+        // What `auto` took.
+        label: if label == "auto" { report.kind.to_owned() } else { label.to_owned() },
+        device: report.kind,
+        adapter: setup::adapter(&session).map(str::to_owned),
+        driver: driver(&session),
+        weights: match args.how.weights {
+            WeightsName::F32 => "f32",
+            WeightsName::F16 => "f16",
+        },
+        threads: match report.kind {
+            // Threads share out rows.
+            "cpu" => Some(setup::threads(&args.how).min(case.batch.max(1))),
+            "reference" => Some(1),
+            _ => None,
+        },
+        strategy: strategy(&session, &shapes)?,
+        times,
+        kernels_ms: times_of_kernels.filter(|_| !stats.kernels.is_empty()).map(|time| time.as_secs_f64() * 1e3),
+        stats,
+        multiply_adds,
+        cold_ms: [case.load_ms, opened, pipelines, first],
+        error: verification.max_abs_error(),
+        passed: verification.passed(),
+        verified,
+    })
+}
+
+/// What the kernels do; nothing where there are none.
+#[cfg(feature = "gpu")]
+fn profile(session: &Session, inputs: &[(String, Tensor)]) -> Result<RunStats, Error> {
+    if session.device().kind != "gpu" || !session.model().needs_weights().is_empty() {
+        return Ok(RunStats::default());
+    }
+    session.profile(Inputs::from_iter(inputs.to_vec())).map(|(_, stats)| stats)
+}
+
+#[cfg(not(feature = "gpu"))]
+#[allow(clippy::unnecessary_wraps)] // as with the feature
+fn profile(_: &Session, _: &[(String, Tensor)]) -> Result<RunStats, Error> {
+    Ok(RunStats::default())
+}
+
+fn driver(session: &Session) -> Option<String> {
+    let name = setup::adapter(session)?;
+    let adapters = crate::devices::adapters().ok()?;
+    let found = adapters.into_iter().find(|adapter| adapter.name == name)?;
+    Some(format!("{}, {}, {}", found.kind, found.backend, found.driver))
+}
+
+/// How recurrences run on a GPU, each way once.
+#[cfg(feature = "gpu")]
+fn strategy(session: &Session, shapes: &[Vec<usize>]) -> Result<Option<String>, Error> {
+    let mut ways: Vec<String> = Vec::new();
+    for (_, strategy, _) in session.strategies(shapes)? {
+        let way = strategy.to_string();
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    Ok(Some(ways.join(", ")).filter(|ways| !ways.is_empty()))
+}
+
+#[cfg(not(feature = "gpu"))]
+#[allow(clippy::unnecessary_wraps)] // as with the feature
+fn strategy(_: &Session, _: &[Vec<usize>]) -> Result<Option<String>, Error> {
+    Ok(None)
+}
+
+/// The outputs of the run that was timed beside the reference's: all of them, or where that would take long,
+/// of layers that only look back, their first rows and timesteps.
+fn verify(
+    case: &Case,
+    session: &Session,
+    outputs: &Outputs,
+    multiply_adds: f64,
+    args: &BenchArgs,
+) -> Result<(Verification, [usize; 2]), Error> {
+    let options = setup::options(Device::Reference, &args.how);
+    let reference = Session::new(session.model(), options)?;
+    let [rows, timesteps] = match case.workload {
+        Some(workload) if multiply_adds > VERIFIED => prefix(&workload, multiply_adds),
+        _ => [case.batch, case.seq_len],
+    };
+    let whole = [rows, timesteps] == [case.batch, case.seq_len];
+    let cut = |(name, tensor): (&str, &Tensor)| -> Result<(String, Tensor), Error> {
+        let tensor = if whole { tensor.clone() } else { first(tensor, rows, timesteps)? };
+        Ok((name.to_owned(), tensor))
+    };
+    let inputs: Vec<_> = case.inputs.iter().map(|(name, tensor)| cut((name, tensor))).collect::<Result<_, Error>>()?;
+    let expected = reference.run(Inputs::from_iter(inputs))?;
+    let actual = Outputs::from_iter(outputs.iter().map(cut).collect::<Result<Vec<_>, Error>>()?);
+    Ok((Verification::new(&expected, &actual, Tolerance::FREE_RUNNING)?, [rows, timesteps]))
+}
+
+/// Rows and timesteps of `workload` that can be compared without a long wait.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // sizes, as shares
+fn prefix(workload: &Workload, multiply_adds: f64) -> [usize; 2] {
+    let step = multiply_adds / (workload.batch * workload.seq_len).max(1) as f64;
+    let affordable = (VERIFIED / step).max(1.0);
+    let some = |most: usize, of: f64| most.min((of as usize).max(1));
+    if workload.layers.bidirectional {
+        return [some(workload.batch, affordable / workload.seq_len as f64), workload.seq_len];
+    }
+    let timesteps = some(workload.seq_len, affordable / workload.batch.min(2) as f64);
+    [some(workload.batch, affordable / timesteps as f64), timesteps]
+}
+
+/// The first rows and timesteps of `[batch, seq_len, features]`.
+fn first(tensor: &Tensor, rows: usize, timesteps: usize) -> Result<Tensor, Error> {
+    let &[_, seq_len, features] = tensor.shape() else {
+        return Err(Error::Internal { what: "a sequence of another rank".to_owned() });
+    };
+    let values = tensor.to_f32();
+    let rows_of = values.chunks(seq_len * features).take(rows);
+    let cut: Vec<f32> = rows_of.flat_map(|row| row.iter().take(timesteps * features)).copied().collect();
+    Tensor::new([rows, timesteps, features], Data::from(cut))
+}
