@@ -129,6 +129,94 @@ fn messages() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A tensor of zeros.
+fn zeros(name: &str, dims: &[i64]) -> Message {
+    let count: i64 = dims.iter().product();
+    header(name, dims, FLOAT).bytes(9, vec![0; 4 * count as usize])
+}
+
+/// `y` of nodes whose input is `x` of five timesteps, three samples and two features.
+fn fixed(nodes: Vec<Message>) -> File {
+    File { inputs: vec![info("x", FLOAT, &[5, 3, 2])], ..File::of(nodes) }
+}
+
+/// What makes no difference to the values still has a shape: zeros as states, one value everywhere, full lengths.
+#[test]
+fn shapes_of_what_changes_nothing() {
+    let lstm = |state: &str, more: Vec<Message>| {
+        let node = node("LSTM", &["x", "w", "r", "b", "", "h", state], &["y"], &[attribute_int("hidden_size", 3)]);
+        let file = File { nodes: [more, vec![node]].concat(), ..File::lstm(&[]) }.with(zeros("h", &[1, 3, 3]));
+        File { inputs: fixed(Vec::new()).inputs, ..file }
+    };
+    let expand = |shape: &str| node("Expand", &["nothing", shape], &["fill"], &[]);
+    let filled = |node: Message, shape: &[i64]| {
+        fixed(vec![expand("filled"), node]).with(zeros("nothing", &[])).with(ints("filled", shape))
+    };
+    let states =
+        "node 'the LSTM' (LSTM): expected initial states [directions, batch, hidden] with 1 directions and 3 units";
+    let all = header("all", &[7], 9).bytes(9, [1; 7]);
+    let cases: Vec<(File, String)> = vec![
+        (lstm("c", Vec::new()).with(zeros("c", &[1, 3, 6])), format!("{states}, found [1, 3, 6]")),
+        (lstm("c", Vec::new()).with(zeros("c", &[1, 4, 3])), format!("{states}, found [1, 4, 3]")),
+        (lstm("c", Vec::new()).with(zeros("c", &[3, 3])), format!("{states}, found [3, 3]")),
+        (
+            lstm("fill", vec![expand("filled")]).with(zeros("nothing", &[])).with(ints("filled", &[1, 3, 6])),
+            format!("{states}, found [1, 3, 6]"),
+        ),
+        (
+            fixed(vec![node("ReverseSequence", &["x", "lengths"], &["y"], &[])]).with(ints("lengths", &[5; 4])),
+            "node 'the ReverseSequence' (ReverseSequence): expected sequence_lens of shape [batch], found [4]"
+                .to_owned(),
+        ),
+        (
+            fixed(vec![node("Where", &["all", "x", "nothing"], &["y"], &[])]).with(all).with(zeros("nothing", &[])),
+            "node 'the Where' (Where): expected shapes that broadcast, found [None, 3, 2] and [7]".to_owned(),
+        ),
+        (
+            filled(node("Gather", &["fill", "at"], &["y"], &[]), &[3, 2]).with(ints("at", &[5])),
+            "node 'the Gather' (Gather): expected positions of an axis of 3, found 1 from 5 on".to_owned(),
+        ),
+        (
+            filled(node("Reshape", &["fill", "to"], &["y"], &[]), &[3, 2]).with(ints("to", &[7])),
+            "node 'the Reshape' (Reshape): expected a shape of as many values, found [3, 2]".to_owned(),
+        ),
+        (
+            filled(node("Relu", &["fill"], &["y"], &[]), &[3, -2]),
+            "node 'the Expand' (Expand): expected sizes that are not negative, found -2".to_owned(),
+        ),
+        (
+            filled(node("Concat", &["fill", "x"], &["y"], &[attribute_int("axis", 0)]), &[3, 2]),
+            "node 'the Concat' (Concat): expected inputs of rank 2, found rank 3".to_owned(),
+        ),
+        (
+            filled(node("Gemm", &["fill", "w", "c"], &["y"], &[]), &[3, 2])
+                .with(floats("w", &[2, 4]))
+                .with(floats("c", &[5, 1, 4])),
+            "node 'the Gemm' (Gemm): expected C that broadcasts to [3, 4], found [5, 1, 4]".to_owned(),
+        ),
+        (
+            fixed(vec![node("PRelu", &["x", "slope"], &["y"], &[])]).with(floats("slope", &[7, 1, 1, 1])),
+            "node 'the PRelu' (PRelu): expected slopes that broadcast to [None, 3, 2], found [7, 1, 1, 1]".to_owned(),
+        ),
+        (
+            fixed(vec![node("Pow", &["x", "two"], &["y"], &[])])
+                .with(header("two", &[1, 1, 1, 1], FLOAT).bytes(9, 2.0f32.to_le_bytes())),
+            "node 'the Pow' (Pow): an exponent of more axes than the base is not supported; use a number".to_owned(),
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (file, expected) in &cases {
+        let found = match Model::from_bytes(&file.bytes()) {
+            Err(error) => error.to_string(),
+            Ok(_) => "loaded".to_owned(),
+        };
+        if found != format!("<bytes>: {expected}") {
+            wrong.push(format!("{found}\ninstead of\n{expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
 #[test]
 fn loops_of_exporters() {
     let error = Model::load(path("keras_gru_loop")).unwrap_err().to_string();

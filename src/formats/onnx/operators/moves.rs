@@ -156,6 +156,12 @@ pub(super) fn concat(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
     let rank = importer.dims(first)?.len();
     let axis = call.int("axis")?.ok_or_else(|| call.mismatch("an axis", "none"))?;
     let axis = call.axis(axis, rank)?;
+    for input in &inputs {
+        let other = importer.dims(input)?.len();
+        if other != rank {
+            return Err(call.mismatch(format!("inputs of rank {rank}"), format!("rank {other}")));
+        }
+    }
     let constants: Option<Vec<&Tensor>> = inputs
         .iter()
         .map(|input| match input {
@@ -176,11 +182,7 @@ pub(super) fn concat(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
     // All inputs but for their extents along the axis.
     let mut views = Vec::new();
     for input in &inputs {
-        let view = importer.materialised(&call.at, input)?;
-        if view.axes.len() != rank {
-            return Err(call.mismatch(format!("inputs of rank {rank}"), format!("rank {}", view.axes.len())));
-        }
-        views.push(view);
+        views.push(importer.materialised(&call.at, input)?);
     }
     joined(importer, call, &views, axis).map(|view| vec![Tracked::View(view)])
 }
@@ -258,6 +260,9 @@ pub(super) fn expand(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
 fn expanded(importer: &mut Importer<'_>, call: &Call<'_>, x: &Tracked, target: &[Dim]) -> Result<Tracked> {
     let dims = importer.dims(x)?;
     let rank = dims.len().max(target.len());
+    if let Some(size) = target.iter().filter_map(Dim::constant).find(|&size| size < 0) {
+        return Err(call.mismatch("sizes that are not negative", size.to_string()));
+    }
     if rank > importer.limits.rank {
         return Err(call.mismatch(format!("at most {} axes", importer.limits.rank), rank.to_string()));
     }

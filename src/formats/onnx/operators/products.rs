@@ -17,7 +17,7 @@ use crate::{
     tensor::Tensor,
 };
 
-use super::pointwise::{apply, both};
+use super::pointwise::{apply, both, fits_into};
 
 /// `x` times a matrix `[out, in]`, along axis `axis` of the file.
 fn dense(
@@ -212,6 +212,10 @@ pub(super) fn gemm(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
 
 fn add_scaled(importer: &mut Importer<'_>, call: &Call<'_>, product: Tracked, beta: f32) -> Result<Vec<Tracked>> {
     let Some(c) = call.optional(2) else { return Ok(vec![product]) };
+    let (dims, whole) = (importer.dims(c)?, importer.dims(&product)?);
+    if !fits_into(importer, call, &dims, &whole) {
+        return Err(call.mismatch(format!("C that broadcasts to {}", shown(&whole)), shown(&dims)));
+    }
     let scaled =
         if beta == 1.0 { c.clone() } else { apply(importer, call, c, Activation::Affine { alpha: beta, beta: 0.0 })? };
     both(importer, call, "Add", &product, &scaled).map(|tracked| vec![tracked])

@@ -55,6 +55,11 @@ pub(super) fn part(
             Ok(Tracked::Sizes(Sizes { scalar: false, values: values.collect::<Option<_>>().ok_or_else(outside)? }))
         }
         Tracked::Splat(splat) => {
+            if [&len, start, extent].iter().all(|dim| importer.reduced(dim).constant().is_some()) {
+                fixed().ok_or_else(outside)?;
+            } else {
+                importer.builder.require_slice(&call.at, &len, start, *step, extent)?;
+            }
             let mut dims = splat.dims.clone();
             if let Some(slot) = dims.get_mut(axis) {
                 *slot = extent.clone();
