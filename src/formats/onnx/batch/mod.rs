@@ -2,6 +2,8 @@
 //! batch at axis 1, a convolution at axis 0. Axes that must be the same are put into one class
 //! through the graph, forwards and backwards, and what an operator says of one holds for all.
 
+mod parts;
+
 use std::collections::HashMap;
 
 use super::{
@@ -36,6 +38,8 @@ struct Class {
     rows: bool,
     /// Whether it cannot be rows.
     other: bool,
+    /// Whether an operator needs several positions of it at once.
+    mixed: bool,
     size: Option<usize>,
 }
 
@@ -45,7 +49,32 @@ struct Classes<'a> {
     /// The classes of the axes of each tensor that depends on inputs.
     tensors: HashMap<&'a str, Vec<usize>>,
     /// Small tensors of integers that the file gives.
-    known: HashMap<&'a str, Vec<i64>>,
+    known: HashMap<&'a str, Known>,
+}
+
+/// A number, or a list of numbers, that the file gives.
+#[derive(Clone)]
+struct Known {
+    scalar: bool,
+    values: Vec<i64>,
+}
+
+fn find<'l, 'a>(attributes: &'l [Attribute<'a>], name: &str) -> Option<&'l Attribute<'a>> {
+    attributes.iter().find(|attribute| attribute.name == name)
+}
+
+fn int(attributes: &[Attribute<'_>], name: &str, default: i64) -> i64 {
+    find(attributes, name).and_then(|attribute| attribute.int).unwrap_or(default)
+}
+
+/// `axis` counted from the front.
+fn place(axis: i64, rank: usize) -> Option<usize> {
+    let axis = if axis < 0 { axis.saturating_add(i64::try_from(rank).unwrap_or(0)) } else { axis };
+    usize::try_from(axis).ok().filter(|&axis| axis < rank)
+}
+
+fn places(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
+    axes.iter().map(|&axis| place(axis, rank)).collect()
 }
 
 /// Finds the rows of every input.
@@ -82,7 +111,7 @@ pub(super) fn axes(graph: &Graph<'_>, live: &[usize], given: &HashMap<&str, Tens
 }
 
 /// The values of a list of integers.
-fn small(span: Span<'_>, limits: &Limits) -> Result<Option<Vec<i64>>> {
+fn small(span: Span<'_>, limits: &Limits) -> Result<Option<Known>> {
     let header = Header::parse("a tensor", span, limits)?;
     if header.dims.len() > 1
         || !matches!(header.element, 6 | 7)
@@ -92,12 +121,13 @@ fn small(span: Span<'_>, limits: &Limits) -> Result<Option<Vec<i64>>> {
         return Ok(None);
     }
     let constant: Const = tensor::decode("a tensor", span, &Folder::new(None, limits), limits)?;
-    Ok(constant.ints().map(<[i64]>::to_vec))
+    let scalar = constant.shape().is_empty();
+    Ok(constant.ints().map(|values| Known { scalar, values: values.to_vec() }))
 }
 
 impl<'a> Classes<'a> {
     fn add(&mut self, other: bool, size: Option<usize>) -> usize {
-        self.all.push(Class { parent: self.all.len(), rows: false, other, size });
+        self.all.push(Class { parent: self.all.len(), rows: false, other, mixed: false, size });
         self.all.len() - 1
     }
 
@@ -135,6 +165,7 @@ impl<'a> Classes<'a> {
         self.change(left, |class| {
             class.rows |= b.rows;
             class.other |= b.other;
+            class.mixed |= b.mixed;
             class.size = a.size.or(b.size);
         });
         if let Some(slot) = self.all.get_mut(right) {
@@ -155,19 +186,15 @@ impl<'a> Classes<'a> {
     fn known(&self, node: &Node<'a>, attribute: Option<&Attribute<'_>>, index: usize) -> Option<Vec<i64>> {
         match attribute {
             Some(attribute) => Some(attribute.ints.clone()),
-            None => node.inputs.get(index).and_then(|name| self.known.get(name)).cloned(),
+            None => node.inputs.get(index).and_then(|name| self.known.get(name)).map(|known| known.values.clone()),
         }
     }
 
     fn node(&mut self, node: &Node<'a>, limits: &Limits) -> Result<()> {
         let attributes = node.attributes()?;
-        let attribute = |name: &str| attributes.iter().find(|attribute| attribute.name == name);
-        let int = |name: &str, default: i64| attribute(name).and_then(|attribute| attribute.int).unwrap_or(default);
-        let place = |axis: i64, rank: usize| {
-            let axis = if axis < 0 { axis.saturating_add(i64::try_from(rank).unwrap_or(0)) } else { axis };
-            usize::try_from(axis).ok().filter(|&axis| axis < rank)
-        };
-        let places = |axes: &[i64], rank: usize| axes.iter().map(|&axis| place(axis, rank)).collect::<Option<Vec<_>>>();
+        let attribute = |name: &str| find(&attributes, name);
+        let int = |name: &str, default: i64| int(&attributes, name, default);
+        self.mix(node, &attributes);
         let first = self.of(node, 0);
         let keep = int("keepdims", 1) == 1;
         let outputs: Vec<Vec<usize>> = match (node.op, first) {
@@ -211,15 +238,7 @@ impl<'a> Classes<'a> {
                         index.push(self.add(true, None));
                         vec![index]
                     }
-                    (Some(mut data), None) if axis < data.len() => {
-                        let scalar =
-                            node.inputs.get(1).and_then(|name| self.known.get(name)).is_some_and(|k| k.len() == 1);
-                        // A list of one index keeps the axis; nothing is lost where it is left open.
-                        if scalar {
-                            data.remove(axis);
-                        }
-                        vec![data]
-                    }
+                    (Some(data), None) => vec![self.gather(node, data, axis)],
                     _ => Vec::new(),
                 }
             }
@@ -262,7 +281,11 @@ impl<'a> Classes<'a> {
                     None => Vec::new(),
                 }
             }
-            ("Split", Some(x)) => vec![x; node.outputs.len()],
+            ("Slice", Some(x)) => vec![self.slice(node, &attributes, x)],
+            ("Split", Some(x)) => {
+                let sizes = self.known(node, attribute("split"), 1);
+                self.split(&x, place(int("axis", 0), x.len()), sizes.as_deref(), node.outputs.len())
+            }
             ("Squeeze", Some(x)) => {
                 let axes = self.known(node, attribute("axes"), 1).and_then(|axes| places(&axes, x.len()));
                 let left = |axes: Vec<usize>| {
@@ -384,8 +407,8 @@ impl<'a> Classes<'a> {
         Some(result)
     }
 
-    /// The rows of each input: what operators say, else the first axis. What is found for one input holds
-    /// for the others, the ones with most axes first.
+    /// The rows of each input: what operators say, else the axis that is [`likely`](Self::likely). What is found for
+    /// one input holds for the others, the ones with most axes first.
     fn conclude(&mut self, inputs: &[(&'a str, Vec<usize>)]) -> Result<Axes> {
         let mut axes = Axes::default();
         let mut order: Vec<&(&str, Vec<usize>)> = inputs.iter().collect();
@@ -396,8 +419,10 @@ impl<'a> Classes<'a> {
             let mut rows = (0..found.len()).filter(|&axis| found.get(axis).is_some_and(|class| class.rows));
             let axis = match (rows.next(), rows.next()) {
                 (Some(axis), None) => axis,
-                (None, _) if found.first().is_some_and(|first| !first.other) => 0,
-                (None, _) => continue,
+                (None, _) => match self.likely(classes, axes.inputs.is_empty()) {
+                    Some(axis) => axis,
+                    None => continue,
+                },
                 (Some(_), Some(_)) => {
                     let subject = format!("input {}", quoted(name));
                     let instead = "export it with the batch along one";
