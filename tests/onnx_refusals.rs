@@ -217,6 +217,124 @@ fn shapes_of_what_changes_nothing() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+fn values(name: &str, dims: &[i64], values: &[f32]) -> Message {
+    header(name, dims, FLOAT).bytes(9, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+}
+
+/// `y` of `file` for `x` of `shape`, whose elements are 0, 1, 2 and so on.
+fn run(file: &File, shape: &[usize]) -> Tensor {
+    let model = Model::from_bytes(&file.bytes()).unwrap();
+    let session = Session::new(&model, SessionOptions::on(Device::Reference)).unwrap();
+    let x: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();
+    session.run(Tensor::new(shape, x).unwrap()).unwrap().single().unwrap().clone()
+}
+
+fn with_x(dims: &[i64], nodes: Vec<Message>) -> File {
+    File { inputs: vec![info("x", FLOAT, dims)], ..File::of(nodes) }
+}
+
+/// Where no operator says which axis counts samples: an open one, or one of which nothing takes positions.
+#[test]
+fn the_axis_of_the_batch() {
+    let slice = || node("Slice", &["x", "zero", "one", "zero"], &["y"], &[]);
+    let mean = |axis: i64| node("ReduceMean", &["x"], &["y"], &[attribute_ints("axes", &[axis])]);
+    let pick = |axis: i64| node("Gather", &["x", "zero"], &["y"], &[attribute_int("axis", axis)]);
+    let split = |axis: i64| node("Split", &["x"], &["y", "z"], &[attribute_int("axis", axis)]);
+    let cases: Vec<(&[i64], Message, usize)> = vec![
+        (&[-1, -2, 2], node("Relu", &["x"], &["y"], &[]), 0),
+        (&[5, -1, 2], node("Relu", &["x"], &["y"], &[]), 1),
+        (&[5, -1, 2], slice(), 1),
+        (&[5, -1, 2], mean(0), 1),
+        // An open axis that is averaged over is no axis of samples.
+        (&[3, -1, 2], mean(1), 0),
+        // A sequence of any length of one sample.
+        (&[1, -1, 2], node("Relu", &["x"], &["y"], &[]), 0),
+        (&[5, 3, 2], node("Relu", &["x"], &["y"], &[]), 0),
+        (&[5, 3, 2], slice(), 1),
+        (&[5, 3, 2], pick(0), 1),
+        (&[5, 3, 2], pick(1), 0),
+        (&[6, 3, 2], split(0), 1),
+        (&[5, 1, 2], pick(0), 1),
+        (&[1, 5, 2], pick(0), 0),
+    ];
+    for (dims, node, expected) in cases {
+        let file = with_x(dims, vec![node.clone()]).with(ints("zero", &[0])).with(ints("one", &[1]));
+        let model = Model::from_bytes(&file.bytes()).unwrap_or_else(|error| panic!("{dims:?}: {error}"));
+        assert_eq!(model.inputs()[0].batch_axis, Some(expected), "{dims:?} {node:?}");
+    }
+}
+
+#[test]
+fn a_slice_of_all_samples() {
+    for end in [i64::MAX, i64::from(i32::MAX)] {
+        let file = with_x(&[-1, -2, 2], vec![node("Slice", &["x", "zero", "end", "zero"], &["y"], &[])]);
+        let y = run(&file.with(ints("zero", &[0])).with(ints("end", &[end])), &[3, 4, 2]);
+        assert_eq!((y.shape(), y.to_f32()[23]), (&[3, 4, 2][..], 23.0));
+    }
+}
+
+/// A state of one value for each sample of a run goes into a layer that is written out.
+#[test]
+fn products_of_one_value() {
+    for fill in [0.0f32, 0.5] {
+        let nodes = vec![
+            node("Shape", &["x"], &["n"], &[attribute_int("end", 1)]),
+            node("Concat", &["one", "n", "three"], &["shape"], &[attribute_int("axis", 0)]),
+            node("Expand", &["fill", "shape"], &["state"], &[]),
+            node("MatMul", &["state", "r"], &["product"], &[]),
+            node("Add", &["product", "x"], &["y"], &[]),
+        ];
+        let file = with_x(&[-1, 2], nodes).with(ints("one", &[1])).with(ints("three", &[3]));
+        let file = file.with(values("fill", &[], &[fill])).with(values("r", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let y = run(&file, &[4, 2]);
+        assert_eq!(y.shape(), [1, 4, 2]);
+        assert_eq!(y.to_f32()[..4], [9.0 * fill, 1.0 + 12.0 * fill, 2.0 + 9.0 * fill, 3.0 + 12.0 * fill]);
+        let wide = file.replaced(3, values("r", &[2, 2], &[1.0; 4]));
+        let expected = "<bytes>: node 'the MatMul' (MatMul): expected 2 features, found 3";
+        assert_eq!(message(&wide), expected);
+    }
+}
+
+/// A constant that is the same for all samples goes without their number.
+#[test]
+fn constants_of_equal_rows() {
+    let add = || with_x(&[3, 2], vec![node("Add", &["c", "x"], &["y"], &[])]);
+    let y = run(&add().with(values("c", &[1, 3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0])), &[3, 2]);
+    assert_eq!((y.shape(), &*y.to_f32()), (&[1, 3, 2][..], &[1.0, 3.0, 3.0, 5.0, 5.0, 7.0][..]));
+    let concat =
+        |c: Message| with_x(&[3, 2], vec![node("Concat", &["c", "x"], &["y"], &[attribute_int("axis", 1)])]).with(c);
+    let y = run(&concat(values("c", &[3, 1], &[7.0; 3])), &[3, 2]);
+    assert_eq!((y.shape(), &*y.to_f32()), (&[3, 3][..], &[7.0, 0.0, 1.0, 7.0, 2.0, 3.0, 7.0, 4.0, 5.0][..]));
+    let nodes = vec![node("Gemm", &["c", "r", "b"], &["state"], &[]), node("Sub", &["state", "x"], &["y"], &[])];
+    let file = with_x(&[3, 2], nodes).with(values("c", &[3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0]));
+    let y = run(&file.with(values("r", &[2, 2], &[1.0, 0.0, 1.0, 1.0])).with(values("b", &[2], &[0.5, 0.0])), &[3, 2]);
+    assert_eq!(&*y.to_f32(), [3.5, 1.0, 1.5, -1.0, -0.5, -3.0]);
+
+    let differs = "a constant that differs by sample is not supported; make it an input of the model";
+    let refused = [
+        (add().with(floats("c", &[1, 3, 2])), format!("node 'the Add' (Add): {differs}")),
+        (concat(floats("c", &[3, 1])), format!("node 'the Concat' (Concat): {differs}")),
+        (
+            add().with(values("c", &[4, 2], &[1.0; 8])),
+            "node 'the Add' (Add): expected 3 samples, found a constant of 4".to_owned(),
+        ),
+        (
+            concat(values("c", &[1, 1], &[7.0])),
+            "node 'the Concat' (Concat): expected inputs that agree but for axis 1, found another number of samples"
+                .to_owned(),
+        ),
+    ];
+    for (file, expected) in refused {
+        assert_eq!(message(&file), format!("<bytes>: {expected}"));
+    }
+    // Of an open batch it is a condition of each run.
+    let file = with_x(&[-1, 2], vec![node("Add", &["c", "x"], &["y"], &[])]).with(values("c", &[3, 2], &[1.0; 6]));
+    let session = Session::new(&Model::from_bytes(&file.bytes()).unwrap(), SessionOptions::on(Device::Cpu)).unwrap();
+    assert!(session.run(Tensor::new([3, 2], vec![0.0f32; 6]).unwrap()).is_ok());
+    let error = session.run(Tensor::new([2, 2], vec![0.0f32; 4]).unwrap()).unwrap_err().to_string();
+    assert_eq!(error, "node 'the Add' (Add): expected inputs whose sizes agree, found 3 and 2");
+}
+
 #[test]
 fn loops_of_exporters() {
     let error = Model::load(path("keras_gru_loop")).unwrap_err().to_string();

@@ -179,10 +179,34 @@ pub(super) fn concat(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
         let values = (0..inputs.len()).map(|index| call.sizes(index, "numbers")).collect::<Result<Vec<_>>>()?;
         return Ok(vec![Tracked::Sizes(Sizes { scalar: false, values: values.concat() })]);
     }
-    // All inputs but for their extents along the axis.
+    // All inputs but for their extents along the axis. Of a constant there is one row for all samples.
+    let row_axis = |input: &Tracked| match input {
+        Tracked::View(view) => view.axes.iter().position(|group| *group == [0]),
+        _ => None,
+    };
+    let rows = inputs.iter().find_map(row_axis).filter(|&rows| rows != axis);
     let mut views = Vec::new();
-    for input in &inputs {
-        views.push(importer.materialised(&call.at, input)?);
+    for mut input in inputs {
+        if let Some(rows) = rows {
+            let (dim, all) = (importer.dims(&input)?.get(rows).cloned(), importer.rows.clone());
+            if !dim.as_ref().is_some_and(|dim| importer.agree(&call.at, dim, &all)) {
+                return Err(
+                    call.mismatch(format!("inputs that agree but for axis {axis}"), "another number of samples")
+                );
+            }
+            match &mut input {
+                Tracked::Const(constant) => {
+                    constant.tensor = importer.one_row(&call.at, &constant.tensor, rows)?.into()
+                }
+                Tracked::Splat(splat) => {
+                    if let Some(slot) = splat.dims.get_mut(rows) {
+                        *slot = all;
+                    }
+                }
+                _ => {}
+            }
+        }
+        views.push(importer.materialised(&call.at, &input)?);
     }
     joined(importer, call, &views, axis).map(|view| vec![Tracked::View(view)])
 }

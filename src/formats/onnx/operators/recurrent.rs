@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{
     call::{Call, shown},
-    functions,
+    fold, functions,
     import::Importer,
     tensor::Kind,
     track::{Fill, Tracked, View},
@@ -273,17 +273,10 @@ fn state(
 fn state_view(importer: &mut Importer<'_>, call: &Call<'_>, options: &Options, tracked: &Tracked) -> Result<View> {
     let Tracked::Const(constant) = tracked else { return importer.materialised(&call.at, tracked) };
     let axis = usize::from(!options.batch_first);
-    let count = constant.shape().get(axis).copied().unwrap_or(0);
-    let first = super::super::fold::sliced(&constant.tensor, axis, 0, 1, count.min(1))?;
-    for row in 1..count {
-        let other = super::super::fold::sliced(&constant.tensor, axis, i64::try_from(row).unwrap_or(0), 1, 1)?;
-        if other.data() != first.data() {
-            return Err(
-                call.unsupported("a constant initial state that differs by sample", "make it an input of the model")
-            );
-        }
-    }
-    let one = super::super::tensor::Const { kind: Kind::Float, tensor: first.into() };
+    let one = fold::one_of_equal(&constant.tensor, axis)?.ok_or_else(|| {
+        call.unsupported("a constant initial state that differs by sample", "make it an input of the model")
+    })?;
+    let one = super::super::tensor::Const { kind: Kind::Float, tensor: one.into() };
     importer.materialised(&call.at, &Tracked::Const(one))
 }
 

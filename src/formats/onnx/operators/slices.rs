@@ -152,6 +152,7 @@ fn range(importer: &mut Importer<'_>, call: &Call<'_>, len: &Dim, start: &Dim, e
     let place = |importer: &mut Importer<'_>, at: &Dim, is_end: bool| match at.constant() {
         Some(at) if at < 0 => Some(len + &Dim::integer(at)),
         Some(_) if is_end && open(at) => Some(len.clone()),
+        Some(0) => Some(Dim::from(0)),
         // min(at, len)
         Some(_) => {
             let over = importer.builder.positive(&(at - len));
