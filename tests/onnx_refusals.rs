@@ -262,6 +262,13 @@ fn the_axis_of_the_batch() {
         let model = Model::from_bytes(&file.bytes()).unwrap_or_else(|error| panic!("{dims:?}: {error}"));
         assert_eq!(model.inputs()[0].batch_axis, Some(expected), "{dims:?} {node:?}");
     }
+    // Layers written out, whose states have an axis of directions that the timesteps lack.
+    let names = ["rnn_batch", "rnn_fixed", "rnn_one", "rnn_relu"].map(|name| (name, 1));
+    let names = [&names[..], &["rnn_deep_batch", "rnn_deep_fixed", "unrolled_fixed"].map(|name| (name, 0))].concat();
+    for (name, expected) in names {
+        let model = Model::load(path(&format!("dynamo_{name}"))).unwrap();
+        assert_eq!(model.inputs()[0].batch_axis, Some(expected), "{name}");
+    }
 }
 
 #[test]

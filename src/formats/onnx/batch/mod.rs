@@ -3,6 +3,7 @@
 //! through the graph, forwards and backwards, and what an operator says of one holds for all.
 
 mod parts;
+mod shapes;
 
 use std::collections::HashMap;
 
@@ -50,6 +51,10 @@ struct Classes<'a> {
     tensors: HashMap<&'a str, Vec<usize>>,
     /// Small tensors of integers that the file gives.
     known: HashMap<&'a str, Known>,
+    /// Sizes that nodes take from shapes, as the axes that they are sizes of.
+    lists: HashMap<&'a str, Vec<usize>>,
+    /// The shapes of tensors that the file gives.
+    constants: HashMap<&'a str, Vec<usize>>,
 }
 
 /// A number, or a list of numbers, that the file gives.
@@ -82,6 +87,7 @@ pub(super) fn axes(graph: &Graph<'_>, live: &[usize], given: &HashMap<&str, Tens
     let mut classes = Classes::default();
     let stored: HashMap<&str, Span<'_>> = graph.initializers.iter().copied().collect();
     for (&name, &span) in &stored {
+        classes.constants.insert(name, Header::parse("a tensor", span, limits)?.dims);
         if let Some(values) = small(span, limits)? {
             classes.known.insert(name, values);
         }
@@ -110,12 +116,15 @@ pub(super) fn axes(graph: &Graph<'_>, live: &[usize], given: &HashMap<&str, Tens
     classes.conclude(&inputs)
 }
 
+/// The most integers of a list that is looked at.
+const SMALL: usize = 64;
+
 /// The values of a list of integers.
 fn small(span: Span<'_>, limits: &Limits) -> Result<Option<Known>> {
     let header = Header::parse("a tensor", span, limits)?;
     if header.dims.len() > 1
         || !matches!(header.element, 6 | 7)
-        || header.count("a tensor")? > 64
+        || header.count("a tensor")? > SMALL
         || header.is_external()
     {
         return Ok(None);
@@ -195,14 +204,20 @@ impl<'a> Classes<'a> {
         let attribute = |name: &str| find(&attributes, name);
         let int = |name: &str, default: i64| int(&attributes, name, default);
         self.mix(node, &attributes);
+        self.sizes(node, &attributes);
         let first = self.of(node, 0);
         let keep = int("keepdims", 1) == 1;
         let outputs: Vec<Vec<usize>> = match (node.op, first) {
             ("Constant", _) => {
-                if let (Some(span), Some(name)) = (attribute("value").and_then(|a| a.tensor), node.outputs.first())
-                    && let Some(values) = small(span, limits)?
-                {
-                    self.known.insert(name, values);
+                if let (Some(span), Some(name)) = (attribute("value").and_then(|a| a.tensor), node.outputs.first()) {
+                    self.constants.insert(name, Header::parse("a tensor", span, limits)?.dims);
+                    if let Some(values) = small(span, limits)? {
+                        self.known.insert(name, values);
+                    }
+                }
+                let list = attribute("value_ints").filter(|list| list.ints.len() <= SMALL);
+                if let (Some(list), Some(name)) = (list, node.outputs.first()) {
+                    self.known.insert(name, Known { scalar: false, values: list.ints.clone() });
                 }
                 Vec::new()
             }
@@ -377,10 +392,13 @@ impl<'a> Classes<'a> {
                 .into_iter()
                 .collect()
             }
-            (
-                "Shape" | "Size" | "ConstantOfShape" | "Range" | "OneHot" | "Tile" | "Expand" | "If" | "Loop" | "Scan",
-                _,
-            ) => Vec::new(),
+            ("Shape" | "Size" | "Range" | "OneHot" | "Tile" | "If" | "Loop" | "Scan", _) => Vec::new(),
+            ("ConstantOfShape", _) => self.list(node, 0).into_iter().collect(),
+            ("Expand", x) => {
+                let all = self.list(node, 1).map(|target| [vec![target], x.into_iter().collect()].concat());
+                let given = node.inputs.get(..1).unwrap_or_default();
+                all.and_then(|all| self.broadcast(&all, given)).into_iter().collect()
+            }
             // Of each element, with broadcasting.
             _ => self.pointwise(node).into_iter().collect(),
         };
@@ -392,19 +410,9 @@ impl<'a> Classes<'a> {
 
     fn pointwise(&mut self, node: &Node<'a>) -> Option<Vec<usize>> {
         let all: Vec<Vec<usize>> = (0..node.inputs.len()).filter_map(|index| self.of(node, index)).collect();
-        let mut result = all.iter().max_by_key(|axes| axes.len())?.clone();
-        for axes in &all {
-            let skipped = result.len() - axes.len();
-            for (index, &class) in axes.iter().enumerate() {
-                let Some(slot) = result.get_mut(skipped + index) else { continue };
-                let kept = *slot;
-                if self.get(kept).size == Some(1) {
-                    *slot = class;
-                }
-                self.join(kept, class);
-            }
-        }
-        Some(result)
+        // What a Pad is given beside its first input is no operand.
+        let given = if node.op == "Pad" { &[] } else { node.inputs.as_slice() };
+        self.broadcast(&all, given)
     }
 
     /// The rows of each input: what operators say, else the axis that is [`likely`](Self::likely). What is found for
