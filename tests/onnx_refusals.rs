@@ -334,6 +334,9 @@ fn constants_of_equal_rows() {
     for (file, expected) in refused {
         assert_eq!(message(&file), format!("<bytes>: {expected}"));
     }
+    // As many rows as one likes, of nothing.
+    let none = with_x(&[-1, -2, 2], vec![node("Add", &["c", "x"], &["y"], &[])]);
+    assert!(Model::from_bytes(&none.with(header("c", &[1 << 38, 1, 0], FLOAT).bytes(9, [])).bytes()).is_err());
     // Of an open batch it is a condition of each run.
     let file = with_x(&[-1, 2], vec![node("Add", &["c", "x"], &["y"], &[])]).with(values("c", &[3, 2], &[1.0; 6]));
     let session = Session::new(&Model::from_bytes(&file.bytes()).unwrap(), SessionOptions::on(Device::Cpu)).unwrap();

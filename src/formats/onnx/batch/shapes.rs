@@ -1,17 +1,20 @@
 //! Lists of sizes as the axes that they are sizes of, and the axes of what is made in the shape of such a list.
 
-use super::{Classes, SMALL, find, int, place};
-use crate::formats::onnx::proto::{Attribute, Node};
+use super::{Classes, find, int, place};
+use crate::{
+    formats::onnx::proto::{Attribute, Node},
+    tensor::MAX_RANK,
+};
 
 impl<'a> Classes<'a> {
-    /// The axes that the numbers of an input are sizes of, if that is known.
+    /// The axes that the numbers of an input are sizes of, if that is known; of lists as long as a shape can be.
     pub(super) fn list(&mut self, node: &Node<'a>, index: usize) -> Option<Vec<usize>> {
         let name = node.inputs.get(index)?;
         if let Some(list) = self.lists.get(name) {
             return Some(list.clone());
         }
         // A number of its own: whether an axis is 1 makes a difference, any other size may be a wrong one.
-        let values = self.known.get(name)?.values.clone();
+        let values = self.known.get(name).filter(|known| known.values.len() <= MAX_RANK)?.values.clone();
         Some(values.iter().map(|&size| self.add(false, (size == 1).then_some(1))).collect())
     }
 
@@ -30,7 +33,7 @@ impl<'a> Classes<'a> {
                 let mut all = Vec::new();
                 for index in 0..node.inputs.len() {
                     match self.list(node, index) {
-                        Some(list) if all.len() + list.len() <= SMALL => all.extend(list),
+                        Some(list) if all.len() + list.len() <= MAX_RANK => all.extend(list),
                         _ => return,
                     }
                 }
