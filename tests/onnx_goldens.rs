@@ -113,6 +113,11 @@ fn torch() {
 }
 
 #[test]
+fn dynamo() {
+    assert_eq!(on_all("dynamo_"), (47, 196));
+}
+
+#[test]
 fn tf2onnx() {
     assert_eq!(on_all("tf_"), (14, 39));
 }

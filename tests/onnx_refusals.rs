@@ -129,6 +129,222 @@ fn messages() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A tensor of zeros.
+fn zeros(name: &str, dims: &[i64]) -> Message {
+    let count: i64 = dims.iter().product();
+    header(name, dims, FLOAT).bytes(9, vec![0; 4 * count as usize])
+}
+
+/// `y` of nodes whose input is `x` of five timesteps, three samples and two features.
+fn fixed(nodes: Vec<Message>) -> File {
+    File { inputs: vec![info("x", FLOAT, &[5, 3, 2])], ..File::of(nodes) }
+}
+
+/// What makes no difference to the values still has a shape: zeros as states, one value everywhere, full lengths.
+#[test]
+fn shapes_of_what_changes_nothing() {
+    let lstm = |state: &str, more: Vec<Message>| {
+        let node = node("LSTM", &["x", "w", "r", "b", "", "h", state], &["y"], &[attribute_int("hidden_size", 3)]);
+        let file = File { nodes: [more, vec![node]].concat(), ..File::lstm(&[]) }.with(zeros("h", &[1, 3, 3]));
+        File { inputs: fixed(Vec::new()).inputs, ..file }
+    };
+    let expand = |shape: &str| node("Expand", &["nothing", shape], &["fill"], &[]);
+    let filled = |node: Message, shape: &[i64]| {
+        fixed(vec![expand("filled"), node]).with(zeros("nothing", &[])).with(ints("filled", shape))
+    };
+    let states =
+        "node 'the LSTM' (LSTM): expected initial states [directions, batch, hidden] with 1 directions and 3 units";
+    let all = header("all", &[7], 9).bytes(9, [1; 7]);
+    let cases: Vec<(File, String)> = vec![
+        (lstm("c", Vec::new()).with(zeros("c", &[1, 3, 6])), format!("{states}, found [1, 3, 6]")),
+        (lstm("c", Vec::new()).with(zeros("c", &[1, 4, 3])), format!("{states}, found [1, 4, 3]")),
+        (lstm("c", Vec::new()).with(zeros("c", &[3, 3])), format!("{states}, found [3, 3]")),
+        (
+            lstm("fill", vec![expand("filled")]).with(zeros("nothing", &[])).with(ints("filled", &[1, 3, 6])),
+            format!("{states}, found [1, 3, 6]"),
+        ),
+        (
+            fixed(vec![node("ReverseSequence", &["x", "lengths"], &["y"], &[])]).with(ints("lengths", &[5; 4])),
+            "node 'the ReverseSequence' (ReverseSequence): expected sequence_lens of shape [batch], found [4]"
+                .to_owned(),
+        ),
+        (
+            fixed(vec![node("Where", &["all", "x", "nothing"], &["y"], &[])]).with(all).with(zeros("nothing", &[])),
+            "node 'the Where' (Where): expected shapes that broadcast, found [None, 3, 2] and [7]".to_owned(),
+        ),
+        (
+            filled(node("Gather", &["fill", "at"], &["y"], &[]), &[3, 2]).with(ints("at", &[5])),
+            "node 'the Gather' (Gather): expected positions of an axis of 3, found 1 from 5 on".to_owned(),
+        ),
+        (
+            filled(node("Reshape", &["fill", "to"], &["y"], &[]), &[3, 2]).with(ints("to", &[7])),
+            "node 'the Reshape' (Reshape): expected a shape of as many values, found [3, 2]".to_owned(),
+        ),
+        (
+            filled(node("Relu", &["fill"], &["y"], &[]), &[3, -2]),
+            "node 'the Expand' (Expand): expected sizes that are not negative, found -2".to_owned(),
+        ),
+        (
+            filled(node("Concat", &["fill", "x"], &["y"], &[attribute_int("axis", 0)]), &[3, 2]),
+            "node 'the Concat' (Concat): expected inputs of rank 2, found rank 3".to_owned(),
+        ),
+        (
+            filled(node("Gemm", &["fill", "w", "c"], &["y"], &[]), &[3, 2])
+                .with(floats("w", &[2, 4]))
+                .with(floats("c", &[5, 1, 4])),
+            "node 'the Gemm' (Gemm): expected C that broadcasts to [3, 4], found [5, 1, 4]".to_owned(),
+        ),
+        (
+            fixed(vec![node("PRelu", &["x", "slope"], &["y"], &[])]).with(floats("slope", &[7, 1, 1, 1])),
+            "node 'the PRelu' (PRelu): expected slopes that broadcast to [None, 3, 2], found [7, 1, 1, 1]".to_owned(),
+        ),
+        (
+            fixed(vec![node("Pow", &["x", "two"], &["y"], &[])])
+                .with(header("two", &[1, 1, 1, 1], FLOAT).bytes(9, 2.0f32.to_le_bytes())),
+            "node 'the Pow' (Pow): an exponent of more axes than the base is not supported; use a number".to_owned(),
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (file, expected) in &cases {
+        let found = match Model::from_bytes(&file.bytes()) {
+            Err(error) => error.to_string(),
+            Ok(_) => "loaded".to_owned(),
+        };
+        if found != format!("<bytes>: {expected}") {
+            wrong.push(format!("{found}\ninstead of\n{expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+fn values(name: &str, dims: &[i64], values: &[f32]) -> Message {
+    header(name, dims, FLOAT).bytes(9, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+}
+
+/// `y` of `file` for `x` of `shape`, whose elements are 0, 1, 2 and so on.
+fn run(file: &File, shape: &[usize]) -> Tensor {
+    let model = Model::from_bytes(&file.bytes()).unwrap();
+    let session = Session::new(&model, SessionOptions::on(Device::Reference)).unwrap();
+    let x: Vec<f32> = (0..shape.iter().product()).map(|i: usize| i as f32).collect();
+    session.run(Tensor::new(shape, x).unwrap()).unwrap().single().unwrap().clone()
+}
+
+fn with_x(dims: &[i64], nodes: Vec<Message>) -> File {
+    File { inputs: vec![info("x", FLOAT, dims)], ..File::of(nodes) }
+}
+
+/// Where no operator says which axis counts samples: an open one, or one of which nothing takes positions.
+#[test]
+fn the_axis_of_the_batch() {
+    let slice = || node("Slice", &["x", "zero", "one", "zero"], &["y"], &[]);
+    let mean = |axis: i64| node("ReduceMean", &["x"], &["y"], &[attribute_ints("axes", &[axis])]);
+    let pick = |axis: i64| node("Gather", &["x", "zero"], &["y"], &[attribute_int("axis", axis)]);
+    let split = |axis: i64| node("Split", &["x"], &["y", "z"], &[attribute_int("axis", axis)]);
+    let cases: Vec<(&[i64], Message, usize)> = vec![
+        (&[-1, -2, 2], node("Relu", &["x"], &["y"], &[]), 0),
+        (&[5, -1, 2], node("Relu", &["x"], &["y"], &[]), 1),
+        (&[5, -1, 2], slice(), 1),
+        (&[5, -1, 2], mean(0), 1),
+        // An open axis that is averaged over is no axis of samples.
+        (&[3, -1, 2], mean(1), 0),
+        // A sequence of any length of one sample.
+        (&[1, -1, 2], node("Relu", &["x"], &["y"], &[]), 0),
+        (&[5, 3, 2], node("Relu", &["x"], &["y"], &[]), 0),
+        (&[5, 3, 2], slice(), 1),
+        (&[5, 3, 2], pick(0), 1),
+        (&[5, 3, 2], pick(1), 0),
+        (&[6, 3, 2], split(0), 1),
+        (&[5, 1, 2], pick(0), 1),
+        (&[1, 5, 2], pick(0), 0),
+    ];
+    for (dims, node, expected) in cases {
+        let file = with_x(dims, vec![node.clone()]).with(ints("zero", &[0])).with(ints("one", &[1]));
+        let model = Model::from_bytes(&file.bytes()).unwrap_or_else(|error| panic!("{dims:?}: {error}"));
+        assert_eq!(model.inputs()[0].batch_axis, Some(expected), "{dims:?} {node:?}");
+    }
+    // Layers written out, whose states have an axis of directions that the timesteps lack.
+    let names = ["rnn_batch", "rnn_fixed", "rnn_one", "rnn_relu"].map(|name| (name, 1));
+    let names = [&names[..], &["rnn_deep_batch", "rnn_deep_fixed", "unrolled_fixed"].map(|name| (name, 0))].concat();
+    for (name, expected) in names {
+        let model = Model::load(path(&format!("dynamo_{name}"))).unwrap();
+        assert_eq!(model.inputs()[0].batch_axis, Some(expected), "{name}");
+    }
+}
+
+#[test]
+fn a_slice_of_all_samples() {
+    for end in [i64::MAX, i64::from(i32::MAX)] {
+        let file = with_x(&[-1, -2, 2], vec![node("Slice", &["x", "zero", "end", "zero"], &["y"], &[])]);
+        let y = run(&file.with(ints("zero", &[0])).with(ints("end", &[end])), &[3, 4, 2]);
+        assert_eq!((y.shape(), y.to_f32()[23]), (&[3, 4, 2][..], 23.0));
+    }
+}
+
+/// A state of one value for each sample of a run goes into a layer that is written out.
+#[test]
+fn products_of_one_value() {
+    for fill in [0.0f32, 0.5] {
+        let nodes = vec![
+            node("Shape", &["x"], &["n"], &[attribute_int("end", 1)]),
+            node("Concat", &["one", "n", "three"], &["shape"], &[attribute_int("axis", 0)]),
+            node("Expand", &["fill", "shape"], &["state"], &[]),
+            node("MatMul", &["state", "r"], &["product"], &[]),
+            node("Add", &["product", "x"], &["y"], &[]),
+        ];
+        let file = with_x(&[-1, 2], nodes).with(ints("one", &[1])).with(ints("three", &[3]));
+        let file = file.with(values("fill", &[], &[fill])).with(values("r", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let y = run(&file, &[4, 2]);
+        assert_eq!(y.shape(), [1, 4, 2]);
+        assert_eq!(y.to_f32()[..4], [9.0 * fill, 1.0 + 12.0 * fill, 2.0 + 9.0 * fill, 3.0 + 12.0 * fill]);
+        let wide = file.replaced(3, values("r", &[2, 2], &[1.0; 4]));
+        let expected = "<bytes>: node 'the MatMul' (MatMul): expected 2 features, found 3";
+        assert_eq!(message(&wide), expected);
+    }
+}
+
+/// A constant that is the same for all samples goes without their number.
+#[test]
+fn constants_of_equal_rows() {
+    let add = || with_x(&[3, 2], vec![node("Add", &["c", "x"], &["y"], &[])]);
+    let y = run(&add().with(values("c", &[1, 3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0])), &[3, 2]);
+    assert_eq!((y.shape(), &*y.to_f32()), (&[1, 3, 2][..], &[1.0, 3.0, 3.0, 5.0, 5.0, 7.0][..]));
+    let concat =
+        |c: Message| with_x(&[3, 2], vec![node("Concat", &["c", "x"], &["y"], &[attribute_int("axis", 1)])]).with(c);
+    let y = run(&concat(values("c", &[3, 1], &[7.0; 3])), &[3, 2]);
+    assert_eq!((y.shape(), &*y.to_f32()), (&[3, 3][..], &[7.0, 0.0, 1.0, 7.0, 2.0, 3.0, 7.0, 4.0, 5.0][..]));
+    let nodes = vec![node("Gemm", &["c", "r", "b"], &["state"], &[]), node("Sub", &["state", "x"], &["y"], &[])];
+    let file = with_x(&[3, 2], nodes).with(values("c", &[3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0]));
+    let y = run(&file.with(values("r", &[2, 2], &[1.0, 0.0, 1.0, 1.0])).with(values("b", &[2], &[0.5, 0.0])), &[3, 2]);
+    assert_eq!(&*y.to_f32(), [3.5, 1.0, 1.5, -1.0, -0.5, -3.0]);
+
+    let differs = "a constant that differs by sample is not supported; make it an input of the model";
+    let refused = [
+        (add().with(floats("c", &[1, 3, 2])), format!("node 'the Add' (Add): {differs}")),
+        (concat(floats("c", &[3, 1])), format!("node 'the Concat' (Concat): {differs}")),
+        (
+            add().with(values("c", &[4, 2], &[1.0; 8])),
+            "node 'the Add' (Add): expected 3 samples, found a constant of 4".to_owned(),
+        ),
+        (
+            concat(values("c", &[1, 1], &[7.0])),
+            "node 'the Concat' (Concat): expected inputs that agree but for axis 1, found another number of samples"
+                .to_owned(),
+        ),
+    ];
+    for (file, expected) in refused {
+        assert_eq!(message(&file), format!("<bytes>: {expected}"));
+    }
+    // As many rows as one likes, of nothing.
+    let none = with_x(&[-1, -2, 2], vec![node("Add", &["c", "x"], &["y"], &[])]);
+    assert!(Model::from_bytes(&none.with(header("c", &[1 << 38, 1, 0], FLOAT).bytes(9, [])).bytes()).is_err());
+    // Of an open batch it is a condition of each run.
+    let file = with_x(&[-1, 2], vec![node("Add", &["c", "x"], &["y"], &[])]).with(values("c", &[3, 2], &[1.0; 6]));
+    let session = Session::new(&Model::from_bytes(&file.bytes()).unwrap(), SessionOptions::on(Device::Cpu)).unwrap();
+    assert!(session.run(Tensor::new([3, 2], vec![0.0f32; 6]).unwrap()).is_ok());
+    let error = session.run(Tensor::new([2, 2], vec![0.0f32; 4]).unwrap()).unwrap_err().to_string();
+    assert_eq!(error, "node 'the Add' (Add): expected inputs whose sizes agree, found 3 and 2");
+}
+
 #[test]
 fn loops_of_exporters() {
     let error = Model::load(path("keras_gru_loop")).unwrap_err().to_string();

@@ -47,7 +47,7 @@ fn check(name: &str, model: &Model, device: &Device) -> Result<(), String> {
 
 fn models() -> Vec<(String, Model)> {
     let mut models = Vec::new();
-    for family in ["torch", "tf2onnx", "keras"] {
+    for family in ["torch", "dynamo", "tf2onnx", "keras"] {
         for case in onnx_files::cases(family) {
             let name = case["name"].as_str().unwrap();
             models.extend(Model::load(onnx_files::path(name)).ok().map(|model| (name.to_owned(), model)));

@@ -168,6 +168,22 @@ impl Builder {
         }
     }
 
+    /// Refuses runs in which an axis of `len` has fewer positions than a slice takes of it.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn require_slice(
+        &mut self,
+        subject: &str,
+        len: &Dim,
+        start: &Dim,
+        step: i64,
+        extent: &Dim,
+    ) -> Result<()> {
+        let mut unify = infer::Unify::new(subject, &mut self.model);
+        let wrong =
+            || Error::mismatch(subject, format!("positions of an axis of {len}"), format!("{extent} from {start} on"));
+        infer::slice_fits(len, start, step, extent, &mut unify).ok_or_else(wrong)
+    }
+
     /// Adds an input of `shape`, the batch axis left out; `None` where each run decides.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ Per case:
     pairwise_*  a pairwise covering set of the attributes of RNN, GRU and LSTM
     op_*        small graphs of the other operators
     torch_*     models exported by torch.onnx (the classic exporter)
+    dynamo_*    models exported by torch.onnx of PyTorch 2: `onnx_dynamo.py`
     tf_*        tf_keras 2 models converted by tf2onnx
     keras_*     Keras 3 models exported by `model.export(format="onnx")`
 

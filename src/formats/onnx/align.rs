@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    fold,
     import::Importer,
     tensor::{Const, Kind},
     track::{Fill, Tracked, View},
@@ -130,6 +131,14 @@ impl Importer<'_> {
             [one] => Some((one.axis, one.part)),
             _ => return Err(self.mixes_rows(at)),
         };
+        if let Some((axis, part)) = row {
+            for operand in &mut operands {
+                let source = operand.group(rank, axis).get(part).copied();
+                if let (Operand::Const { tensor, .. }, Some(source)) = (operand, source) {
+                    *tensor = self.one_row(at, tensor, source)?.into();
+                }
+            }
+        }
         let order = order(&operands, rank, slots);
         let (lead, first) = if row.is_some() { (false, 0) } else { (true, 1) };
         let mut values = Vec::new();
@@ -140,13 +149,6 @@ impl Importer<'_> {
                 let is_view = matches!(operand, Operand::View(_));
                 if is_view && (axis == Some(0)) && !slot.is_rows {
                     return Err(self.mixes_rows(at));
-                }
-                if !is_view && slot.is_rows && axis.is_some() {
-                    return Err(Error::unsupported(
-                        at,
-                        "a constant that differs by sample",
-                        "make it an input of the model",
-                    ));
                 }
                 arrangement.push(axis.into_iter().collect());
             }
@@ -169,6 +171,17 @@ impl Importer<'_> {
             }
         }
         Ok(Aligned { values, axes })
+    }
+
+    /// The one row that a constant has for all samples along `axis`, whose extent must be their number.
+    pub(super) fn one_row(&mut self, at: &str, constant: &Tensor, axis: usize) -> Result<Tensor> {
+        let (extent, rows) = (constant.shape().get(axis).copied().unwrap_or(1), self.rows.clone());
+        if !self.agree(at, &Dim::from(extent), &rows) {
+            let found = format!("a constant of {extent}");
+            return Err(Error::mismatch(at, format!("{} samples", self.reduced(&rows)), found));
+        }
+        let one = fold::one_of_equal(constant, axis)?;
+        one.ok_or_else(|| Error::unsupported(at, "a constant that differs by sample", "make it an input of the model"))
     }
 
     /// Splits the axes of operands that are one where another has several.
@@ -226,7 +239,7 @@ impl Importer<'_> {
             slots.iter().map(|slot| slot.first().and_then(|&axis| tensor.shape().get(axis)).copied().unwrap_or(1));
         let shape: Vec<usize> = shape.collect();
         self.room(at, tensor.len())?;
-        let permuted = super::fold::permuted(tensor, &[order, rest].concat())?;
+        let permuted = fold::permuted(tensor, &[order, rest].concat())?;
         let tensor = Tensor::new(shape, permuted.to_f32().into_owned())?;
         self.layer(at, "constant", LayerKind::Constant(tensor.into()), &[])
     }

@@ -89,6 +89,20 @@ pub(super) fn sliced(tensor: &Tensor, axis: usize, start: i64, step: i64, count:
     strided(tensor, &shape, &steps, if count == 0 { 0 } else { from })
 }
 
+/// One position of `axis`, if all are the same; none of none.
+pub(super) fn one_of_equal(tensor: &Tensor, axis: usize) -> Result<Option<Tensor>> {
+    let count = tensor.shape().get(axis).copied().unwrap_or(0);
+    let first = sliced(tensor, axis, 0, 1, count.min(1))?;
+    // Of nothing there may be any number.
+    let others = if tensor.is_empty() { 1..1 } else { 1..count };
+    for position in others {
+        if sliced(tensor, axis, i64::try_from(position).unwrap_or(0), 1, 1)?.data() != first.data() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(first))
+}
+
 /// Tensors side by side along `axis`; they agree in the other axes.
 pub(super) fn concatenated(tensors: &[&Tensor], axis: usize) -> Option<Result<Tensor>> {
     let first = tensors.first()?;

@@ -248,6 +248,8 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
+    /// The shape that the file states of an output is not held against what is computed: exporters that trace one
+    /// run leave its sizes there, and runtimes only warn of it.
     fn add_output(&mut self, info: &Info<'a>) -> Result<()> {
         let at = format!("output {}", quoted(info.name));
         self.node = info.name.to_owned();

@@ -41,6 +41,9 @@ impl Importer<'_> {
             }
             Tracked::Splat(splat) => {
                 let dims = self.filled(at, &splat.dims, targets)?;
+                if !self.agree(at, &product(&dims), &product(&splat.dims)) {
+                    return Err(Error::mismatch(at, "a shape of as many values", shown(&splat.dims)));
+                }
                 Ok(Tracked::Splat(Splat { dims, ..splat.clone() }))
             }
             Tracked::Sizes(sizes) => {

@@ -97,7 +97,12 @@ impl Importer<'_> {
 
     /// Whether two sizes are the same, or can be: then runs in which they differ are refused.
     pub(super) fn agree(&mut self, at: &str, left: &Dim, right: &Dim) -> bool {
-        self.same(left, right) || self.builder.require_equal(at, left, right).is_ok()
+        if self.same(left, right) {
+            return true;
+        }
+        // Where the file states the number of rows, no run can have another.
+        let never = self.reduced(left).constant().is_some() && self.reduced(right).constant().is_some();
+        !never && self.builder.require_equal(at, left, right).is_ok()
     }
 
     /// `view` with axis `axis` of its value split in two.

@@ -113,7 +113,13 @@ fn with_axis(input: &[Dim], axis: usize, extent: Dim) -> Option<Vec<Dim>> {
 }
 
 /// Requires that the first and the last position of a slice are positions of the axis.
-fn slice_fits(len: &Dim, start: &Dim, step: i64, extent: &Dim, unify: &mut Unify<'_>) -> Option<()> {
+pub(in crate::model) fn slice_fits(
+    len: &Dim,
+    start: &Dim,
+    step: i64,
+    extent: &Dim,
+    unify: &mut Unify<'_>,
+) -> Option<()> {
     let none = Dim::from(0);
     unify.at_least(extent, &none)?;
     if extent.fixed() == Some(0) {

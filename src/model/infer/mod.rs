@@ -4,6 +4,8 @@ mod arrange;
 mod unify;
 mod windows;
 
+#[cfg(feature = "onnx")]
+pub(super) use arrange::slice_fits;
 pub(super) use unify::Unify;
 pub(crate) use windows::Windows;
 

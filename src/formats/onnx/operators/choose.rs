@@ -12,6 +12,7 @@ use super::{
     sizes::as_sizes,
 };
 use crate::{
+    dim::Dim,
     error::Result,
     model::{LayerKind, MergeOp},
     tensor::Tensor,
@@ -77,6 +78,11 @@ fn chosen(
     }
     if let (Some(a), Some(b), Some(c)) = (as_sizes(yes), as_sizes(no), condition.ints()) {
         let count = a.values.len().max(b.values.len()).max(c.len());
+        if [a.values.len(), b.values.len(), c.len()].iter().any(|&len| len != 1 && len != count)
+            || condition.shape().len() > 1
+        {
+            return Err(call.mismatch("lists of one length", "others"));
+        }
         let values = (0..count).map(|index| {
             let from = if c.get(if c.len() == 1 { 0 } else { index }).is_some_and(|&c| c != 0) { &a } else { &b };
             from.values.get(if from.values.len() == 1 { 0 } else { index }).cloned()
@@ -92,7 +98,8 @@ fn chosen(
     let Some(all) = condition.splat() else { return Ok(None) };
     let (taken, left) = if all != 0.0 { (yes, no) } else { (no, yes) };
     let dims = importer.dims(taken)?;
-    let others = importer.dims(left)?;
+    let (others, all) = (importer.dims(left)?, condition.shape().iter().map(|&size| Dim::from(size)));
     let whole = broadcast(importer, call, &dims, &others)?;
+    let whole = broadcast(importer, call, &whole, &all.collect::<Vec<_>>())?;
     Ok((whole.len() == dims.len() && whole.iter().zip(&dims).all(|(a, b)| importer.same(a, b))).then(|| taken.clone()))
 }

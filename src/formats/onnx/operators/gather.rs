@@ -1,7 +1,7 @@
 //! Gather and ReverseSequence.
 
 use super::super::{
-    call::Call,
+    call::{Call, shown},
     fold,
     import::Importer,
     tensor::{Const, Kind},
@@ -39,8 +39,8 @@ pub(super) fn gather(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
                     .and_then(|at| sizes.values.get(at))
                     .cloned()
             };
-            let values =
-                index.ints().unwrap_or_default().iter().map(pick).collect::<Option<_>>().ok_or_else(outside)?;
+            let places = index.ints().ok_or_else(|| call.mismatch("positions that are integers", "floats"))?;
+            let values = places.iter().map(pick).collect::<Option<_>>().ok_or_else(outside)?;
             Tracked::Sizes(Sizes { scalar: index.shape().is_empty(), values })
         }
         (Tracked::Const(table), Tracked::View(ids)) => embedding(importer, call, table, ids, axis)?,
@@ -120,6 +120,11 @@ pub(super) fn reverse_sequence(importer: &mut Importer<'_>, call: &Call<'_>) -> 
     let dims = importer.view_dims(&x)?;
     let len = dims.get(time).cloned().unwrap_or_else(|| Dim::from(1));
     let lengths = call.input(1)?;
+    let given = importer.dims(lengths)?;
+    let rows = dims.get(batch).cloned().unwrap_or_else(|| Dim::from(1));
+    if given.len() != 1 || !given.iter().all(|dim| importer.agree(&call.at, dim, &rows)) {
+        return Err(call.mismatch("sequence_lens of shape [batch]", shown(&given)));
+    }
     let whole = match lengths {
         Tracked::Const(constant) => constant.splat().map(Fill::Number),
         Tracked::Splat(splat) => Some(splat.value.clone()),

@@ -156,6 +156,12 @@ pub(super) fn concat(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
     let rank = importer.dims(first)?.len();
     let axis = call.int("axis")?.ok_or_else(|| call.mismatch("an axis", "none"))?;
     let axis = call.axis(axis, rank)?;
+    for input in &inputs {
+        let other = importer.dims(input)?.len();
+        if other != rank {
+            return Err(call.mismatch(format!("inputs of rank {rank}"), format!("rank {other}")));
+        }
+    }
     let constants: Option<Vec<&Tensor>> = inputs
         .iter()
         .map(|input| match input {
@@ -173,14 +179,34 @@ pub(super) fn concat(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
         let values = (0..inputs.len()).map(|index| call.sizes(index, "numbers")).collect::<Result<Vec<_>>>()?;
         return Ok(vec![Tracked::Sizes(Sizes { scalar: false, values: values.concat() })]);
     }
-    // All inputs but for their extents along the axis.
+    // All inputs but for their extents along the axis. Of a constant there is one row for all samples.
+    let row_axis = |input: &Tracked| match input {
+        Tracked::View(view) => view.axes.iter().position(|group| *group == [0]),
+        _ => None,
+    };
+    let rows = inputs.iter().find_map(row_axis).filter(|&rows| rows != axis);
     let mut views = Vec::new();
-    for input in &inputs {
-        let view = importer.materialised(&call.at, input)?;
-        if view.axes.len() != rank {
-            return Err(call.mismatch(format!("inputs of rank {rank}"), format!("rank {}", view.axes.len())));
+    for mut input in inputs {
+        if let Some(rows) = rows {
+            let (dim, all) = (importer.dims(&input)?.get(rows).cloned(), importer.rows.clone());
+            if !dim.as_ref().is_some_and(|dim| importer.agree(&call.at, dim, &all)) {
+                return Err(
+                    call.mismatch(format!("inputs that agree but for axis {axis}"), "another number of samples")
+                );
+            }
+            match &mut input {
+                Tracked::Const(constant) => {
+                    constant.tensor = importer.one_row(&call.at, &constant.tensor, rows)?.into()
+                }
+                Tracked::Splat(splat) => {
+                    if let Some(slot) = splat.dims.get_mut(rows) {
+                        *slot = all;
+                    }
+                }
+                _ => {}
+            }
         }
-        views.push(view);
+        views.push(importer.materialised(&call.at, &input)?);
     }
     joined(importer, call, &views, axis).map(|view| vec![Tracked::View(view)])
 }
@@ -258,6 +284,9 @@ pub(super) fn expand(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec
 fn expanded(importer: &mut Importer<'_>, call: &Call<'_>, x: &Tracked, target: &[Dim]) -> Result<Tracked> {
     let dims = importer.dims(x)?;
     let rank = dims.len().max(target.len());
+    if let Some(size) = target.iter().filter_map(Dim::constant).find(|&size| size < 0) {
+        return Err(call.mismatch("sizes that are not negative", size.to_string()));
+    }
     if rank > importer.limits.rank {
         return Err(call.mismatch(format!("at most {} axes", importer.limits.rank), rank.to_string()));
     }

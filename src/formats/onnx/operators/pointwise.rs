@@ -326,6 +326,13 @@ pub(super) fn broadcast(importer: &mut Importer<'_>, call: &Call<'_>, left: &[Di
     Ok(dims)
 }
 
+/// Whether a tensor of `dims` broadcasts to `whole` as that is.
+pub(super) fn fits_into(importer: &mut Importer<'_>, call: &Call<'_>, dims: &[Dim], whole: &[Dim]) -> bool {
+    let Some(skipped) = whole.len().checked_sub(dims.len()) else { return false };
+    let mut pairs = dims.iter().zip(whole.iter().skip(skipped));
+    pairs.all(|(dim, whole)| dim.fixed() == Some(1) || importer.agree(&call.at, dim, whole))
+}
+
 /// Arithmetic with one number, as a function of each element.
 fn by_number(
     importer: &mut Importer<'_>,
@@ -379,6 +386,9 @@ pub(super) fn pow(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tr
     }
     let single =
         exponent.scalar().ok_or_else(|| call.unsupported("an exponent that is no single number", "use products"))?;
+    if exponent.shape().len() > importer.dims(base)?.len() {
+        return Err(call.unsupported("an exponent of more axes than the base", "use a number"));
+    }
     let result = match single {
         1.0 => base.clone(),
         2.0 | 3.0 => {
@@ -398,6 +408,10 @@ pub(super) fn pow(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tr
 
 pub(super) fn prelu(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     let x = call.input(0)?;
+    let (dims, slopes) = (importer.dims(x)?, importer.dims(call.input(1)?)?);
+    if !fits_into(importer, call, &slopes, &dims) {
+        return Err(call.mismatch(format!("slopes that broadcast to {}", shown(&dims)), shown(&slopes)));
+    }
     let positive = apply(importer, call, x, Activation::RELU)?;
     let negative = apply(importer, call, x, Activation::Clip { min: f32::NEG_INFINITY, max: 0.0 })?;
     let scaled = both(importer, call, "Mul", &negative, call.input(1)?)?;

@@ -7,17 +7,17 @@ use super::super::{
     fold,
     import::Importer,
     tensor::{Const, Kind},
-    track::{Tracked, View},
+    track::{Fill, Splat, Tracked, View},
 };
 use crate::{
     activation::Activation,
     dim::Dim,
     error::Result,
     model::{Dense, HeadActivation, LayerKind},
-    tensor::Tensor,
+    tensor::{Tensor, element_count},
 };
 
-use super::pointwise::{apply, both};
+use super::pointwise::{apply, both, fits_into};
 
 /// `x` times a matrix `[out, in]`, along axis `axis` of the file.
 fn dense(
@@ -79,17 +79,61 @@ fn matrix(
     Tensor::new(tensor.shape(), values)
 }
 
+/// The most values of a product that is computed while loading.
+const KNOWN: usize = 1 << 20;
+
+/// `left` times a matrix `[out, in]`, where it is plain what that is: zeros, or rows that are all the same, of which one
+/// is computed. Exporters write initial states so.
+fn known_product(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    left: &Tracked,
+    weight: &Tensor,
+) -> Result<Option<Tracked>> {
+    let mut dims = importer.dims(left)?;
+    let (Some(inner), &[out, features]) = (dims.pop(), weight.shape()) else { return Ok(None) };
+    if !importer.agree(&call.at, &inner, &Dim::from(features)) {
+        return Err(call.mismatch(format!("{features} features"), inner.to_string()));
+    }
+    match left {
+        // Zero times an infinity is no zero.
+        Tracked::Splat(splat)
+            if splat.value == Fill::Number(0.0) && weight.to_f32().iter().all(|value| value.is_finite()) =>
+        {
+            dims.push(Dim::from(out));
+            Ok(Some(Tracked::Splat(Splat { dims, ..splat.clone() })))
+        }
+        Tracked::Const(constant) if features > 0 => {
+            let (values, matrix) = (constant.tensor.to_f64(), weight.to_f64());
+            let mut rows = values.chunks_exact(features);
+            let Some(row) = rows.next().filter(|row| rows.all(|other| other == *row)) else { return Ok(None) };
+            let shape = [constant.shape().split_last().map_or(&[][..], |(_, lead)| lead), &[out]].concat();
+            let Some(count) = element_count(&shape).filter(|&count| count <= KNOWN) else { return Ok(None) };
+            importer.room(&call.at, count.saturating_add(out).saturating_mul(2))?;
+            let sum = |column: &[f64]| row.iter().zip(column).map(|(a, b)| a * b).sum::<f64>();
+            let one = Tensor::new([out], matrix.chunks_exact(features).map(sum).collect::<Vec<f64>>())?;
+            let whole = fold::expanded(&one, &shape).ok_or_else(|| call.mismatch("a matrix", "another tensor"))??;
+            Ok(Some(Tracked::Const(Const { kind: Kind::Float, tensor: whole.into() })))
+        }
+        _ => Ok(None),
+    }
+}
+
 pub(super) fn matmul(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<Tracked>> {
     let (left, right) = (call.input(0)?.clone(), call.input(1)?.clone());
     let (dims, other) = (importer.dims(&left)?, importer.dims(&right)?);
     if dims.is_empty() || other.is_empty() {
         return Err(call.mismatch("two tensors of rank 1 or more", "a scalar"));
     }
-    if let (Tracked::Const(weight), Tracked::View(x)) = (&right, &left)
+    if let Tracked::Const(weight) = &right
         && weight.shape().len() == 2
     {
         let weight = matrix(importer, call, weight, false, 1.0)?;
-        let view = dense(importer, call, x, dims.len() - 1, weight, None)?;
+        if let Some(product) = known_product(importer, call, &left, &weight)? {
+            return Ok(vec![product]);
+        }
+        let x = importer.materialised(&call.at, &left)?;
+        let view = dense(importer, call, &x, dims.len() - 1, weight, None)?;
         return Ok(vec![Tracked::View(view)]);
     }
     // A vector is a matrix of one row or column, which goes away again.
@@ -177,10 +221,21 @@ pub(super) fn gemm(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
         return Err(call.mismatch("finite alpha and beta", format!("{alpha} and {beta}")));
     }
     let (trans_a, trans_b) = (call.flag("transA", false)?, call.flag("transB", false)?);
-    let mut x = importer.materialised(&call.at, call.input(0)?)?;
-    if x.axes.len() != 2 || importer.dims(call.input(1)?)?.len() != 2 {
+    if [0, 1]
+        .iter()
+        .any(|&index| call.input(index).and_then(|input| importer.dims(input)).map_or(0, |dims| dims.len()) != 2)
+    {
         return Err(call.mismatch("two matrices", "other ranks"));
     }
+    if let (false, Tracked::Const(weight)) = (trans_a, call.input(1)?)
+        && matches!(call.input(0)?, Tracked::Const(_) | Tracked::Splat(_))
+    {
+        let weight = matrix(importer, call, weight, trans_b, alpha)?;
+        if let Some(product) = known_product(importer, call, call.input(0)?, &weight)? {
+            return add_scaled(importer, call, product, beta);
+        }
+    }
+    let mut x = importer.materialised(&call.at, call.input(0)?)?;
     if trans_a {
         x.axes.swap(0, 1);
     }
@@ -212,6 +267,10 @@ pub(super) fn gemm(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<Vec<T
 
 fn add_scaled(importer: &mut Importer<'_>, call: &Call<'_>, product: Tracked, beta: f32) -> Result<Vec<Tracked>> {
     let Some(c) = call.optional(2) else { return Ok(vec![product]) };
+    let (dims, whole) = (importer.dims(c)?, importer.dims(&product)?);
+    if !fits_into(importer, call, &dims, &whole) {
+        return Err(call.mismatch(format!("C that broadcasts to {}", shown(&whole)), shown(&dims)));
+    }
     let scaled =
         if beta == 1.0 { c.clone() } else { apply(importer, call, c, Activation::Affine { alpha: beta, beta: 0.0 })? };
     both(importer, call, "Add", &product, &scaled).map(|tracked| vec![tracked])

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{
     call::{Call, shown},
-    functions,
+    fold, functions,
     import::Importer,
     tensor::Kind,
     track::{Fill, Tracked, View},
@@ -170,13 +170,14 @@ fn initial_states(importer: &mut Importer<'_>, call: &Call<'_>, options: &Option
     let count = options.cell.spec().states.len();
     let mut given = Vec::new();
     for index in 0..count {
-        let state = match call.optional(5 + index) {
+        // Zeros go without saying, but only in the right shape: a file that has another is broken.
+        given.push(match call.optional(5 + index) {
             None => None,
-            Some(Tracked::Splat(splat)) if splat.value == Fill::Number(0.0) => None,
-            Some(Tracked::Const(constant)) if constant.splat() == Some(0.0) => None,
-            Some(tracked) => Some(state(importer, call, options, tracked, rows)?),
-        };
-        given.push(state);
+            Some(tracked) => {
+                check_state(importer, call, options, tracked, rows)?;
+                if is_zero(tracked) { None } else { Some(state(importer, call, options, tracked, rows)?) }
+            }
+        });
     }
     if given.iter().all(Option::is_none) {
         return Ok(Vec::new());
@@ -199,7 +200,44 @@ fn initial_states(importer: &mut Importer<'_>, call: &Call<'_>, options: &Option
     Ok(values)
 }
 
-/// The states of each direction, of a tensor `[dirs, batch, hidden]` or `[batch, dirs, hidden]`.
+/// Whether a state is zero everywhere.
+fn is_zero(tracked: &Tracked) -> bool {
+    match tracked {
+        Tracked::Splat(splat) => splat.value == Fill::Number(0.0),
+        Tracked::Const(constant) => constant.splat() == Some(0.0),
+        _ => false,
+    }
+}
+
+/// The axes of the file that are batch, direction and unit of a state.
+fn state_order(options: &Options) -> [usize; 3] {
+    if options.batch_first { [0, 1, 2] } else { [1, 0, 2] }
+}
+
+/// Refuses an initial state of another shape than `[dirs, batch, hidden]` or `[batch, dirs, hidden]`.
+fn check_state(
+    importer: &mut Importer<'_>,
+    call: &Call<'_>,
+    options: &Options,
+    tracked: &Tracked,
+    rows: &Dim,
+) -> Result<()> {
+    let dims = importer.dims(tracked)?;
+    let (dirs, hidden) = (options.directions.len(), options.hidden);
+    let expected = [rows.clone(), Dim::from(dirs), Dim::from(hidden)];
+    let fits = dims.len() == 3
+        && state_order(options)
+            .iter()
+            .zip(&expected)
+            .all(|(&axis, expected)| dims.get(axis).is_some_and(|dim| importer.agree(&call.at, dim, expected)));
+    if fits {
+        return Ok(());
+    }
+    let place = if options.batch_first { "[batch, directions, hidden]" } else { "[directions, batch, hidden]" };
+    Err(call.mismatch(format!("initial states {place} with {dirs} directions and {hidden} units"), shown(&dims)))
+}
+
+/// The states of each direction, of a tensor whose shape has been checked.
 fn state(
     importer: &mut Importer<'_>,
     call: &Call<'_>,
@@ -207,23 +245,9 @@ fn state(
     tracked: &Tracked,
     rows: &Dim,
 ) -> Result<Vec<Value>> {
-    let dims = importer.dims(tracked)?;
     let (dirs, hidden) = (options.directions.len(), options.hidden);
-    let order = if options.batch_first { [0, 1, 2] } else { [1, 0, 2] };
-    let expected = [rows.clone(), Dim::from(dirs), Dim::from(hidden)];
-    let fits = dims.len() == 3
-        && order
-            .iter()
-            .zip(&expected)
-            .all(|(&axis, expected)| dims.get(axis).is_some_and(|dim| importer.agree(&call.at, dim, expected)));
-    if !fits {
-        let place = if options.batch_first { "[batch, directions, hidden]" } else { "[directions, batch, hidden]" };
-        return Err(
-            call.mismatch(format!("initial states {place} with {dirs} directions and {hidden} units"), shown(&dims))
-        );
-    }
     let view = state_view(importer, call, options, tracked)?;
-    let whole = importer.arranged_by(&call.at, &view, &order)?;
+    let whole = importer.arranged_by(&call.at, &view, &state_order(options))?;
     let shape = importer.builder.shape(whole)?.to_vec();
     let whole = if shape.first() == Some(rows) {
         whole
@@ -249,17 +273,10 @@ fn state(
 fn state_view(importer: &mut Importer<'_>, call: &Call<'_>, options: &Options, tracked: &Tracked) -> Result<View> {
     let Tracked::Const(constant) = tracked else { return importer.materialised(&call.at, tracked) };
     let axis = usize::from(!options.batch_first);
-    let count = constant.shape().get(axis).copied().unwrap_or(0);
-    let first = super::super::fold::sliced(&constant.tensor, axis, 0, 1, count.min(1))?;
-    for row in 1..count {
-        let other = super::super::fold::sliced(&constant.tensor, axis, i64::try_from(row).unwrap_or(0), 1, 1)?;
-        if other.data() != first.data() {
-            return Err(
-                call.unsupported("a constant initial state that differs by sample", "make it an input of the model")
-            );
-        }
-    }
-    let one = super::super::tensor::Const { kind: Kind::Float, tensor: first.into() };
+    let one = fold::one_of_equal(&constant.tensor, axis)?.ok_or_else(|| {
+        call.unsupported("a constant initial state that differs by sample", "make it an input of the model")
+    })?;
+    let one = super::super::tensor::Const { kind: Kind::Float, tensor: one.into() };
     importer.materialised(&call.at, &Tracked::Const(one))
 }
 

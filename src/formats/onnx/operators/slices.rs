@@ -55,6 +55,11 @@ pub(super) fn part(
             Ok(Tracked::Sizes(Sizes { scalar: false, values: values.collect::<Option<_>>().ok_or_else(outside)? }))
         }
         Tracked::Splat(splat) => {
+            if [&len, start, extent].iter().all(|dim| importer.reduced(dim).constant().is_some()) {
+                fixed().ok_or_else(outside)?;
+            } else {
+                importer.builder.require_slice(&call.at, &len, start, *step, extent)?;
+            }
             let mut dims = splat.dims.clone();
             if let Some(slot) = dims.get_mut(axis) {
                 *slot = extent.clone();
@@ -147,6 +152,7 @@ fn range(importer: &mut Importer<'_>, call: &Call<'_>, len: &Dim, start: &Dim, e
     let place = |importer: &mut Importer<'_>, at: &Dim, is_end: bool| match at.constant() {
         Some(at) if at < 0 => Some(len + &Dim::integer(at)),
         Some(_) if is_end && open(at) => Some(len.clone()),
+        Some(0) => Some(Dim::from(0)),
         // min(at, len)
         Some(_) => {
             let over = importer.builder.positive(&(at - len));

@@ -2,6 +2,9 @@
 //! batch at axis 1, a convolution at axis 0. Axes that must be the same are put into one class
 //! through the graph, forwards and backwards, and what an operator says of one holds for all.
 
+mod parts;
+mod shapes;
+
 use std::collections::HashMap;
 
 use super::{
@@ -36,6 +39,8 @@ struct Class {
     rows: bool,
     /// Whether it cannot be rows.
     other: bool,
+    /// Whether an operator needs several positions of it at once.
+    mixed: bool,
     size: Option<usize>,
 }
 
@@ -45,7 +50,36 @@ struct Classes<'a> {
     /// The classes of the axes of each tensor that depends on inputs.
     tensors: HashMap<&'a str, Vec<usize>>,
     /// Small tensors of integers that the file gives.
-    known: HashMap<&'a str, Vec<i64>>,
+    known: HashMap<&'a str, Known>,
+    /// Sizes that nodes take from shapes, as the axes that they are sizes of.
+    lists: HashMap<&'a str, Vec<usize>>,
+    /// The shapes of tensors that the file gives.
+    constants: HashMap<&'a str, Vec<usize>>,
+}
+
+/// A number, or a list of numbers, that the file gives.
+#[derive(Clone)]
+struct Known {
+    scalar: bool,
+    values: Vec<i64>,
+}
+
+fn find<'l, 'a>(attributes: &'l [Attribute<'a>], name: &str) -> Option<&'l Attribute<'a>> {
+    attributes.iter().find(|attribute| attribute.name == name)
+}
+
+fn int(attributes: &[Attribute<'_>], name: &str, default: i64) -> i64 {
+    find(attributes, name).and_then(|attribute| attribute.int).unwrap_or(default)
+}
+
+/// `axis` counted from the front.
+fn place(axis: i64, rank: usize) -> Option<usize> {
+    let axis = if axis < 0 { axis.saturating_add(i64::try_from(rank).unwrap_or(0)) } else { axis };
+    usize::try_from(axis).ok().filter(|&axis| axis < rank)
+}
+
+fn places(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
+    axes.iter().map(|&axis| place(axis, rank)).collect()
 }
 
 /// Finds the rows of every input.
@@ -53,6 +87,7 @@ pub(super) fn axes(graph: &Graph<'_>, live: &[usize], given: &HashMap<&str, Tens
     let mut classes = Classes::default();
     let stored: HashMap<&str, Span<'_>> = graph.initializers.iter().copied().collect();
     for (&name, &span) in &stored {
+        classes.constants.insert(name, Header::parse("a tensor", span, limits)?.dims);
         if let Some(values) = small(span, limits)? {
             classes.known.insert(name, values);
         }
@@ -81,23 +116,27 @@ pub(super) fn axes(graph: &Graph<'_>, live: &[usize], given: &HashMap<&str, Tens
     classes.conclude(&inputs)
 }
 
+/// The most integers of a list that is looked at.
+const SMALL: usize = 64;
+
 /// The values of a list of integers.
-fn small(span: Span<'_>, limits: &Limits) -> Result<Option<Vec<i64>>> {
+fn small(span: Span<'_>, limits: &Limits) -> Result<Option<Known>> {
     let header = Header::parse("a tensor", span, limits)?;
     if header.dims.len() > 1
         || !matches!(header.element, 6 | 7)
-        || header.count("a tensor")? > 64
+        || header.count("a tensor")? > SMALL
         || header.is_external()
     {
         return Ok(None);
     }
     let constant: Const = tensor::decode("a tensor", span, &Folder::new(None, limits), limits)?;
-    Ok(constant.ints().map(<[i64]>::to_vec))
+    let scalar = constant.shape().is_empty();
+    Ok(constant.ints().map(|values| Known { scalar, values: values.to_vec() }))
 }
 
 impl<'a> Classes<'a> {
     fn add(&mut self, other: bool, size: Option<usize>) -> usize {
-        self.all.push(Class { parent: self.all.len(), rows: false, other, size });
+        self.all.push(Class { parent: self.all.len(), rows: false, other, mixed: false, size });
         self.all.len() - 1
     }
 
@@ -135,6 +174,7 @@ impl<'a> Classes<'a> {
         self.change(left, |class| {
             class.rows |= b.rows;
             class.other |= b.other;
+            class.mixed |= b.mixed;
             class.size = a.size.or(b.size);
         });
         if let Some(slot) = self.all.get_mut(right) {
@@ -155,27 +195,29 @@ impl<'a> Classes<'a> {
     fn known(&self, node: &Node<'a>, attribute: Option<&Attribute<'_>>, index: usize) -> Option<Vec<i64>> {
         match attribute {
             Some(attribute) => Some(attribute.ints.clone()),
-            None => node.inputs.get(index).and_then(|name| self.known.get(name)).cloned(),
+            None => node.inputs.get(index).and_then(|name| self.known.get(name)).map(|known| known.values.clone()),
         }
     }
 
     fn node(&mut self, node: &Node<'a>, limits: &Limits) -> Result<()> {
         let attributes = node.attributes()?;
-        let attribute = |name: &str| attributes.iter().find(|attribute| attribute.name == name);
-        let int = |name: &str, default: i64| attribute(name).and_then(|attribute| attribute.int).unwrap_or(default);
-        let place = |axis: i64, rank: usize| {
-            let axis = if axis < 0 { axis.saturating_add(i64::try_from(rank).unwrap_or(0)) } else { axis };
-            usize::try_from(axis).ok().filter(|&axis| axis < rank)
-        };
-        let places = |axes: &[i64], rank: usize| axes.iter().map(|&axis| place(axis, rank)).collect::<Option<Vec<_>>>();
+        let attribute = |name: &str| find(&attributes, name);
+        let int = |name: &str, default: i64| int(&attributes, name, default);
+        self.mix(node, &attributes);
+        self.sizes(node, &attributes);
         let first = self.of(node, 0);
         let keep = int("keepdims", 1) == 1;
         let outputs: Vec<Vec<usize>> = match (node.op, first) {
             ("Constant", _) => {
-                if let (Some(span), Some(name)) = (attribute("value").and_then(|a| a.tensor), node.outputs.first())
-                    && let Some(values) = small(span, limits)?
-                {
-                    self.known.insert(name, values);
+                if let (Some(span), Some(name)) = (attribute("value").and_then(|a| a.tensor), node.outputs.first()) {
+                    self.constants.insert(name, Header::parse("a tensor", span, limits)?.dims);
+                    if let Some(values) = small(span, limits)? {
+                        self.known.insert(name, values);
+                    }
+                }
+                let list = attribute("value_ints").filter(|list| list.ints.len() <= SMALL);
+                if let (Some(list), Some(name)) = (list, node.outputs.first()) {
+                    self.known.insert(name, Known { scalar: false, values: list.ints.clone() });
                 }
                 Vec::new()
             }
@@ -211,15 +253,7 @@ impl<'a> Classes<'a> {
                         index.push(self.add(true, None));
                         vec![index]
                     }
-                    (Some(mut data), None) if axis < data.len() => {
-                        let scalar =
-                            node.inputs.get(1).and_then(|name| self.known.get(name)).is_some_and(|k| k.len() == 1);
-                        // A list of one index keeps the axis; nothing is lost where it is left open.
-                        if scalar {
-                            data.remove(axis);
-                        }
-                        vec![data]
-                    }
+                    (Some(data), None) => vec![self.gather(node, data, axis)],
                     _ => Vec::new(),
                 }
             }
@@ -262,7 +296,11 @@ impl<'a> Classes<'a> {
                     None => Vec::new(),
                 }
             }
-            ("Split", Some(x)) => vec![x; node.outputs.len()],
+            ("Slice", Some(x)) => vec![self.slice(node, &attributes, x)],
+            ("Split", Some(x)) => {
+                let sizes = self.known(node, attribute("split"), 1);
+                self.split(&x, place(int("axis", 0), x.len()), sizes.as_deref(), node.outputs.len())
+            }
             ("Squeeze", Some(x)) => {
                 let axes = self.known(node, attribute("axes"), 1).and_then(|axes| places(&axes, x.len()));
                 let left = |axes: Vec<usize>| {
@@ -354,10 +392,13 @@ impl<'a> Classes<'a> {
                 .into_iter()
                 .collect()
             }
-            (
-                "Shape" | "Size" | "ConstantOfShape" | "Range" | "OneHot" | "Tile" | "Expand" | "If" | "Loop" | "Scan",
-                _,
-            ) => Vec::new(),
+            ("Shape" | "Size" | "Range" | "OneHot" | "Tile" | "If" | "Loop" | "Scan", _) => Vec::new(),
+            ("ConstantOfShape", _) => self.list(node, 0).into_iter().collect(),
+            ("Expand", x) => {
+                let all = self.list(node, 1).map(|target| [vec![target], x.into_iter().collect()].concat());
+                let given = node.inputs.get(..1).unwrap_or_default();
+                all.and_then(|all| self.broadcast(&all, given)).into_iter().collect()
+            }
             // Of each element, with broadcasting.
             _ => self.pointwise(node).into_iter().collect(),
         };
@@ -369,23 +410,13 @@ impl<'a> Classes<'a> {
 
     fn pointwise(&mut self, node: &Node<'a>) -> Option<Vec<usize>> {
         let all: Vec<Vec<usize>> = (0..node.inputs.len()).filter_map(|index| self.of(node, index)).collect();
-        let mut result = all.iter().max_by_key(|axes| axes.len())?.clone();
-        for axes in &all {
-            let skipped = result.len() - axes.len();
-            for (index, &class) in axes.iter().enumerate() {
-                let Some(slot) = result.get_mut(skipped + index) else { continue };
-                let kept = *slot;
-                if self.get(kept).size == Some(1) {
-                    *slot = class;
-                }
-                self.join(kept, class);
-            }
-        }
-        Some(result)
+        // What a Pad is given beside its first input is no operand.
+        let given = if node.op == "Pad" { &[] } else { node.inputs.as_slice() };
+        self.broadcast(&all, given)
     }
 
-    /// The rows of each input: what operators say, else the first axis. What is found for one input holds
-    /// for the others, the ones with most axes first.
+    /// The rows of each input: what operators say, else the axis that is [`likely`](Self::likely). What is found for
+    /// one input holds for the others, the ones with most axes first.
     fn conclude(&mut self, inputs: &[(&'a str, Vec<usize>)]) -> Result<Axes> {
         let mut axes = Axes::default();
         let mut order: Vec<&(&str, Vec<usize>)> = inputs.iter().collect();
@@ -396,8 +427,10 @@ impl<'a> Classes<'a> {
             let mut rows = (0..found.len()).filter(|&axis| found.get(axis).is_some_and(|class| class.rows));
             let axis = match (rows.next(), rows.next()) {
                 (Some(axis), None) => axis,
-                (None, _) if found.first().is_some_and(|first| !first.other) => 0,
-                (None, _) => continue,
+                (None, _) => match self.likely(classes, axes.inputs.is_empty()) {
+                    Some(axis) => axis,
+                    None => continue,
+                },
                 (Some(_), Some(_)) => {
                     let subject = format!("input {}", quoted(name));
                     let instead = "export it with the batch along one";
