@@ -1,18 +1,9 @@
 // A slice of timesteps in one dispatch, one workgroup per four rows and direction. The hidden state
 // stays in workgroup memory, the other states in registers; `state` is read at the slice's start and
 // written at its end, so that slices chain exactly. UNITS is hidden_size, rounded up to a power of two.
+// How it multiplies, one of two texts says: products_streamed.wgsl or products_held.wgsl.
 
 var<workgroup> hidden_tile: array<vec4<f32>, 256>; // [hidden] of four rows
-
-// Adds the products of `gates` (bits) with the tile.
-fn multiply(direction: u32, gates: u32, slice: u32, unit: u32) {
-    let groups = (params.hidden + 3u) / 4u;
-    for (var k4 = slice; k4 < groups; k4 += SLICES) {
-        let at = 4u * k4;
-        add_products(gates, weight_index(direction, params.hidden, NUM_GATES, k4, unit),
-            hidden_tile[at], hidden_tile[at + 1u], hidden_tile[at + 2u], hidden_tile[at + 3u]);
-    }
-}
 
 @compute @workgroup_size(UNITS * SLICES)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -39,6 +30,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         }
         output = load_state(OUTPUT_SLOT, parity, direction, row, unit);
     }
+    hold_weights(direction, slice, unit);
     if (slice == 0u) {
         hidden_tile[local_unit] = select(vec4<f32>(0.0), old[0], vec4<bool>(holds));
     }
@@ -48,18 +40,18 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         let step = params.first_step + i;
         clear_sums();
         if (RESET_GATE == NO_GATE) {
-            multiply(direction, all_gates(), slice, unit);
+            multiply(direction, all_gates(), slice, unit, index);
             reduce_sums(all_gates(), slice, local_unit);
         } else {
             let first = all_gates() & ~gate_bit(RESET_TARGET);
-            multiply(direction, first, slice, unit);
+            multiply(direction, first, slice, unit, index);
             reduce_sums(first, slice, local_unit);
             workgroupBarrier();
             if (holds) {
                 hidden_tile[unit] = reset_hidden(direction, row, step, unit, old[0]);
             }
             workgroupBarrier();
-            multiply(direction, gate_bit(RESET_TARGET), slice, unit);
+            multiply(direction, gate_bit(RESET_TARGET), slice, unit, index);
             reduce_sums(gate_bit(RESET_TARGET), slice, local_unit);
         }
         workgroupBarrier();

@@ -16,6 +16,7 @@ use wgpu_rnn::{
     model::{Dense, HeadActivation, LayerKind, Model, Recurrent},
     plan::{Bound, BufferId, Carry, DeadTimesteps, Plan, PlanOptions},
     reference,
+    stats::RunStats,
 };
 
 /// Whether GPU tests may be left out.

@@ -63,7 +63,7 @@ fn nets_of(count: usize, options: &SessionOptions) -> Vec<Net> {
 
 #[cfg(feature = "gpu")]
 fn is_persistent(options: &SessionOptions) -> bool {
-    options.strategy == Some(wgpu_rnn::gpu::Strategy::Persistent)
+    options.strategy.is_some_and(|strategy| strategy != wgpu_rnn::gpu::Strategy::Step)
 }
 
 #[cfg(not(feature = "gpu"))]

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeSet, fs, path::Path};
 use naga::{
     AddressSpace, Module, ShaderStage, StorageAccess,
     back::{hlsl, msl, pipeline_constants::process_overrides, spv},
-    valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
+    valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator},
 };
 use wgpu_rnn::gpu::{KernelSource, kernel_sources};
 
@@ -25,16 +25,21 @@ fn sources() -> Vec<KernelSource> {
     kernel_sources().unwrap()
 }
 
-fn parse(source: &str) -> Result<(Module, ModuleInfo), String> {
+/// Subgroups only where the table says that a kernel needs them.
+fn parse(source: &str, subgroups: bool) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let info =
-        Validator::new(ValidationFlags::all(), CAPABILITIES).validate(&module).map_err(|e| e.emit_to_string(source))?;
+    let capabilities = if subgroups { CAPABILITIES | Capabilities::SUBGROUP } else { CAPABILITIES };
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    if subgroups {
+        validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+    }
+    let info = validator.validate(&module).map_err(|e| e.emit_to_string(source))?;
     Ok((module, info))
 }
 
 /// The first thing about `kernel` that its WGSL and the table do not agree on.
 fn check(kernel: &KernelSource) -> Result<(), String> {
-    let (module, info) = parse(&kernel.source)?;
+    let (module, info) = parse(&kernel.source, kernel.subgroups)?;
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
 
@@ -186,6 +191,10 @@ fn the_gates_bite() {
     planted(&|k| k.bindings.truncate(2));
     planted(&|k| k.workgroup_bytes += 4);
     planted(&|k| k.invocations = 64);
+    let mut held = sources().into_iter().find(|kernel| kernel.subgroups).unwrap();
+    check(&held).unwrap();
+    held.subgroups = false;
+    check(&held).unwrap_err();
     planted(&|k| k.source = k.source.replace("fn main", "fn other"));
     planted(&|k| k.source.push_str("fn broken() -> f32 { return 1u; }"));
     planted(&|k| {

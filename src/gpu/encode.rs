@@ -10,7 +10,7 @@ use super::{
         not_equal,
         recurrence::{self, DirectionJob, RecurrenceJob},
         reduce,
-        strategy::{Strategy, choose_strategy},
+        strategy::{Strategy, Traits, choose_strategy},
     },
     memory::Need,
     pool::Pool,
@@ -30,18 +30,9 @@ pub(super) struct Run<'a> {
     pub(super) need: &'a Need,
     pub(super) weights: &'a Weights,
     pub(super) pool: &'a Pool,
-    pub(super) limits: &'a wgpu::Limits,
+    pub(super) traits: &'a Traits,
     /// Where the caller chose for the executor.
     pub(super) strategy: Option<Strategy>,
-}
-
-/// The strategy for a recurrence on a device with `limits`, and why.
-pub(super) fn strategy_of(
-    r: &Recurrence,
-    limits: &wgpu::Limits,
-    pinned: Option<Strategy>,
-) -> Result<(Strategy, String)> {
-    choose_strategy(r, limits, pinned)
 }
 
 impl<'a> Run<'a> {
@@ -185,7 +176,8 @@ impl<'a> Run<'a> {
             cell: r.cell,
             params: r.params,
             dead: r.dead,
-            strategy: strategy_of(r, self.limits, self.strategy)?.0,
+            strategy: choose_strategy(r, self.traits, self.strategy)?.0,
+            held_slices: self.traits.held_slices(r.hidden_size),
             hidden: r.hidden_size,
             outputs: r.output_size,
             input_size,

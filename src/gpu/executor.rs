@@ -118,14 +118,14 @@ impl Program<'_> {
         let given: Vec<BufferId> = inputs.iter().map(|(id, _)| *id).collect();
         let need = Need::new(self.plan, bound, &given, outputs, &limits);
         pool.prepare(owner, &need)?;
-        let device_limits = owner.limits.clone();
+        let traits = owner.traits.clone();
         let run = Run {
             plan: self.plan,
             bound,
             need: &need,
             weights: self.weights,
             pool,
-            limits: &device_limits,
+            traits: &traits,
             strategy: self.options.strategy,
         };
         let done = self.record_and_read(owner, &run, inputs, outputs);

@@ -46,6 +46,10 @@ pub(crate) enum Part {
     /// The loader of the precision asked for.
     Weights,
     Product,
+    /// How many groups of recurrent weights an invocation holds, if it does.
+    HeldGroups,
+    /// The recurrent products, of weights that are streamed or held.
+    RecurrentProducts,
     Linear,
     Line,
     /// The text of the cell asked for.
@@ -88,10 +92,21 @@ impl Kernel {
     }
 
     /// The WGSL for one cell and precision; kernels without the part ignore them.
-    pub(crate) fn compose(&self, cell: Option<Cell>, precision: Precision) -> Result<String> {
+    pub(crate) fn compose(&self, cell: Option<Cell>, precision: Precision, held: Option<usize>) -> Result<String> {
         let mut text = String::new();
         for part in self.parts {
             text.push_str(match part {
+                Part::HeldGroups => match held {
+                    None => "",
+                    Some(groups) => HELD
+                        .iter()
+                        .find_map(|(known, text)| (*known == groups).then_some(*text))
+                        .ok_or_else(|| Error::internal(format!("{groups} held groups")))?,
+                },
+                Part::RecurrentProducts => match held {
+                    None => include_str!("../../shaders/shared/products_streamed.wgsl"),
+                    Some(_) => include_str!("../../shaders/shared/products_held.wgsl"),
+                },
                 Part::Common => include_str!("../../shaders/shared/common.wgsl"),
                 Part::Activation => include_str!("../../shaders/shared/activation.wgsl"),
                 Part::ActivationOne => include_str!("../../shaders/shared/activation_one.wgsl"),
@@ -114,6 +129,15 @@ impl Kernel {
         Ok(text)
     }
 }
+
+/// How many groups of weights an invocation may hold, and the text that says so. lavapipe's compiler takes time
+/// in the square of the largest (1 s for 16, 5 s for 32, 14 s for 64).
+pub(crate) static HELD: [(usize, &str); 4] = [
+    (2, include_str!("../../shaders/held/2.wgsl")),
+    (4, include_str!("../../shaders/held/4.wgsl")),
+    (8, include_str!("../../shaders/held/8.wgsl")),
+    (16, include_str!("../../shaders/held/16.wgsl")),
+];
 
 /// Every kernel.
 pub(crate) static KERNELS: &[&Kernel] = &[
@@ -140,13 +164,15 @@ pub(crate) struct PipelineKey {
     pub(crate) kernel: &'static Kernel,
     pub(crate) cell: Option<Cell>,
     pub(crate) precision: Precision,
+    /// Groups of recurrent weights that an invocation holds.
+    pub(crate) held: Option<usize>,
     /// Names and bits of the override constants.
     constants: Vec<(&'static str, u64)>,
 }
 
 impl PipelineKey {
     pub(crate) fn new(kernel: &'static Kernel) -> Self {
-        Self { kernel, cell: None, precision: Precision::F32, constants: Vec::new() }
+        Self { kernel, cell: None, precision: Precision::F32, held: None, constants: Vec::new() }
     }
 
     pub(crate) fn cell(mut self, cell: Cell) -> Self {
@@ -156,6 +182,11 @@ impl PipelineKey {
 
     pub(crate) fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    pub(crate) fn held(mut self, groups: usize) -> Self {
+        self.held = Some(groups);
         self
     }
 
@@ -179,6 +210,8 @@ pub struct KernelSource {
     pub variant: String,
     /// The composed WGSL.
     pub source: String,
+    /// Whether it needs subgroups.
+    pub subgroups: bool,
     /// Binding number, name and whether it is written.
     pub bindings: Vec<(u32, &'static str, bool)>,
     /// The bindings' shapes, in their order.
@@ -204,11 +237,23 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
         let precisions: &[Precision] =
             if kernel.has(Part::Weights) { &[Precision::F32, Precision::F16] } else { &[Precision::F32] };
         for &cell in &cells {
-            for &precision in precisions {
+            let products = if kernel.has(Part::RecurrentProducts) {
+                std::iter::once(None).chain(HELD.iter().map(|(groups, _)| Some(*groups))).collect()
+            } else {
+                vec![None]
+            };
+            for (&precision, held) in
+                precisions.iter().flat_map(|precision| products.iter().map(move |held| (precision, *held)))
+            {
                 all.push(KernelSource {
                     name: kernel.name,
-                    variant: format!("{} {precision:?}", cell.map_or("", |cell| cell.spec().name)),
-                    source: kernel.compose(cell, precision)?,
+                    variant: format!(
+                        "{} {precision:?} {}",
+                        cell.map_or("", |cell| cell.spec().name),
+                        held.map_or(String::new(), |groups| format!("held {groups}"))
+                    ),
+                    source: kernel.compose(cell, precision, held)?,
+                    subgroups: held.is_some(),
                     bindings: (1..)
                         .zip(kernel.bindings)
                         .map(|(i, b)| (i, b.name, b.access == Access::ReadWrite))

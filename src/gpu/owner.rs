@@ -12,6 +12,7 @@ use std::{
 use super::{
     adapter::AdapterInfo,
     faults::{Fault, FaultPoint},
+    kernels::strategy::Traits,
     pacer::Speed,
     pipelines::Pipelines,
     room::{DeviceLimits, GpuOptions, Opened, Status, choose, lost, panic_text},
@@ -32,6 +33,7 @@ pub(super) struct Owner {
     /// The adapter's name, for messages.
     pub(super) adapter: String,
     pub(super) limits: wgpu::Limits,
+    pub(super) traits: Traits,
     pub(super) options: GpuOptions,
     /// What callers keep here, by the number in their handle.
     pub(super) objects: HashMap<u64, Box<dyn Any>>,
@@ -64,11 +66,16 @@ impl Owner {
     ) -> Result<(Self, Opened)> {
         let (info, adapter) = choose(&options, exactly)?;
         let limits = wanted_limits(options.limits, &adapter.limits());
+        let features = match options.limits {
+            DeviceLimits::Adapter => adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
+            DeviceLimits::Default => wgpu::Features::empty(),
+        };
+        let lanes = adapter.get_info();
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("wgpu-rnn"),
             required_limits: limits.clone(),
-            // Only to be looked at: no kernel needs any feature.
-            required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+            // Where the adapter has them: to be looked at, and for kernels that others stand in for.
+            required_features: features,
             ..wgpu::DeviceDescriptor::default()
         });
         let (device, queue) = pollster::block_on(request).map_err(|error| Error::NoAdapter {
@@ -84,9 +91,16 @@ impl Owner {
             for_callback.lose(if text.is_empty() { format!("{reason:?}") } else { text.replace('\n', " ") });
         });
         let software = info.kind == super::AdapterKind::Software;
+        let has_subgroups = features.contains(wgpu::Features::SUBGROUP);
+        let traits = Traits {
+            limits: limits.clone(),
+            subgroup: has_subgroups.then_some([lanes.subgroup_min_size, lanes.subgroup_max_size]),
+            software,
+        };
         let mut owner = Self {
             adapter: info.name.clone(),
             limits: limits.clone(),
+            traits: traits.clone(),
             options: options.clone(),
             objects: HashMap::new(),
             hung: false,
@@ -102,7 +116,7 @@ impl Owner {
             device,
         };
         owner.pipelines = Some(owner.scoped("creating the parameters' buffer", 0, Pipelines::new)?);
-        Ok((owner, Opened { info, limits, options }))
+        Ok((owner, Opened { info, traits, options }))
     }
 
     /// Drops everything, in order.

@@ -28,7 +28,7 @@ const UNKNOWN: f64 = 4.0;
 type Work = HashMap<&'static str, f64>;
 
 /// What is known of an adapter's speed; outlives runs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Speed {
     first_guess: f64,
     seconds: HashMap<&'static str, f64>,

@@ -88,7 +88,7 @@ impl Pipelines {
         }
         let kernel = key.kernel;
         self.check_limits(kernel)?;
-        let source = key.kernel.compose(key.cell, key.precision)?;
+        let source = key.kernel.compose(key.cell, key.precision, key.held)?;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let layout = self.layout(kernel).1.clone();
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {

@@ -3,9 +3,8 @@
 use std::{future::Future, rc::Rc, sync::Arc};
 
 use super::{
-    encode::strategy_of,
     executor::{self, Inputs, Program, ProgramOptions},
-    kernels::strategy::Strategy,
+    kernels::strategy::{Strategy, choose_strategy},
     memory::MemoryNeed,
     owner::Owner,
     pool::Pool,
@@ -222,7 +221,7 @@ impl GpuProgram {
         });
         recurrences
             .map(|(step, r)| {
-                let (strategy, reason) = strategy_of(r, self.gpu().limits(), self.inner.options.strategy)?;
+                let (strategy, reason) = choose_strategy(r, self.gpu().traits(), self.inner.options.strategy)?;
                 Ok((step.name.clone(), strategy, reason))
             })
             .collect()

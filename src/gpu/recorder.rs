@@ -1,7 +1,7 @@
 //! [`Recorder`]: turns dispatches and copies into submissions of bounded cost.
 
 use super::{
-    kernel::PipelineKey,
+    kernel::{Kernel, PipelineKey},
     pipelines::{Bound, Pipelines},
     timer::Timer,
 };
@@ -130,6 +130,11 @@ impl<'a> Recorder<'a> {
     /// The cost that one submission may have.
     pub(crate) fn budget(&self) -> f64 {
         self.submitter.budget()
+    }
+
+    /// What a dispatch of `kernel` takes of it.
+    pub(crate) fn estimate(&self, kernel: &Kernel, cost: f64) -> f64 {
+        self.submitter.estimate(kernel.name, cost)
     }
 
     /// See [`Pipelines::bind`].

@@ -25,6 +25,7 @@ use super::{
     adapter::{self, AdapterInfo},
     alive::Alive,
     faults::Faults,
+    kernels::strategy::Traits,
     owner::Owner,
 };
 use crate::error::{Error, Result};
@@ -86,7 +87,7 @@ pub(super) struct Shared {
 /// What the owner thread says once the device is open.
 pub(super) struct Opened {
     pub(super) info: AdapterInfo,
-    pub(super) limits: wgpu::Limits,
+    pub(super) traits: Traits,
     pub(super) options: GpuOptions,
 }
 
@@ -180,8 +181,13 @@ impl Gpu {
     }
 
     /// What the device was granted.
+    /// What the choice of strategies looks at.
+    pub(super) fn traits(&self) -> &Traits {
+        &self.shared.opened.traits
+    }
+
     pub(super) fn limits(&self) -> &wgpu::Limits {
-        &self.shared.opened.limits
+        &self.shared.opened.traits.limits
     }
 
     /// Why the device is of no more use, if so. Every further call gives [`Error::DeviceLost`].

@@ -26,7 +26,11 @@ pub(crate) fn gpu() -> MutexGuard<'static, Gpu> {
         let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
             .expect("no adapter: install a Vulkan driver, for example mesa-vulkan-drivers");
         eprintln!("adapter {:?}", adapter.get_info());
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            required_features: adapter.features() & wgpu::Features::SUBGROUP,
+            ..wgpu::DeviceDescriptor::default()
+        }))
+        .unwrap();
         Mutex::new(Gpu { pipelines: Pipelines::new(&device, &queue) })
     });
     gpu.lock().unwrap_or_else(|poisoned| poisoned.into_inner())

@@ -25,6 +25,17 @@ use crate::{
 
 const PARTS: &[Part] =
     &[Part::Common, Part::Activation, Part::ActivationCell, Part::Weights, Part::Product, Part::Cell, Part::Recurrence];
+const PERSISTENT_PARTS: &[Part] = &[
+    Part::Common,
+    Part::Activation,
+    Part::ActivationCell,
+    Part::Weights,
+    Part::Product,
+    Part::Cell,
+    Part::Recurrence,
+    Part::HeldGroups,
+    Part::RecurrentProducts,
+];
 const BINDINGS: &[Binding] = &[
     Binding::read("weights", "[directions, ceil(inputs / 4), gates, units] of vec4 over inputs"),
     Binding::read("bias", "[directions, gates, hidden]"),
@@ -48,7 +59,7 @@ pub(crate) static STEP: Kernel = Kernel {
 
 pub(crate) static PERSISTENT: Kernel = Kernel {
     name: "recurrence_persistent",
-    parts: PARTS,
+    parts: PERSISTENT_PARTS,
     source: include_str!("../../../shaders/recurrence_persistent.wgsl"),
     bindings: BINDINGS,
     params_words: PARAMS_WORDS,
@@ -65,7 +76,7 @@ const ROWS: usize = 4;
 /// Units of a workgroup of [`STEP`], and invocations per unit.
 const STEP_UNITS: usize = 8;
 /// Weights come in groups of four hidden units.
-const GROUP: usize = 4;
+pub(crate) const GROUP: usize = 4;
 /// Workgroups that a device runs at once at least: fewer take as long.
 const PARALLEL: usize = 64;
 
@@ -105,6 +116,8 @@ pub(crate) struct RecurrenceJob<'a> {
     pub(crate) params: CellParams,
     pub(crate) dead: DeadTimesteps,
     pub(crate) strategy: Strategy,
+    /// Invocations that share a unit, where they hold their weights.
+    pub(crate) held_slices: usize,
     pub(crate) hidden: usize,
     /// Units of the hidden state: `hidden`, unless it is projected.
     pub(crate) outputs: usize,
@@ -144,6 +157,19 @@ fn slots(cell: Cell, projected: bool) -> usize {
 /// Units of a workgroup of [`PERSISTENT`].
 pub(crate) fn persistent_units(hidden: usize) -> usize {
     hidden.next_power_of_two().max(GROUP)
+}
+
+/// Units of a workgroup of [`PERSISTENT`] whose invocations hold their weights, and the invocations that share
+/// one: `slices`, or as many as have a group of weights each.
+pub(crate) fn held_shape(hidden: usize, slices: usize) -> [usize; 2] {
+    let units = hidden.next_power_of_two().max(2 * GROUP);
+    [units, slices.clamp(1, (units / (2 * GROUP)).min(INVOCATIONS / units).max(1))]
+}
+
+/// Groups of weights that each of them holds.
+pub(crate) fn held_groups(hidden: usize, slices: usize) -> usize {
+    let [units, slices] = held_shape(hidden, slices);
+    units / GROUP / slices
 }
 
 /// Elements of the state scratch for `rows` rows.
@@ -193,7 +219,7 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
         return Err(Error::internal("scratch of a recurrence below one row"));
     }
     // One timestep of a tile must fit a submission; whole workgroups of rows where that is possible.
-    let affordable = ((recorder.budget() / step_cost(job, ROWS)).max(1.0) as usize).saturating_mul(ROWS);
+    let affordable = ((recorder.budget() / step_estimate(recorder, job, ROWS)).max(1.0) as usize).saturating_mul(ROWS);
     let whole = if capacity >= ROWS { capacity - capacity % ROWS } else { capacity };
     let rows = if capacity == job.batch && affordable >= job.batch { job.batch } else { whole.min(affordable) };
     for first_row in (0..job.batch).step_by(rows) {
@@ -204,12 +230,22 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
     Ok(())
 }
 
-/// Cost of one timestep of `rows` rows, the input projection included.
-fn step_cost(job: &RecurrenceJob<'_>, rows: usize) -> f64 {
+/// What one timestep of `rows` rows takes of the budget, the input projection included: by what is known of each
+/// kernel on this device.
+fn step_estimate(recorder: &Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> f64 {
+    let (kernel, dispatches) = match job.strategy {
+        Strategy::Step => (&STEP, 1.0),
+        Strategy::Persistent | Strategy::Held => (&PERSISTENT, 0.0),
+    };
+    let product = linear::kernel_for(rows.saturating_mul(job.seq_len));
+    // Of a timestep within a slice: without the dispatch, unless it has one of its own.
+    let within = |kernel: &'static Kernel, cost: f64| recorder.estimate(kernel, cost) - recorder.estimate(kernel, 0.0);
+    let own = recorder.estimate(kernel, 0.0) * dispatches;
     let stacked = job.cell.spec().gates.len() * job.hidden;
-    let projection = if job.weight_hr.is_some() { stage_cost(job, rows, job.outputs, job.hidden) } else { 0.0 };
-    let input = (job.directions.len() * stacked * job.input_size) as f64 * rows.next_multiple_of(ROWS) as f64;
-    input + stage_cost(job, rows, stacked, job.outputs) + projection
+    let input = (job.directions.len() * stacked * job.input_size) as f64 * rows as f64;
+    let projected = if job.weight_hr.is_some() { stage_cost(job, rows, job.outputs, job.hidden) } else { 0.0 };
+    let stages = f64::from(1 + u8::from(job.weight_hr.is_some()) + u8::from(job.cell.spec().reset.is_some()));
+    within(product, input) + within(kernel, stage_cost(job, rows, stacked, job.outputs) + projected) + own * stages
 }
 
 /// Cost of a stage that multiplies a state of `inputs` with `outputs` weights each.
@@ -217,7 +253,7 @@ fn stage_cost(job: &RecurrenceJob<'_>, rows: usize, outputs: usize, inputs: usiz
     let workgroups = rows.div_ceil(ROWS) * job.directions.len();
     // A persistent workgroup walks alone; what the device could have done beside it is part of the cost.
     let idle = match job.strategy {
-        Strategy::Persistent => PARALLEL as f64 / workgroups.min(PARALLEL) as f64,
+        Strategy::Persistent | Strategy::Held => PARALLEL as f64 / workgroups.min(PARALLEL) as f64,
         Strategy::Step => 1.0,
     };
     idle * (job.directions.len() * outputs * inputs) as f64 * rows.next_multiple_of(ROWS) as f64
@@ -227,7 +263,7 @@ fn stage_cost(job: &RecurrenceJob<'_>, rows: usize, outputs: usize, inputs: usiz
 fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
     let kernel = match job.strategy {
         Strategy::Step => &STEP,
-        Strategy::Persistent => &PERSISTENT,
+        Strategy::Persistent | Strategy::Held => &PERSISTENT,
     };
     let key = PipelineKey::new(kernel).cell(job.cell).precision(job.weight_hh.precision);
     let key = with_activation(key, ["gate_kind", "gate_a", "gate_b", "gate_c"], job.params.gate)?;
@@ -243,12 +279,14 @@ fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
             key = key.constant(name, 1u32);
         }
     }
+    let [held_units, held_slices] = held_shape(job.hidden, job.held_slices);
     let units = match job.strategy {
         Strategy::Step => STEP_UNITS,
         Strategy::Persistent => persistent_units(job.hidden),
+        Strategy::Held => held_units,
     };
     let fits = units <= PERSISTENT_MAX_HIDDEN && job.weight_hh.windows.len() == 1 && job.weight_hr.is_none();
-    if job.strategy == Strategy::Persistent && !fits {
+    if job.strategy != Strategy::Step && !fits {
         return Err(Error::internal(format!("persistent recurrence of hidden size {}", job.hidden)));
     }
     // More slices than groups of hidden units would have nothing to add. `units` alone decides, so that one
@@ -256,7 +294,11 @@ fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
     let slices = match job.strategy {
         Strategy::Step => INVOCATIONS / units,
         Strategy::Persistent => (INVOCATIONS / units).min(units / GROUP),
+        Strategy::Held => held_slices,
     };
+    if job.strategy == Strategy::Held {
+        key = key.held(held_groups(job.hidden, held_slices));
+    }
     Ok(key.constant("UNITS", word(units)?).constant("SLICES", word(slices)?))
 }
 
@@ -312,17 +354,19 @@ impl Tile<'_, '_> {
         self.encode_initial(recorder)?;
         let row_gates = gates_x_len(job.cell, job.directions.len(), self.rows, 1, job.hidden);
         let fits = (job.gates_x.len / row_gates).max(1);
-        let cost = step_cost(job, self.rows);
+        let step = step_estimate(recorder, job, self.rows);
+        // The dispatches of a slice as such.
+        let slice = recorder.estimate(&linear::LINEAR, 0.0) * (job.directions.len() + 1) as f64;
         let mut start = 0;
         while start < job.seq_len {
-            if recorder.budget_left() < cost {
+            if recorder.budget_left() < slice + step {
                 recorder.flush()?;
             }
-            let affordable = (recorder.budget_left() / cost).max(1.0) as usize;
+            let affordable = ((recorder.budget_left() - slice) / step).max(1.0) as usize;
             let end = job.seq_len.min(start.saturating_add(fits.min(affordable)));
             self.encode_projection(recorder, start, end)?;
             match job.strategy {
-                Strategy::Persistent => self.encode_steps(recorder, start, end, start, end - start)?,
+                Strategy::Persistent | Strategy::Held => self.encode_steps(recorder, start, end, start, end - start)?,
                 Strategy::Step => {
                     for step in start..end {
                         self.encode_steps(recorder, start, end, step, 1)?;
@@ -431,7 +475,7 @@ impl Tile<'_, '_> {
         for pass in &self.passes {
             let workgroups = match job.strategy {
                 Strategy::Step => row_blocks * pass.units.div_ceil(STEP_UNITS),
-                Strategy::Persistent => row_blocks,
+                Strategy::Persistent | Strategy::Held => row_blocks,
             };
             let params = [
                 word(workgroups)?,

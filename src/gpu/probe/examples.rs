@@ -4,7 +4,10 @@ use super::Example;
 use crate::{
     activation::Activation,
     dim::Dim,
-    gpu::kernels::{recurrence::persistent_units, strategy::Strategy},
+    gpu::kernels::{
+        recurrence::{held_shape, persistent_units},
+        strategy::Strategy,
+    },
     plan::{Direction, Op, Precision, Recurrence},
 };
 
@@ -33,6 +36,7 @@ pub(super) fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, p
     // The smallest layer that the same pipeline serves.
     let hidden = match strategy {
         Strategy::Persistent => persistent_units(r.hidden_size) / 2 + 1,
+        Strategy::Held => held_shape(r.hidden_size, 1)[0] / 2 + 1,
         Strategy::Step => 11,
     };
     let (batch, seq_len, features) = (5, 4, 3);
