@@ -67,20 +67,34 @@ fn bench_times_and_verifies() {
         let expected = [
             "adapter",
             "batch",
+            "bytes",
+            "cold_ms",
             "device",
+            "dispatches",
+            "gb_per_s",
+            "gflops",
+            "kernels_ms",
+            "layers",
             "max_abs_error",
+            "model",
+            "outside_ms",
+            "runs",
             "seq_len",
             "strategy",
+            "submissions",
             "threads",
             "total_ms",
             "us_per_timestep",
+            "verified",
             "weights",
         ];
         assert_eq!(keys(result), expected);
         assert_eq!(result["device"], device);
         assert_eq!((&result["batch"], &result["seq_len"], &result["threads"]), (&json!(2), &json!(8), &json!(1)));
         assert_eq!((&result["weights"], &result["adapter"]), (&json!("f32"), &json!(null)));
-        assert_eq!(keys(&result["total_ms"]), ["median", "min", "p90"]);
+        assert_eq!(keys(&result["total_ms"]), ["median", "min", "p90", "p99"]);
+        assert_eq!((&result["verified"], &result["runs"]), (&json!({"rows": 2, "timesteps": 8}), &json!(3)));
+        assert!(result["cold_ms"]["load"].as_f64() > Some(0.0) && result["gflops"].as_f64() > Some(0.0));
         let time = |name: &str| result["total_ms"][name].as_f64().unwrap();
         assert!(0.0 < time("min") && time("min") <= time("median") && time("median") <= time("p90"));
         let per_timestep = result["us_per_timestep"].as_f64().unwrap();
@@ -89,7 +103,7 @@ fn bench_times_and_verifies() {
     }
     let text = wgpu_rnn(&[&arguments[..], &["--runs", "1"]].concat()).ok();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[..2], ["batch 2, seq_len 8, weights f32", ""]);
+    assert!(lines[0].ends_with(": batch 2, seq_len 8, weights f32") && lines[1].is_empty(), "{text}");
     assert!(lines[2].starts_with("device     threads  strategy") && lines[3].starts_with("cpu"), "{text}");
 }
 
@@ -103,6 +117,55 @@ fn bench_takes_inputs_and_stateful_models() {
     let model = golden("lstm_stateful.keras");
     let json = wgpu_rnn(&["bench", &model, "--device", "cpu", "--runs", "2", "--json"]).json();
     assert_eq!(json["results"][0]["batch"], 2);
+}
+
+#[test]
+fn bench_of_layers_writes_tables_and_plots() {
+    let folder = Folder::new();
+    let (csv, svg) = (folder.path("t.csv"), folder.path("t.svg"));
+    let sizes = ["--cell", "lstm,gru", "--hidden", "3,5", "--batch", "1,2", "--seq-len", "4", "--device", "cpu,gpu"];
+    let more = ["--layers", "2", "--bidirectional", "--runs", "1", "--csv", &csv, "--plot", &svg, "--json"];
+    let done = wgpu_rnn(&[&["bench"][..], &sizes, &more].concat()).json();
+    let results = done["results"].as_array().unwrap();
+    assert_eq!(results.len(), 2 * 2 * 2 * 2);
+    let first = &results[0];
+    let layers = json!({"cell": "lstm", "hidden_size": 3, "input_size": 3, "layers": 2, "bidirectional": true});
+    assert_eq!((&first["layers"], &first["model"]), (&layers, &json!("2 x bidirectional LSTM 3, input 3")));
+    assert_eq!(first["dispatches"], Value::Null);
+    let gpu = results.iter().find(|result| result["device"] == "gpu").unwrap();
+    assert!(gpu["dispatches"].as_u64() > Some(3) && gpu["bytes"].as_f64() > Some(0.0), "{gpu}");
+    assert!(results.iter().all(|result| result["max_abs_error"].as_f64() < Some(1e-5)));
+
+    let table = std::fs::read_to_string(&csv).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 1 + results.len());
+    assert!(lines[0].starts_with("adapter,batch,bytes,") && lines[0].contains(",layers.hidden_size,"), "{}", lines[0]);
+    assert!(lines[1].contains("\"2 x bidirectional LSTM 3, input 3\""), "{}", lines[1]);
+    let drawing = std::fs::read_to_string(&svg).unwrap();
+    assert!(drawing.starts_with("<svg") && drawing.contains("hidden size") && drawing.contains("cpu: lstm"));
+
+    let flat = ["bench", "--cell", "rnn", "--hidden", "3", "--device", "cpu", "--runs", "1", "--plot", &svg];
+    assert!(wgpu_rnn(&flat).error(3).contains("--plot: expected several batch sizes"));
+    let both = ["bench", &golden("lstm.keras"), "--cell", "rnn"];
+    wgpu_rnn(&both).error(2);
+    let none = wgpu_rnn(&["bench"]).error(2);
+    assert!(none.contains("MODEL"), "{none}");
+}
+
+#[test]
+#[cfg(feature = "gpu")]
+fn a_profile_has_every_kernel_and_every_choice() {
+    let model = golden("lstm.keras");
+    let profile = wgpu_rnn(&["profile", &model, "--batch", "3", "--seq-len", "7", "--json"]).json();
+    assert_eq!(keys(&profile), ["adapter", "kernels", "recurrences", "schema", "submissions", "total_ms"]);
+    let kernels = profile["kernels"].as_array().unwrap();
+    let recurrence = kernels.iter().find(|kernel| kernel["kernel"] == "recurrence_persistent").unwrap();
+    assert_eq!(recurrence["dispatches"], 1);
+    assert!(recurrence["multiply_adds"].as_f64() > Some(0.0) && recurrence["bytes"].as_f64() > Some(0.0));
+    let choice = &profile["recurrences"][0];
+    assert!(choice["reason"].as_str().unwrap().starts_with(choice["strategy"].as_str().unwrap()), "{choice}");
+    let text = wgpu_rnn(&["profile", &model]).ok();
+    assert!(text.contains("recurrence_persistent") && text.contains("share"), "{text}");
 }
 
 #[test]
@@ -215,6 +278,6 @@ mod gpu {
         let json = wgpu_rnn(&["bench", &golden("lstm.keras"), "--device", "gpu", "--runs", "2", "--json"]).json();
         let result = &json["results"][0];
         assert!(result["adapter"].is_string() && result["threads"].is_null(), "{result}");
-        assert!(["step", "persistent"].contains(&result["strategy"].as_str().unwrap()), "{result}");
+        assert!(["step", "persistent", "held"].contains(&result["strategy"].as_str().unwrap()), "{result}");
     }
 }

@@ -36,9 +36,8 @@ pub(crate) struct Row {
     pub(crate) seq_len: usize,
     pub(crate) label: String,
     pub(crate) device: &'static str,
+    /// Name, kind, backend and driver.
     pub(crate) adapter: Option<String>,
-    /// Kind, backend and driver of the adapter.
-    pub(crate) driver: Option<String>,
     pub(crate) weights: &'static str,
     pub(crate) threads: Option<usize>,
     pub(crate) strategy: Option<String>,
@@ -117,7 +116,6 @@ pub(crate) fn row(case: &Case, device: Device, label: &str, args: &BenchArgs) ->
         label: if label == "auto" { report.kind.to_owned() } else { label.to_owned() },
         device: report.kind,
         adapter: setup::adapter(&session).map(str::to_owned),
-        driver: driver(&session),
         weights: match args.how.weights {
             WeightsName::F32 => "f32",
             WeightsName::F16 => "f16",
@@ -153,13 +151,6 @@ fn profile(session: &Session, inputs: &[(String, Tensor)]) -> Result<RunStats, E
 #[allow(clippy::unnecessary_wraps)] // as with the feature
 fn profile(_: &Session, _: &[(String, Tensor)]) -> Result<RunStats, Error> {
     Ok(RunStats::default())
-}
-
-fn driver(session: &Session) -> Option<String> {
-    let name = setup::adapter(session)?;
-    let adapters = crate::devices::adapters().ok()?;
-    let found = adapters.into_iter().find(|adapter| adapter.name == name)?;
-    Some(format!("{}, {}, {}", found.kind, found.backend, found.driver))
 }
 
 /// How recurrences run on a GPU, each way once.

@@ -63,7 +63,6 @@ fn entry(row: &Row) -> Value {
         "layers": layers,
         "device": row.device,
         "adapter": row.adapter,
-        "driver": row.driver,
         "threads": row.threads,
         "weights": row.weights,
         "strategy": row.strategy,
@@ -180,20 +179,19 @@ pub(super) fn text(rows: &[Row]) -> String {
         ));
     }
     let mut cold: Vec<Vec<String>> = Vec::new();
-    let mut drivers: Vec<String> = Vec::new();
+    let mut adapters: Vec<String> = Vec::new();
     for row in rows {
         let mut cells = vec![row.name.clone(), row.label.clone()];
         cells.extend(row.cold_ms.iter().map(|ms| or_dash(ms.map(ms_text))));
         if cold.iter().all(|known| known[..2] != cells[..2]) {
             cold.push(cells);
         }
-        let driver = row.adapter.iter().zip(&row.driver).map(|(adapter, driver)| format!("{adapter} ({driver})"));
-        drivers.extend(driver.filter(|driver| !drivers.contains(driver)).collect::<Vec<_>>());
+        adapters.extend(row.adapter.clone().filter(|adapter| !adapters.contains(adapter)));
     }
     let header = ["cold start", "device", "load", "open", "pipelines", "first run"];
     parts.push(table(&header, &[2, 3, 4, 5], &cold));
-    if !drivers.is_empty() {
-        parts.push(drivers.join("\n"));
+    if !adapters.is_empty() {
+        parts.push(adapters.join("\n"));
     }
     parts.join("\n\n")
 }
