@@ -14,7 +14,9 @@ const AXES: [Axis; 3] = [
     ("batch", |row| Some(row.batch)),
     ("hidden size", |row| row.workload.map(|workload| workload.layers.hidden)),
 ];
-const SIZE: (u32, u32) = (900, 480);
+const SIZE: (u32, u32) = (1200, 480);
+/// Room for the names of the lines.
+const LEGEND: u32 = 340;
 
 /// A line of a panel.
 struct Line {
@@ -117,16 +119,18 @@ fn panel<'a, B: DrawingBackend + 'a>(
     };
     let mut chart = ChartBuilder::on(area)
         .margin(12)
+        .margin_right(LEGEND + 12)
         .x_label_area_size(36)
         .y_label_area_size(60)
         .build_cartesian_2d(range(|p| p.0, 1.05).log_scale(), range(|p| p.1, 1.3).log_scale())?;
     chart.configure_mesh().x_desc(name).y_desc("median of a run, ms").draw()?;
     for (index, line) in lines.iter().enumerate() {
         let color = Palette99::pick(index).to_rgba();
-        chart
-            .draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(2)).point_size(3))?
-            .label(line.name.clone())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+        chart.draw_series(LineSeries::new(line.points.iter().copied(), color.stroke_width(2)).point_size(3))?;
+        // The names stand beside the drawing, not on it.
+        let (left, y) = (i32::try_from(SIZE.0 - LEGEND).unwrap_or(0), 24 + 15 * i32::try_from(index).unwrap_or(0));
+        area.draw(&PathElement::new([(left, y), (left + 18, y)], color.stroke_width(2)))?;
+        area.draw(&Text::new(line.name.clone(), (left + 24, y - 6), ("sans-serif", 12)))?;
     }
     for cpu in lines.iter().filter(|line| line.device == "cpu") {
         for gpu in lines.iter().filter(|line| line.device != "cpu" && line.setting == cpu.setting) {
@@ -136,7 +140,6 @@ fn panel<'a, B: DrawingBackend + 'a>(
             chart.draw_series(std::iter::once(Text::new(text, (x, y), ("sans-serif", 13))))?;
         }
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
     Ok(())
 }
 
