@@ -460,3 +460,105 @@ fn external_data() {
         }
     }
 }
+
+/// Rows of several lengths where the file counts timesteps, or makes values for each of them, on its own.
+#[test]
+fn what_knows_the_longest_length_in_a_ragged_batch() {
+    let gru = |x: &str, weights: &str, outputs: &[&str], direction: &str| {
+        let attributes = [attribute_int("hidden_size", 2), attribute_text("direction", direction)];
+        node("GRU", &[x, &format!("w{weights}"), &format!("r{weights}")], outputs, &attributes)
+    };
+    let of = |nodes: Vec<Message>, outputs: &[&str]| {
+        let file = File { outputs: outputs.iter().map(|name| info(name, FLOAT, &[])).collect(), ..File::of(nodes) };
+        let file = file.with(floats("w1", &[1, 6, 2])).with(floats("r1", &[1, 6, 2]));
+        let file = file.with(floats("w2", &[2, 6, 2])).with(floats("r2", &[2, 6, 2])).with(ints("two", &[2]));
+        let file = file.with(ints("first", &[0])).with(ints("second", &[1])).with(ints("last", &[-1]));
+        let file = file.with(ints("before", &[i64::MIN])).with(header("0", &[], INT64).bytes(9, 0i64.to_le_bytes()));
+        let bytes = file.with(header("1", &[], INT64).bytes(9, 1i64.to_le_bytes())).bytes();
+        Session::new(&Model::from_bytes(&bytes).unwrap(), SessionOptions::on(Device::Cpu)).unwrap()
+    };
+    // x is [seq_len, batch, 2]; a state for each timestep, as a decoder takes it.
+    let repeated = || {
+        vec![
+            gru("x", "1", &["", "h"], "forward"),
+            node("Shape", &["x"], &["sizes"], &[]),
+            node("Expand", &["h", "sizes"], &["e"], &[]),
+        ]
+    };
+    // 0, 1, 2 and so on, up to the length.
+    let counted = || {
+        vec![
+            node("Shape", &["x"], &["n"], &[attribute_int("end", 1)]),
+            node("Squeeze", &["n", "first"], &["n0"], &[]),
+            node("Range", &["0", "n0", "1"], &["i"], &[]),
+            node("Cast", &["i"], &["t"], &[attribute_int("to", FLOAT)]),
+        ]
+    };
+    let times = |x: &str| {
+        vec![
+            node("Unsqueeze", &[x, "two"], &["u"], &[]),
+            gru("x", "1", &["each"], "forward"),
+            node("Squeeze", &["each", "second"], &["all"], &[]),
+            node("Mul", &["all", "u"], &["y"], &[]),
+        ]
+    };
+    let column = || node("Unsqueeze", &["t", "second"], &["column"], &[]);
+
+    let lengths = [5, 2, 1];
+    let x = |steps: usize, rows: std::ops::Range<usize>| {
+        let at = |t: usize| rows.clone().flat_map(move |row| [row as f32 - 0.5 * t as f32, 0.25 * (row * t) as f32]);
+        Tensor::new([steps, rows.len(), 2], (0..steps).flat_map(at).collect::<Vec<f32>>()).unwrap()
+    };
+    let runs: Vec<(Vec<Message>, &[&str])> = vec![
+        (vec![gru("x", "1", &["", "h"], "forward")], &["h"]),
+        (vec![gru("x", "2", &["", "h"], "bidirectional")], &["h"]),
+        ([repeated(), vec![gru("e", "2", &["y", "g"], "bidirectional")]].concat(), &["y", "g"]),
+        ([repeated(), vec![gru("e", "1", &["", "g"], "forward")]].concat(), &["g"]),
+        ([counted(), vec![column()], times("column")].concat(), &["y"]),
+    ];
+    for (nodes, outputs) in runs {
+        let session = of(nodes, outputs);
+        let together = session.run_padded(x(5, 0..3), &lengths).unwrap();
+        for (row, &length) in lengths.iter().enumerate() {
+            let alone = session.run(x(length, row..row + 1)).unwrap();
+            for ((name, all), (_, one)) in together.iter().zip(alone.iter()) {
+                // The rows are the last axis but one.
+                let (rows, inner) = (all.shape()[all.shape().len() - 2], 2);
+                let outer = one.to_f32().len() / inner;
+                let all = all.to_f32();
+                let expected = all.chunks(rows * inner).take(outer).map(|c| c[row * inner..][..inner].to_vec());
+                assert_eq!(expected.collect::<Vec<_>>().concat(), *one.to_f32(), "{name} {outputs:?}, row {row}");
+            }
+        }
+    }
+
+    let refused: Vec<(Vec<Message>, &str)> = vec![
+        (
+            [
+                counted(),
+                vec![node("ReduceMax", &["t"], &["m"], &[]), column()],
+                vec![node("Sub", &["m", "column"], &["d"], &[])],
+                times("d"),
+            ]
+            .concat(),
+            "the ReduceMax",
+        ),
+        (
+            [
+                counted(),
+                vec![
+                    node("Slice", &["t", "last", "before", "first", "last"], &["d"], &[]),
+                    node("Unsqueeze", &["d", "second"], &["column"], &[]),
+                ],
+                times("column"),
+            ]
+            .concat(),
+            "the Slice",
+        ),
+        ([repeated(), vec![node("ReduceSum", &["e", "first"], &["y"], &[])]].concat(), "the ReduceSum"),
+    ];
+    for (nodes, layer) in refused {
+        let error = of(nodes, &["y"]).run_padded(x(5, 0..3), &lengths).unwrap_err().to_string();
+        assert!(error.contains("a ragged batch (it would depend on the length of the longest"), "{layer}: {error}");
+    }
+}

@@ -89,4 +89,13 @@ fn refusals() {
     let found = wgpu_rnn(&["convert", &model, &onnx]).error(2);
     assert_eq!(found, format!("{onnx}: OUT is a safetensors file, a name in .onnx would belie it"));
     assert_eq!(folder.files(), ["model.safetensors"]);
+    // The weights of the very model, named by their folder, and any other file that is not ours.
+    let inside = Path::new(&model).parent().unwrap().display().to_string();
+    let (other, ours) = (folder.write("model.weights", b"external data"), folder.path("ours"));
+    for out in [&model, &other] {
+        let found = wgpu_rnn(&["convert", &inside, out]).error(2);
+        assert_eq!(found, format!("{out}: exists, and is no file that convert wrote; remove it first"));
+    }
+    wgpu_rnn(&["convert", &model, &ours]).ok();
+    wgpu_rnn(&["convert", &model, &ours]).ok();
 }

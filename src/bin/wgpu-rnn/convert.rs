@@ -1,9 +1,11 @@
 //! `convert`: any model as a file of this crate's own.
 
+use std::path::Path;
+
 use serde_json::json;
 use wgpu_rnn::{
     Device, Model, Session, SessionOptions,
-    formats::{SaveOptions, WeightType},
+    formats::{self, LoadOptions, SaveOptions, WeightType},
     verify::known_answers,
 };
 
@@ -18,6 +20,17 @@ use crate::{
 /// Endings that say that a file is of another format.
 const OF_OTHERS: [&str; 10] = ["onnx", "keras", "h5", "hdf5", "pt", "pth", "json", "zip", "npy", "npz"];
 
+/// Whether nothing is lost but an earlier result: `path` may be the weights of the very model, in its folder
+/// or as an ONNX file's external data.
+fn may_replace(path: &Path) -> bool {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() && meta.len() > 0 => {
+            formats::inspect(path, &LoadOptions::default()).is_ok_and(|found| found.format.starts_with("wgpu-rnn"))
+        }
+        _ => true,
+    }
+}
+
 pub(crate) fn convert(args: &ConvertArgs) -> Outcome<()> {
     let ending = args.output.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     if let Some(ending) = ending.filter(|ending| OF_OTHERS.contains(&ending.as_str())) {
@@ -27,6 +40,10 @@ pub(crate) fn convert(args: &ConvertArgs) -> Outcome<()> {
     files::check_writable(&args.output)?;
     if files::same(&args.model.path, &args.output) {
         return Err(Failure::usage("the model and OUT are the same file"));
+    }
+    if !may_replace(&args.output) {
+        let out = args.output.display();
+        return Err(Failure::usage(format!("{out}: exists, and is no file that convert wrote; remove it first")));
     }
     let mut model = setup::model(&args.model)?;
     let mut options = SaveOptions::default();

@@ -5,6 +5,7 @@
 mod arrange;
 mod layers;
 mod merge;
+mod ragged;
 mod recurrent;
 mod windows;
 
@@ -164,7 +165,15 @@ impl Lowering<'_> {
     /// The buffer of an output. What does not depend on the rows of a run is repeated for each, since
     /// a run may be split by rows.
     fn output(&mut self, port: &Port) -> Result<BufferId> {
-        let buffer = self.value(port.value)?.buffer;
+        let value = self.value(port.value)?;
+        if self.options.ragged && !self.padded_axes(&value).is_empty() {
+            return Err(Error::unsupported(
+                format!("output {}", quoted(&port.name)),
+                "a ragged batch (its axis of timesteps is not the second)",
+                "run sequences of one length together",
+            ));
+        }
+        let buffer = value.buffer;
         let mut shape = self.shape(buffer);
         if shape.first().is_none_or(|rows| rows.symbols().any(|symbol| symbol == Symbol::BATCH)) {
             return Ok(buffer);
@@ -221,8 +230,12 @@ impl Lowering<'_> {
             mask_is_given: matches!(node.mask, CallMask::Given(_)),
             shapes: &node.output_shapes,
         };
+        if self.options.ragged {
+            self.check_ragged(&call)?;
+        }
         let outputs = self.layer(&call, &layer.kind)?;
         for (output, lowered) in outputs.into_iter().enumerate() {
+            let lowered = if self.options.ragged { self.with_ragged(lowered) } else { lowered };
             self.values.insert(Value { node: index, output }, lowered);
         }
         Ok(())
@@ -308,10 +321,6 @@ impl Call<'_> {
         if self.inputs.iter().all(|input| input.ragged.is_none()) {
             return Ok(());
         }
-        Err(Error::unsupported(
-            format!("layer {} ({})", quoted(&self.name), self.layer.class_name),
-            format!("a ragged batch ({what})"),
-            "run sequences of one length together",
-        ))
+        Err(self.ragged_error(what))
     }
 }

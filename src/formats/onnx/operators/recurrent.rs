@@ -57,6 +57,8 @@ pub(super) fn recurrent(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<
     };
     let sequence_wanted = call.wanted.first() == Some(&true);
     let states_wanted = call.wanted.iter().skip(1).any(|&wanted| wanted);
+    // Without Y the output is taken by nobody, so that it need not be zero.
+    let dead = if sequence_wanted { DeadTimesteps::Zero } else { DeadTimesteps::RepeatState };
     let initial = initial_states(importer, call, &options, &rows)?;
     let weights = weights(importer, call, &options)?;
     let mut layers =
@@ -73,7 +75,7 @@ pub(super) fn recurrent(importer: &mut Importer<'_>, call: &Call<'_>) -> Result<
             return_state: states_wanted,
             go_backwards: backwards,
             stateful: false,
-            dead: DeadTimesteps::Zero,
+            dead,
             passes_mask: false,
         });
     let kind = match (layers.next(), layers.next()) {
