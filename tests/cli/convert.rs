@@ -72,6 +72,13 @@ fn a_folder_of_a_state_dict_and_its_configuration() {
     std::fs::remove_file(Path::new(&inside).join("model.safetensors")).unwrap();
     put("model.safetensors.index.json", b"{}");
     assert!(wgpu_rnn(&["inspect", &inside]).error(3).contains("a state dict in several files"));
+    // Beside Keras' weights a file of another name is not the model; nor is a folder, which may lead back here.
+    put("notes.safetensors", &tensors);
+    put("model.weights.h5", b"");
+    assert!(!wgpu_rnn(&["summary", &inside]).error(3).contains("safetensors"));
+    std::fs::create_dir(Path::new(&inside).join("model.safetensors")).unwrap();
+    let found = wgpu_rnn(&["summary", &inside]).error(3);
+    assert_eq!(found, format!("{inside}: the folder: expected a plain file, found 'model.safetensors' that is none"));
 }
 
 #[test]
