@@ -92,6 +92,8 @@ fn refusals() {
     assert!(found.contains("<OUT>"), "{found}");
     let found = wgpu_rnn(&["convert", &model, &folder.path("out.rnn"), "--known-answers", "1000000000"]).error(2);
     assert!(found.contains("at most 1000"), "{found}");
+    let found = wgpu_rnn(&["convert", &model, &folder.path("out.rnn"), "--batch", "2"]).error(2);
+    assert_eq!(found, "--batch and --seq-len are for --known-answers");
     let onnx = folder.path("out.onnx");
     let found = wgpu_rnn(&["convert", &model, &onnx]).error(2);
     assert_eq!(found, format!("{onnx}: OUT is a safetensors file, a name in .onnx would belie it"));

@@ -124,10 +124,10 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "N", default_value = "0", value_parser = answers)]
     pub(crate) known_answers: usize,
     /// Rows of their inputs [default: the model's batch size, else 1 to 3]
-    #[arg(long, value_parser = at_least_one, env = "WGPU_RNN_BATCH")]
+    #[arg(long, value_parser = at_least_one)]
     pub(crate) batch: Option<usize>,
     /// Length of their inputs, where the model leaves it open [default: 5 to 14]
-    #[arg(long, env = "WGPU_RNN_SEQ_LEN")]
+    #[arg(long)]
     pub(crate) seq_len: Option<usize>,
     /// Seed of their inputs
     #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]

@@ -37,6 +37,9 @@ pub(crate) fn convert(args: &ConvertArgs) -> Outcome<()> {
         let out = args.output.display();
         return Err(Failure::usage(format!("{out}: OUT is a safetensors file, a name in .{ending} would belie it")));
     }
+    if args.known_answers == 0 && (args.batch.is_some() || args.seq_len.is_some()) {
+        return Err(Failure::usage("--batch and --seq-len are for --known-answers"));
+    }
     files::check_writable(&args.output)?;
     if files::same(&args.model.path, &args.output) {
         return Err(Failure::usage("the model and OUT are the same file"));

@@ -138,27 +138,6 @@ impl Lowering<'_> {
         }
     }
 
-    /// The mask of a ragged batch behind a layer: it stays where rows and timesteps stay the first two axes
-    /// and nothing passes from one timestep to another.
-    fn ragged_behind(&self, call: &Call<'_>, kind: &LayerKind, shape: &[Dim]) -> Result<Option<BufferId>> {
-        let Some((input, mask)) = call.inputs.first().and_then(|input| Some((input, input.ragged?))) else {
-            call.refuse_ragged("it moves timesteps or mixes them")?;
-            return Ok(None);
-        };
-        let others_are_whole = call.inputs.iter().skip(1).all(|other| other.ragged.is_none());
-        let keeps = match kind {
-            LayerKind::Permute { axes } => axes.starts_with(&[0, 1]),
-            LayerKind::ReshapeTo { .. } | LayerKind::Expand { .. } => true,
-            LayerKind::Slice { axis, .. } | LayerKind::Pad { axis, .. } | LayerKind::Reduce { axis, .. } => *axis > 1,
-            LayerKind::MatMul { .. } => others_are_whole,
-            _ => false,
-        };
-        if !keeps || self.shape(input.buffer).get(..2) != shape.get(..2) {
-            call.refuse_ragged("it moves timesteps or mixes them")?;
-        }
-        Ok(Some(mask))
-    }
-
     /// A value that rises by `step` along `axis`.
     pub(super) fn ramp(&mut self, name: &str, start: f32, step: f32, axis: usize, shape: Vec<Dim>) -> BufferId {
         let output = self.buffer(name, shape);

@@ -244,20 +244,4 @@ impl Lowering<'_> {
         shape.push(Dim::from(1));
         Ok(self.view(mask, shape))
     }
-
-    /// The ragged mask of the inputs; they must share one, or have none.
-    pub(super) fn common_ragged(&self, call: &Call<'_>) -> Result<Option<BufferId>> {
-        let mut masks = call.inputs.iter().filter_map(|input| input.ragged);
-        let Some(first) = masks.next() else {
-            return Ok(None);
-        };
-        if masks.all(|mask| mask == first) {
-            return Ok(Some(first));
-        }
-        Err(Error::unsupported(
-            format!("layer {}", quoted(&call.name)),
-            "sequences of two ragged inputs in one layer",
-            "run sequences of one length together",
-        ))
-    }
 }

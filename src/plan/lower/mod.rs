@@ -315,12 +315,4 @@ impl Call<'_> {
     fn output_shape(&self) -> Result<Vec<Dim>> {
         self.shapes.first().cloned().ok_or_else(|| Error::internal("a call without an output"))
     }
-
-    /// Refuses a ragged batch for a layer that would mix live timesteps with padding.
-    fn refuse_ragged(&self, what: &str) -> Result<()> {
-        if self.inputs.iter().all(|input| input.ragged.is_none()) {
-            return Ok(());
-        }
-        Err(self.ragged_error(what))
-    }
 }

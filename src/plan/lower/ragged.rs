@@ -1,10 +1,10 @@
-//! What a ragged batch asks of values that no input's mask covers: their axes are as long as the longest
-//! sequence, so that nothing may depend on how long that is.
+//! What a ragged batch asks of layers: its mask stays with the timesteps, and nothing may depend on how long the
+//! longest sequence is. Values that no input's mask covers have axes as long as that one.
 
 use super::{Call, Lowered, Lowering};
 use crate::{
     dim::{Dim, Symbol, product},
-    error::{Error, Result},
+    error::{Error, Result, quoted},
     model::{HeadActivation, LayerKind},
     plan::BufferId,
 };
@@ -26,6 +26,43 @@ impl Lowering<'_> {
             })
         });
         Lowered { ragged, ..value }
+    }
+
+    /// The mask of a ragged batch behind a layer: it stays where rows and timesteps stay the first two axes
+    /// and nothing passes from one timestep to another.
+    pub(super) fn ragged_behind(&self, call: &Call<'_>, kind: &LayerKind, shape: &[Dim]) -> Result<Option<BufferId>> {
+        let Some((input, mask)) = call.inputs.first().and_then(|input| Some((input, input.ragged?))) else {
+            call.refuse_ragged("it moves timesteps or mixes them")?;
+            return Ok(None);
+        };
+        let others_are_whole = call.inputs.iter().skip(1).all(|other| other.ragged.is_none());
+        let keeps = match kind {
+            LayerKind::Permute { axes } => axes.starts_with(&[0, 1]),
+            LayerKind::ReshapeTo { .. } | LayerKind::Expand { .. } => true,
+            LayerKind::Slice { axis, .. } | LayerKind::Pad { axis, .. } | LayerKind::Reduce { axis, .. } => *axis > 1,
+            LayerKind::MatMul { .. } => others_are_whole,
+            _ => false,
+        };
+        if !keeps || self.shape(input.buffer).get(..2) != shape.get(..2) {
+            call.refuse_ragged("it moves timesteps or mixes them")?;
+        }
+        Ok(Some(mask))
+    }
+
+    /// The ragged mask of the inputs; they must share one, or have none.
+    pub(super) fn common_ragged(&self, call: &Call<'_>) -> Result<Option<BufferId>> {
+        let mut masks = call.inputs.iter().filter_map(|input| input.ragged);
+        let Some(first) = masks.next() else {
+            return Ok(None);
+        };
+        if masks.all(|mask| mask == first) {
+            return Ok(Some(first));
+        }
+        Err(Error::unsupported(
+            format!("layer {}", quoted(&call.name)),
+            "sequences of two ragged inputs in one layer",
+            "run sequences of one length together",
+        ))
     }
 
     /// Whether `dim` follows from the length of a ragged sequence.
@@ -102,10 +139,18 @@ impl Lowering<'_> {
 }
 
 impl Call<'_> {
+    /// Refuses a ragged batch for a layer that would mix live timesteps with padding.
+    pub(super) fn refuse_ragged(&self, what: &str) -> Result<()> {
+        if self.inputs.iter().all(|input| input.ragged.is_none()) {
+            return Ok(());
+        }
+        Err(self.ragged_error(what))
+    }
+
     /// What says that the call cannot be part of a ragged batch.
     pub(super) fn ragged_error(&self, what: &str) -> Error {
         Error::unsupported(
-            format!("layer {} ({})", crate::error::quoted(&self.name), self.layer.class_name),
+            format!("layer {} ({})", quoted(&self.name), self.layer.class_name),
             format!("a ragged batch ({what})"),
             "run sequences of one length together",
         )
