@@ -125,7 +125,8 @@ fn bench_of_layers_writes_tables_and_plots() {
     let (csv, svg) = (folder.path("t.csv"), folder.path("t.svg"));
     let devices = if cfg!(feature = "gpu") { ["cpu", "gpu"] } else { ["cpu", "reference"] };
     let sizes = ["--cell", "lstm,gru", "--hidden", "3,5", "--batch", "1,2", "--seq-len", "4"];
-    let sizes = [&sizes[..], &["--device", &devices.join(",")]].concat();
+    let listed = devices.join(",");
+    let sizes = [&sizes[..], &["--device", &listed]].concat();
     let more = ["--layers", "2", "--bidirectional", "--runs", "1", "--csv", &csv, "--plot", &svg, "--json"];
     let done = wgpu_rnn(&[&["bench"][..], &sizes, &more].concat()).json();
     let results = done["results"].as_array().unwrap();
