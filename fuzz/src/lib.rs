@@ -32,8 +32,9 @@ fn with_config(config: &[u8]) -> Option<Vec<u8>> {
     for index in 0..original.len() {
         let mut member = original.by_index(index).ok()?;
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-        writer.start_file(member.name(), options).ok()?;
-        if member.name() == "config.json" {
+        let name = member.name().ok()?.into_owned();
+        writer.start_file(name.as_str(), options).ok()?;
+        if name == "config.json" {
             writer.write_all(config).ok()?;
         } else {
             std::io::copy(&mut member, &mut writer).ok()?;
