@@ -132,12 +132,15 @@ impl Kernel {
 
 /// How many groups of weights an invocation may hold, and the text that says so. lavapipe's compiler takes time
 /// in the square of the largest (1 s for 16, 5 s for 32, 14 s for 64).
-pub(crate) static HELD: [(usize, &str); 4] = [
+pub(crate) const HELD: [(usize, &str); 4] = [
     (2, include_str!("../../shaders/held/2.wgsl")),
     (4, include_str!("../../shaders/held/4.wgsl")),
     (8, include_str!("../../shaders/held/8.wgsl")),
     (16, include_str!("../../shaders/held/16.wgsl")),
 ];
+
+/// The most groups of weights that an invocation may hold.
+pub(crate) const MAX_HELD: usize = HELD[HELD.len() - 1].0;
 
 /// Every kernel.
 pub(crate) static KERNELS: &[&Kernel] = &[

@@ -129,7 +129,7 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
     net.mask = [Mask::None, Mask::Right, Mask::Left, Mask::Interior][rng.below(4)];
     net.dead = [DeadTimesteps::RepeatOutput, DeadTimesteps::RepeatState, DeadTimesteps::Zero][rng.below(3)];
     let one_step = rng.chance(0.4);
-    let mut stepped = false;
+    let stepped;
     (net.batch, net.seq_len) = (1, 1);
     let room = if full { usize::MAX } else { BUDGET / net.work().max(1) };
     if !one_step {

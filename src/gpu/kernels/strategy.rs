@@ -4,6 +4,7 @@ use super::recurrence::{GROUP, PERSISTENT, PERSISTENT_MAX_HIDDEN, held_groups, h
 use crate::{
     cell::Cell,
     error::{Error, Result},
+    gpu::kernel::MAX_HELD,
     plan::Recurrence,
 };
 
@@ -46,8 +47,6 @@ pub(crate) struct Traits {
 
 /// Lanes of a subgroup that hand each other the hidden state.
 const LANES: u32 = 8;
-/// Groups of weights that an invocation may hold.
-const MAX_HELD: usize = 16;
 /// Floats that an invocation may hold in registers on hardware: half of what there are, as a rule.
 const REGISTERS: usize = 128;
 
