@@ -1,9 +1,9 @@
-// A slice of timesteps in one dispatch, one workgroup per four rows and direction. The hidden state
+// A slice of timesteps in one dispatch, one workgroup per ROWS rows and direction. The hidden state
 // stays in workgroup memory, the other states in registers; `state` is read at the slice's start and
 // written at its end, so that slices chain exactly. UNITS is hidden_size, rounded up to a power of two.
 // How it multiplies, one of two texts says: products_streamed.wgsl or products_held.wgsl.
 
-var<workgroup> hidden_tile: array<vec4<f32>, 256>; // [hidden] of four rows
+var<workgroup> hidden_tile: array<Rows, TILE_UNITS>; // [hidden]
 
 @compute @workgroup_size(UNITS * SLICES)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -11,8 +11,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     if (workgroup >= params.workgroups) {
         return;
     }
-    let row_blocks = (params.rows + 3u) / 4u;
-    let row = workgroup % row_blocks * 4u;
+    let row_blocks = (params.rows + ROWS - 1u) / ROWS;
+    let row = workgroup % row_blocks * ROWS;
     let direction = workgroup / row_blocks;
     let slice = index / UNITS;
     let local_unit = index % UNITS;
@@ -21,8 +21,9 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let holds = slice == 0u && local_unit < params.hidden;
 
     let peephole = load_peephole(direction, unit);
-    var old: array<vec4<f32>, NUM_STATES>;
-    var output = vec4<f32>(0.0);
+    let own_bias = load_bias(direction, unit);
+    var old: array<Rows, NUM_STATES>;
+    var output = Rows(0.0);
     if (holds) {
         let parity = params.first_step % 2u;
         for (var slot = 0u; slot < NUM_STATES; slot++) {
@@ -32,12 +33,17 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     }
     hold_weights(direction, slice, unit);
     if (slice == 0u) {
-        hidden_tile[local_unit] = select(vec4<f32>(0.0), old[0], vec4<bool>(holds));
+        hidden_tile[local_unit] = select(Rows(0.0), old[0], RowFlags(holds));
     }
     workgroupBarrier();
 
     for (var i = 0u; i < params.steps; i++) {
         let step = params.first_step + i;
+        // Asked for before the products, so that they come while those are made.
+        var gx: array<Rows, NUM_GATES>;
+        if (holds) {
+            gx = gate_x(direction, row, step, unit);
+        }
         clear_sums();
         if (RESET_GATE == NO_GATE) {
             multiply(direction, all_gates(), slice, unit, index);
@@ -48,7 +54,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
             reduce_sums(first, slice, local_unit);
             workgroupBarrier();
             if (holds) {
-                hidden_tile[unit] = reset_hidden(direction, row, step, unit, old[0]);
+                hidden_tile[unit] = reset_hidden(gx, own_bias, old[0]);
             }
             workgroupBarrier();
             multiply(direction, gate_bit(RESET_TARGET), slice, unit, index);
@@ -56,7 +62,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         }
         workgroupBarrier();
         if (holds) {
-            let updated = cell_update(gate_x(direction, row, step, unit), gate_h(direction, unit), old, peephole);
+            let updated = cell_update(gx, gate_h(own_bias), old, peephole);
             let live = live_rows(direction, row, step);
             for (var slot = 0u; slot < NUM_STATES; slot++) {
                 old[slot] = select(old[slot], updated[slot], live);

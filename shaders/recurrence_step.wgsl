@@ -21,7 +21,7 @@ fn multiply(slot: u32, parity: u32, direction: u32, row: u32, gates: u32, index:
     for (var start = 0u; start < inputs; start += TILE) {
         workgroupBarrier();
         for (var i = index; i < TILE; i += WORKGROUP) {
-            var h = vec4<f32>(0.0);
+            var h = Rows(0.0);
             if (start + i < inputs) {
                 h = load_state(slot, parity, direction, row, start + i);
             }
@@ -45,8 +45,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         return;
     }
     let unit_blocks = (params.units + UNITS - 1u) / UNITS;
-    let row_blocks = (params.rows + 3u) / 4u;
-    let row = (workgroup / unit_blocks) % row_blocks * 4u;
+    let row_blocks = (params.rows + ROWS - 1u) / ROWS;
+    let row = (workgroup / unit_blocks) % row_blocks * ROWS;
     let direction = workgroup / (unit_blocks * row_blocks);
     let slice = index / UNITS;
     let local_unit = workgroup % unit_blocks * UNITS + index % UNITS;
@@ -72,39 +72,24 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     }
 
     let live = live_rows(direction, row, step);
+    let own_bias = load_bias(direction, unit);
     if (STAGE == STAGE_RESET) {
         let h = load_state(0u, parity, direction, row, unit);
-        store_state(SPARE_SLOT, parity, direction, row, unit, reset_hidden(direction, row, step, unit, h));
+        store_state(SPARE_SLOT, parity, direction, row, unit, reset_hidden(gate_x(direction, row, step, unit), own_bias, h));
         return;
     }
     if (STAGE == STAGE_PROJECT) {
         let old_hidden = load_state(0u, parity, direction, row, unit);
-        finish(direction, row, step, unit, live, old_hidden, sum0);
+        finish(direction, row, step, unit, live, select(old_hidden, sum0, live));
         return;
     }
-    var old: array<vec4<f32>, NUM_STATES>;
-    for (var slot = PROJECTED; slot < NUM_STATES; slot++) {
-        old[slot] = load_state(slot, parity, direction, row, unit);
-    }
+    let old = old_states(PROJECTED, parity, direction, row, unit);
     let peephole = load_peephole(direction, unit);
-    let updated = cell_update(gate_x(direction, row, step, unit), gate_h(direction, unit), old, peephole);
-    for (var slot = 1u; slot < NUM_STATES; slot++) {
-        store_state(slot, 1u - parity, direction, row, unit, select(old[slot], updated[slot], live));
-    }
+    let updated = cell_update(gate_x(direction, row, step, unit), gate_h(own_bias), old, peephole);
+    store_states(1u, parity, direction, row, unit, live, old, updated);
     if (PROJECTED == 1u) {
         store_state(SPARE_SLOT, 1u - parity, direction, row, unit, updated[0]);
     } else {
-        finish(direction, row, step, unit, live, old[0], updated[0]);
+        finish(direction, row, step, unit, live, select(old[0], updated[0], live));
     }
-}
-
-// The hidden state and the output of a timestep.
-fn finish(direction: u32, row: u32, step: u32, unit: u32, live: vec4<bool>, old_hidden: vec4<f32>, updated: vec4<f32>) {
-    let parity = step % 2u;
-    let hidden_state = select(old_hidden, updated, live);
-    store_state(0u, 1u - parity, direction, row, unit, hidden_state);
-    let last_output = load_state(OUTPUT_SLOT, parity, direction, row, unit);
-    let output = output_of(live, hidden_state, last_output);
-    store_state(OUTPUT_SLOT, 1u - parity, direction, row, unit, output);
-    store_sequence(direction, row, step, unit, output);
 }

@@ -14,6 +14,9 @@ pub struct RunStats {
     pub batch_tiles: u64,
     /// What each kernel did, in the order of its first dispatch.
     pub kernels: Vec<KernelStats>,
+    /// Whether workgroups waited in vain for each other. The run was then made again step by step, with the
+    /// same bits; no other run of this device lets workgroups wait, unless it is told to.
+    pub gave_up: bool,
 }
 
 impl RunStats {
@@ -28,6 +31,7 @@ impl RunStats {
         self.submissions += part.submissions;
         self.batch_tiles += part.batch_tiles;
         self.longest = self.longest.max(part.longest);
+        self.gave_up |= part.gave_up;
         KernelStats::merge(&mut self.kernels, part.kernels);
     }
 }

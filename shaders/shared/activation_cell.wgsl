@@ -16,29 +16,29 @@ override output_b: f32 = 0.0;
 override output_c: f32 = 0.0;
 
 // A NaN stays one.
-fn clipped(x: vec4<f32>) -> vec4<f32> {
+fn clipped(x: Rows) -> Rows {
     if (clip_bound == 0.0) {
         return x;
     }
-    return select(clamp(x, vec4<f32>(-clip_bound), vec4<f32>(clip_bound)), x, is_nan(x));
+    return select(clamp(x, Rows(-clip_bound), Rows(clip_bound)), x, is_nan(x));
 }
 
-fn gate_activation(x: vec4<f32>) -> vec4<f32> {
+fn gate_activation(x: Rows) -> Rows {
     return activate(gate_kind, gate_a, gate_b, gate_c, clipped(x));
 }
 
-fn candidate_activation(x: vec4<f32>) -> vec4<f32> {
+fn candidate_activation(x: Rows) -> Rows {
     return activate(candidate_kind, candidate_a, candidate_b, candidate_c, clipped(x));
 }
 
 // `sum` with what a gate sees of the cell state.
-fn with_peephole(sum: vec4<f32>, weight: f32, cell_state: vec4<f32>) -> vec4<f32> {
+fn with_peephole(sum: Rows, weight: f32, cell_state: Rows) -> Rows {
     if (peepholes == 0u) {
         return sum;
     }
-    return fma(vec4<f32>(weight), cell_state, sum);
+    return fma(Rows(weight), cell_state, sum);
 }
 
-fn output_activation(x: vec4<f32>) -> vec4<f32> {
+fn output_activation(x: Rows) -> Rows {
     return activate(output_kind, output_a, output_b, output_c, x);
 }

@@ -4,6 +4,6 @@ override activation_a: f32 = 0.0;
 override activation_b: f32 = 0.0;
 override activation_c: f32 = 0.0;
 
-fn activation(x: vec4<f32>) -> vec4<f32> {
+fn activation(x: Rows) -> Rows {
     return activate(activation_kind, activation_a, activation_b, activation_c, x);
 }

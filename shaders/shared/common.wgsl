@@ -6,11 +6,11 @@ fn workgroup_index(id: vec3<u32>, count: vec3<u32>) -> u32 {
 }
 
 // `x != x` is false for NaN where a driver assumes that there are none, so the bits are tested.
-fn is_nan(x: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+fn is_nan(x: Rows) -> RowFlags {
+    return (bitcast<RowBits>(x) & RowBits(0x7fffffffu)) > RowBits(0x7f800000u);
 }
 
 // NaN where `x` is infinite or NaN, made of bits so that no compiler can reason it away.
-fn nan_like(x: vec4<f32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) | vec4<u32>(0x7fc00000u));
+fn nan_like(x: Rows) -> Rows {
+    return bitcast<Rows>(bitcast<RowBits>(x) | RowBits(0x7fc00000u));
 }

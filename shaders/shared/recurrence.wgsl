@@ -1,6 +1,5 @@
-// What both recurrence kernels share: parameters, bindings, and the two ends of a timestep. Knows no
-// cell. A workgroup takes four rows (the components of a vec4) of one direction; SLICES invocations
-// share the product of one unit, each taking every SLICES-th group of four hidden units.
+// What the recurrence kernels share: parameters, bindings, and the two ends of a timestep. Knows no
+// cell. A workgroup takes ROWS rows of one direction; SLICES invocations share the product of one unit.
 
 struct Params {
     workgroups: u32,    // workgroups with work; the dispatch may hold more
@@ -18,6 +17,8 @@ struct Params {
     first_unit: u32,    // the window of units that `weights` holds
     units: u32,
     flags: u32,
+    rows_each: u32,     // recurrence_cooperative: rows that a workgroup takes in turn,
+    tries: u32,         // and how often it looks for what the others tell
 }
 
 const REVERSE = 1u;         // bit of direction 0, next bit direction 1
@@ -46,13 +47,13 @@ const SPARE_SLOT = NUM_STATES + 1u; // r * h of a cell with a reset stage; what 
 @group(0) @binding(6) var<storage, read_write> sequence: array<f32>; // [batch, seq_len, directions * outputs]
 @group(0) @binding(7) var<storage, read> peephole_weights: array<f32>; // [directions, peepholes, hidden]
 
-var<workgroup> shared_tile: array<vec4<f32>, 512>; // [k] of four rows, or partial sums [gate, 128]
+var<workgroup> shared_tile: array<Rows, 4u * PARTIAL>; // [k], or partial sums [gate, PARTIAL]
 
-// Sums of the unit's gates, four rows each. Named one by one so that they stay in registers.
-var<private> sum0: vec4<f32>;
-var<private> sum1: vec4<f32>;
-var<private> sum2: vec4<f32>;
-var<private> sum3: vec4<f32>;
+// Sums of the unit's gates. Named one by one so that they stay in registers.
+var<private> sum0: Rows;
+var<private> sum1: Rows;
+var<private> sum2: Rows;
+var<private> sum3: Rows;
 
 fn gate_bit(gate: u32) -> u32 {
     return select(0u, 1u << (gate & 31u), gate < NUM_GATES);
@@ -67,14 +68,14 @@ fn has(flag: u32) -> bool {
 }
 
 fn clear_sums() {
-    sum0 = vec4<f32>(0.0);
-    sum1 = vec4<f32>(0.0);
-    sum2 = vec4<f32>(0.0);
-    sum3 = vec4<f32>(0.0);
+    sum0 = Rows(0.0);
+    sum1 = Rows(0.0);
+    sum2 = Rows(0.0);
+    sum3 = Rows(0.0);
 }
 
-// Adds the products of `gates` (bits) with four hidden units of four rows each.
-fn add_products(gates: u32, weight: u32, h0: vec4<f32>, h1: vec4<f32>, h2: vec4<f32>, h3: vec4<f32>) {
+// Adds the products of `gates` (bits) with four hidden units.
+fn add_products(gates: u32, weight: u32, h0: Rows, h1: Rows, h2: Rows, h3: Rows) {
     if ((gates & 1u) != 0u) { sum0 = multiply_add(sum0, load_weight(weight), h0, h1, h2, h3); }
     if ((gates & 2u) != 0u) { sum1 = multiply_add(sum1, load_weight(weight + params.units), h0, h1, h2, h3); }
     if ((gates & 4u) != 0u) { sum2 = multiply_add(sum2, load_weight(weight + 2u * params.units), h0, h1, h2, h3); }
@@ -94,24 +95,19 @@ fn reduce_sums(gates: u32, slice: u32, unit: u32) {
         if (slice >= half && slice < 2u * half) {
             let at = (slice - half) * UNITS + unit;
             if ((gates & 1u) != 0u) { shared_tile[at] = sum0; }
-            if ((gates & 2u) != 0u) { shared_tile[128u + at] = sum1; }
-            if ((gates & 4u) != 0u) { shared_tile[256u + at] = sum2; }
-            if ((gates & 8u) != 0u) { shared_tile[384u + at] = sum3; }
+            if ((gates & 2u) != 0u) { shared_tile[PARTIAL + at] = sum1; }
+            if ((gates & 4u) != 0u) { shared_tile[2u * PARTIAL + at] = sum2; }
+            if ((gates & 8u) != 0u) { shared_tile[3u * PARTIAL + at] = sum3; }
         }
         workgroupBarrier();
         if (slice < half) {
             let at = slice * UNITS + unit;
             if ((gates & 1u) != 0u) { sum0 += shared_tile[at]; }
-            if ((gates & 2u) != 0u) { sum1 += shared_tile[128u + at]; }
-            if ((gates & 4u) != 0u) { sum2 += shared_tile[256u + at]; }
-            if ((gates & 8u) != 0u) { sum3 += shared_tile[384u + at]; }
+            if ((gates & 2u) != 0u) { sum1 += shared_tile[PARTIAL + at]; }
+            if ((gates & 4u) != 0u) { sum2 += shared_tile[2u * PARTIAL + at]; }
+            if ((gates & 8u) != 0u) { sum3 += shared_tile[3u * PARTIAL + at]; }
         }
     }
-}
-
-// Whether each of the four rows from `row` is one of the tile.
-fn rows_present(row: u32) -> vec4<bool> {
-    return vec4<u32>(row, row + 1u, row + 2u, row + 3u) < vec4<u32>(params.rows);
 }
 
 // Units of what a slot holds.
@@ -124,27 +120,12 @@ fn state_index(slot: u32, parity: u32, direction: u32, row: u32, unit: u32) -> u
     return place * (params.row_capacity * params.hidden) + row * slot_units(slot) + unit;
 }
 
-// Four rows of one unit; rows that are not there read as zero.
-fn load_state(slot: u32, parity: u32, direction: u32, row: u32, unit: u32) -> vec4<f32> {
-    let at = state_index(slot, parity, direction, row, unit);
-    let stride = slot_units(slot);
-    let present = rows_present(row);
-    var value = vec4<f32>(0.0);
-    if (present.x) { value.x = state[at]; }
-    if (present.y) { value.y = state[at + stride]; }
-    if (present.z) { value.z = state[at + 2u * stride]; }
-    if (present.w) { value.w = state[at + 3u * stride]; }
-    return value;
+fn load_state(slot: u32, parity: u32, direction: u32, row: u32, unit: u32) -> Rows {
+    return read_state(row, state_index(slot, parity, direction, row, unit), slot_units(slot));
 }
 
-fn store_state(slot: u32, parity: u32, direction: u32, row: u32, unit: u32, value: vec4<f32>) {
-    let at = state_index(slot, parity, direction, row, unit);
-    let stride = slot_units(slot);
-    let present = rows_present(row);
-    if (present.x) { state[at] = value.x; }
-    if (present.y) { state[at + stride] = value.y; }
-    if (present.z) { state[at + 2u * stride] = value.z; }
-    if (present.w) { state[at + 3u * stride] = value.w; }
+fn store_state(slot: u32, parity: u32, direction: u32, row: u32, unit: u32, value: Rows) {
+    write_state(row, state_index(slot, parity, direction, row, unit), slot_units(slot), value);
 }
 
 fn is_reverse(direction: u32) -> bool {
@@ -155,26 +136,23 @@ fn time_of(direction: u32, step: u32) -> u32 {
     return select(step, params.seq_len - 1u - step, is_reverse(direction));
 }
 
-// Pre-activation from the input, four rows of one unit and gate.
-fn load_gate_x(direction: u32, row: u32, step: u32, gate: u32, unit: u32) -> vec4<f32> {
+// Pre-activation from the input, rows of one unit and gate.
+fn load_gate_x(direction: u32, row: u32, step: u32, gate: u32, unit: u32) -> Rows {
     let local = step - params.slice_start;
     let place = select(local, params.slice_len - 1u - local, is_reverse(direction));
     let stride = params.slice_len * NUM_GATES * params.hidden;
     let at = (((direction * params.rows + row) * params.slice_len + place) * NUM_GATES + gate) * params.hidden + unit;
-    let present = rows_present(row);
-    var value = vec4<f32>(0.0);
-    if (present.x) { value.x = gates_x[at]; }
-    if (present.y) { value.y = gates_x[at + stride]; }
-    if (present.z) { value.z = gates_x[at + 2u * stride]; }
-    if (present.w) { value.w = gates_x[at + 3u * stride]; }
-    return value;
+    return read_gates_x(row, at, stride);
 }
 
-fn load_bias(direction: u32, gate: u32, unit: u32) -> f32 {
+fn load_bias(direction: u32, unit: u32) -> array<f32, NUM_GATES> {
+    var value: array<f32, NUM_GATES>;
     if (has(HAS_BIAS)) {
-        return bias[(direction * NUM_GATES + gate) * params.hidden + unit];
+        for (var gate = 0u; gate < NUM_GATES; gate++) {
+            value[gate] = bias[(direction * NUM_GATES + gate) * params.hidden + unit];
+        }
     }
-    return 0.0;
+    return value;
 }
 
 // What the unit's gates see of the cell state, if the cell has peepholes.
@@ -188,56 +166,50 @@ fn load_peephole(direction: u32, unit: u32) -> array<f32, NUM_PEEPHOLES> {
     return weight;
 }
 
-fn sum_of(gate: u32) -> vec4<f32> {
+fn sum_of(gate: u32) -> Rows {
     return select(select(sum3, sum2, gate == 2u), select(sum1, sum0, gate == 0u), gate < 2u);
 }
 
-fn gate_x(direction: u32, row: u32, step: u32, unit: u32) -> array<vec4<f32>, NUM_GATES> {
-    var gx: array<vec4<f32>, NUM_GATES>;
+fn gate_x(direction: u32, row: u32, step: u32, unit: u32) -> array<Rows, NUM_GATES> {
+    var gx: array<Rows, NUM_GATES>;
     for (var gate = 0u; gate < NUM_GATES; gate++) {
         gx[gate] = load_gate_x(direction, row, step, gate, unit);
     }
     return gx;
 }
 
-fn gate_h(direction: u32, unit: u32) -> array<vec4<f32>, NUM_GATES> {
-    var gh: array<vec4<f32>, NUM_GATES>;
+fn gate_h(own_bias: array<f32, NUM_GATES>) -> array<Rows, NUM_GATES> {
+    var gh: array<Rows, NUM_GATES>;
     for (var gate = 0u; gate < NUM_GATES; gate++) {
-        gh[gate] = sum_of(gate) + load_bias(direction, gate, unit);
+        gh[gate] = sum_of(gate) + own_bias[gate];
     }
     return gh;
 }
 
-// r * h of the four rows of one unit, from the sums of the reset gate.
-fn reset_hidden(direction: u32, row: u32, step: u32, unit: u32, h: vec4<f32>) -> vec4<f32> {
-    let gx = load_gate_x(direction, row, step, RESET_GATE, unit);
-    return gate_activation(gx + (sum_of(RESET_GATE) + load_bias(direction, RESET_GATE, unit))) * h;
+// r * h of one unit, from the sums of the reset gate.
+fn reset_hidden(gx: array<Rows, NUM_GATES>, own_bias: array<f32, NUM_GATES>, h: Rows) -> Rows {
+    let gate = min(RESET_GATE, NUM_GATES - 1u);
+    return gate_activation(gx[gate] + (sum_of(gate) + own_bias[gate])) * h;
 }
 
-fn live_rows(direction: u32, row: u32, step: u32) -> vec4<bool> {
+fn live_rows(direction: u32, row: u32, step: u32) -> RowFlags {
     if (!has(HAS_MASK)) {
-        return vec4<bool>(true);
+        return RowFlags(true);
     }
     let at = (params.first_row + row) * params.seq_len + time_of(direction, step);
-    let present = rows_present(row);
-    var value = vec4<f32>(0.0);
-    if (present.x) { value.x = mask[at]; }
-    if (present.y) { value.y = mask[at + params.seq_len]; }
-    if (present.z) { value.z = mask[at + 2u * params.seq_len]; }
-    if (present.w) { value.w = mask[at + 3u * params.seq_len]; }
-    return value != vec4<f32>(0.0);
+    return read_mask(row, at, params.seq_len);
 }
 
 // The output of a timestep: at dead timesteps by the layer's rule.
-fn output_of(live: vec4<bool>, hidden_state: vec4<f32>, last_output: vec4<f32>) -> vec4<f32> {
+fn output_of(live: RowFlags, hidden_state: Rows, last_output: Rows) -> Rows {
     if (has(DEAD_REPEAT_STATE)) {
         return hidden_state;
     }
-    let dead = select(last_output, vec4<f32>(0.0), vec4<bool>(has(DEAD_ZERO)));
+    let dead = select(last_output, Rows(0.0), RowFlags(has(DEAD_ZERO)));
     return select(dead, hidden_state, live);
 }
 
-fn store_sequence(direction: u32, row: u32, step: u32, unit: u32, value: vec4<f32>) {
+fn store_sequence(direction: u32, row: u32, step: u32, unit: u32, value: Rows) {
     if (!has(HAS_SEQUENCE)) {
         return;
     }
@@ -245,9 +217,33 @@ fn store_sequence(direction: u32, row: u32, step: u32, unit: u32, value: vec4<f3
     let width = params.directions * params.outputs;
     let stride = params.seq_len * width;
     let at = ((params.first_row + row) * params.seq_len + place) * width + direction * params.outputs + unit;
-    let present = rows_present(row);
-    if (present.x) { sequence[at] = value.x; }
-    if (present.y) { sequence[at + stride] = value.y; }
-    if (present.z) { sequence[at + 2u * stride] = value.z; }
-    if (present.w) { sequence[at + 3u * stride] = value.w; }
+    write_sequence(row, at, stride, value);
+}
+
+// The states before a timestep, from slot `first` on.
+fn old_states(first: u32, parity: u32, direction: u32, row: u32, unit: u32) -> array<Rows, NUM_STATES> {
+    var old: array<Rows, NUM_STATES>;
+    for (var slot = first; slot < NUM_STATES; slot++) {
+        old[slot] = load_state(slot, parity, direction, row, unit);
+    }
+    return old;
+}
+
+// Stores the states after a timestep, from slot `first` on.
+fn store_states(first: u32, parity: u32, direction: u32, row: u32, unit: u32, live: RowFlags, old: array<Rows, NUM_STATES>, updated: array<Rows, NUM_STATES>) {
+    var before = old;
+    var after = updated;
+    for (var slot = first; slot < NUM_STATES; slot++) {
+        store_state(slot, 1u - parity, direction, row, unit, select(before[slot], after[slot], live));
+    }
+}
+
+// Stores the hidden state and the output of a timestep.
+fn finish(direction: u32, row: u32, step: u32, unit: u32, live: RowFlags, hidden_state: Rows) {
+    let parity = step % 2u;
+    store_state(0u, 1u - parity, direction, row, unit, hidden_state);
+    let last_output = load_state(OUTPUT_SLOT, parity, direction, row, unit);
+    let output = output_of(live, hidden_state, last_output);
+    store_state(OUTPUT_SLOT, 1u - parity, direction, row, unit, output);
+    store_sequence(direction, row, step, unit, output);
 }

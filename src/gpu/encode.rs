@@ -1,6 +1,7 @@
 //! From a step of a plan to the kernels' recording functions: which buffer is which argument.
 
 use super::{
+    kernel::RowWidth,
     kernels::{
         elementwise, gather,
         linear::{self, Linear, Rows},
@@ -10,7 +11,7 @@ use super::{
         not_equal,
         recurrence::{self, DirectionJob, RecurrenceJob},
         reduce,
-        strategy::{Strategy, Traits, choose_strategy},
+        strategy::{Traits, Way, Wish, choose_way},
     },
     memory::Need,
     pool::Pool,
@@ -31,8 +32,12 @@ pub(super) struct Run<'a> {
     pub(super) weights: &'a Weights,
     pub(super) pool: &'a Pool,
     pub(super) traits: &'a Traits,
+    /// The sizes of the whole run, of which this may be a tile: every tile runs the same way.
+    pub(super) whole: &'a Bound,
     /// Where the caller chose for the executor.
-    pub(super) strategy: Option<Strategy>,
+    pub(super) wish: Wish,
+    /// Where a known-answer test is of another width than its rows would get.
+    pub(super) width: Option<RowWidth>,
 }
 
 impl<'a> Run<'a> {
@@ -172,12 +177,13 @@ impl<'a> Run<'a> {
         let vectors = |layout: Option<Layout>| layout.map(|layout| self.weights.single(&layout)).transpose();
         let weight_hr = weights::projection(r).map(|layout| self.weights.matrix(&layout)).transpose()?;
         let [gates_x, state] = self.pool.scratch(self.need)?;
+        let rows = self.whole.shape(r.input).first().copied().unwrap_or(batch);
+        let (chosen, _) = choose_way(r, self.traits, self.wish, rows)?;
         let job = RecurrenceJob {
             cell: r.cell,
             params: r.params,
             dead: r.dead,
-            strategy: choose_strategy(r, self.traits, self.strategy)?.0,
-            held_slices: self.traits.held_slices(r.hidden_size),
+            way: Way { width: self.width.unwrap_or(chosen.width), ..chosen },
             hidden: r.hidden_size,
             outputs: r.output_size,
             input_size,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     encode::Run,
-    kernels::strategy::Strategy,
+    kernel::RowWidth,
+    kernels::strategy::{Strategy, Wish},
     memory::{self, MemoryLimits, MemoryNeed, Need},
     owner::Owner,
     pacer::Pacer,
@@ -24,6 +25,9 @@ use crate::{
 pub struct ProgramOptions {
     /// The strategy of every recurrence; without one, each gets the best that fits.
     pub strategy: Option<Strategy>,
+    /// Whether recurrences too large for one workgroup may run as [`Strategy::Cooperative`]. It has not been
+    /// measured on hardware yet, so it is off by default.
+    pub cooperative: bool,
     /// How long the device may make no progress; without one, as the device was opened.
     pub deadline: Option<Duration>,
     /// What a run may take of the device's memory, weights included, bytes. A batch that would take
@@ -38,7 +42,20 @@ pub struct ProgramOptions {
 
 impl Default for ProgramOptions {
     fn default() -> Self {
-        Self { strategy: None, deadline: None, memory_budget: None, known_answer_tests: true, profile: false }
+        Self {
+            strategy: None,
+            cooperative: false,
+            deadline: None,
+            memory_budget: None,
+            known_answer_tests: true,
+            profile: false,
+        }
+    }
+}
+
+impl ProgramOptions {
+    pub(super) fn wish(&self) -> Wish {
+        Wish { pinned: self.strategy, cooperative: self.cooperative }
     }
 }
 
@@ -71,6 +88,8 @@ pub(super) struct Program<'a> {
     pub(super) plan: &'a Plan,
     pub(super) weights: &'a Weights,
     pub(super) options: &'a ProgramOptions,
+    /// Of a known-answer test: how many rows a workgroup of a recurrence takes.
+    pub(super) width: Option<RowWidth>,
 }
 
 impl Program<'_> {
@@ -94,12 +113,12 @@ impl Program<'_> {
         let (_, tile) = memory_need(plan, bound, (&given, outputs), self.weights.bytes, &limits)?;
         let tiles = bound.batch().div_ceil(tile.batch().max(1));
         if tiles <= 1 {
-            return self.run_tile(owner, pool, bound, &inputs, outputs);
+            return self.run_tile(owner, pool, (bound, bound), &inputs, outputs);
         }
         let mut stats = RunStats { batch_tiles: 0, ..RunStats::default() };
         let mut done = Vec::with_capacity(tiles);
         for part in rows::split(plan, bound, rows::ranges(bound.batch(), tiles), &inputs)? {
-            let (values, part) = self.run_tile(owner, pool, &part.bound, &part.inputs, outputs)?;
+            let (values, part) = self.run_tile(owner, pool, (&part.bound, bound), &part.inputs, outputs)?;
             stats.merge(part);
             done.push(values);
         }
@@ -110,7 +129,7 @@ impl Program<'_> {
         &self,
         owner: &mut Owner,
         pool: &mut Pool,
-        bound: &Bound,
+        (bound, whole): (&Bound, &Bound),
         inputs: &Inputs,
         outputs: &[BufferId],
     ) -> Result<(Vec<Vec<f32>>, RunStats)> {
@@ -126,7 +145,9 @@ impl Program<'_> {
             weights: self.weights,
             pool,
             traits: &traits,
-            strategy: self.options.strategy,
+            whole,
+            wish: self.options.wish(),
+            width: self.width,
         };
         let done = self.record_and_read(owner, &run, inputs, outputs);
         if done.is_err() {
@@ -155,11 +176,11 @@ impl Program<'_> {
         let recorded = record(&mut recorder, run, outputs);
         let (kernels, timer) = recorder.finish();
         pacer.owner.pipelines = Some(pipelines);
-        recorded?;
+        let has_verdict = recorded?;
         pacer.owner.timer = timer.or_else(|| pacer.owner.timer.take());
         pacer.stats.kernels = kernels;
-        let count = outputs.iter().map(|&id| run.bound.len(id)).sum();
-        let mapping = pacer.owner.map(run.pool.staging()?, count)?;
+        let count: usize = outputs.iter().map(|&id| run.bound.len(id)).sum();
+        let mapping = pacer.owner.map(run.pool.staging()?, count + usize::from(has_verdict))?;
         pacer.finish()?;
         let all = pacer.owner.read(&mapping)?;
         let mut rest = all.as_slice();
@@ -169,12 +190,15 @@ impl Program<'_> {
             values.push(one.to_vec());
             rest = others;
         }
+        pacer.stats.gave_up = has_verdict && rest.first().is_some_and(|word| word.to_bits() != 0);
         Ok((values, pacer.stats))
     }
 }
 
-/// Records a run: first states, steps, and the way of the outputs to the staging buffer.
-fn record(recorder: &mut Recorder<'_>, run: &Run<'_>, outputs: &[BufferId]) -> Result<()> {
+/// Records a run: first states, steps, and the way of the outputs to the staging buffer. Whether the word follows them
+/// that says if workgroups waited in vain.
+fn record(recorder: &mut Recorder<'_>, run: &Run<'_>, outputs: &[BufferId]) -> Result<bool> {
+    recorder.pipelines.exchanged();
     for &id in &run.need.layout.zeroed {
         let view = run.view(id)?;
         recorder.clear(view.buffer, view.start, view.len)?;
@@ -193,7 +217,13 @@ fn record(recorder: &mut Recorder<'_>, run: &Run<'_>, outputs: &[BufferId]) -> R
         recorder.copy_buffer(view.buffer, view.start, staging, at, view.len)?;
         at += view.len;
     }
-    recorder.flush()
+    let exchanged = recorder.pipelines.exchanged();
+    if let Some(exchange) = &exchanged {
+        recorder.copy_buffer(exchange, 0, staging, at, 1)?;
+        recorder.clear(exchange, 0, 1)?;
+    }
+    recorder.flush()?;
+    Ok(exchanged.is_some())
 }
 
 /// Every input of the plan is there, and everything given has its buffer's size.

@@ -3,7 +3,10 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::kernels;
+use super::kernels::{
+    self,
+    held::{COOPERATIVE_GROUPS, HELD, all_products, held_products},
+};
 use crate::{
     cell::Cell,
     error::{Error, Result},
@@ -18,7 +21,7 @@ pub(crate) enum Access {
 }
 
 /// A storage binding; the first of a kernel is `@binding(1)`, the parameters are `@binding(0)`.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Binding {
     pub(crate) name: &'static str,
     pub(crate) access: Access,
@@ -39,6 +42,8 @@ impl Binding {
 /// A text that kernels share. Sources are the parts, in order, then the kernel's own text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
+    /// How many rows a value has; comes first.
+    Rows,
     Common,
     Activation,
     ActivationOne,
@@ -46,14 +51,14 @@ pub(crate) enum Part {
     /// The loader of the precision asked for.
     Weights,
     Product,
-    /// How many groups of recurrent weights an invocation holds, if it does.
-    HeldGroups,
     /// The recurrent products, of weights that are streamed or held.
     RecurrentProducts,
     Linear,
     Line,
     /// The text of the cell asked for.
     Cell,
+    /// The recurrence's buffers, by rows of a value.
+    RecurrenceRows,
     Recurrence,
 }
 
@@ -91,37 +96,47 @@ impl Kernel {
         self.parts.contains(&part)
     }
 
-    /// The WGSL for one cell and precision; kernels without the part ignore them.
-    pub(crate) fn compose(&self, cell: Option<Cell>, precision: Precision, held: Option<usize>) -> Result<String> {
+    /// The WGSL of a variant; kernels without a part ignore what it would depend on.
+    pub(crate) fn compose(&self, variant: Variant) -> Result<String> {
+        let cell = || {
+            variant.cell.ok_or_else(|| Error::internal(format!("kernel {} without a cell", self.name))).map(Cell::spec)
+        };
         let mut text = String::new();
         for part in self.parts {
+            let written;
             text.push_str(match part {
-                Part::HeldGroups => match held {
-                    None => "",
-                    Some(groups) => HELD
-                        .iter()
-                        .find_map(|(known, text)| (*known == groups).then_some(*text))
-                        .ok_or_else(|| Error::internal(format!("{groups} held groups")))?,
-                },
-                Part::RecurrentProducts => match held {
-                    None => include_str!("../../shaders/shared/products_streamed.wgsl"),
-                    Some(_) => include_str!("../../shaders/shared/products_held.wgsl"),
+                Part::Rows => match variant.rows {
+                    RowWidth::One => include_str!("../../shaders/shared/rows_one.wgsl"),
+                    RowWidth::Four => include_str!("../../shaders/shared/rows_four.wgsl"),
                 },
                 Part::Common => include_str!("../../shaders/shared/common.wgsl"),
                 Part::Activation => include_str!("../../shaders/shared/activation.wgsl"),
                 Part::ActivationOne => include_str!("../../shaders/shared/activation_one.wgsl"),
                 Part::ActivationCell => include_str!("../../shaders/shared/activation_cell.wgsl"),
-                Part::Weights => match precision {
+                Part::Weights => match variant.precision {
                     Precision::F32 => include_str!("../../shaders/shared/weights_f32.wgsl"),
                     Precision::F16 => include_str!("../../shaders/shared/weights_f16.wgsl"),
                 },
                 Part::Product => include_str!("../../shaders/shared/product.wgsl"),
                 Part::Linear => include_str!("../../shaders/shared/linear.wgsl"),
                 Part::Line => include_str!("../../shaders/shared/line.wgsl"),
-                Part::Cell => {
-                    cell.ok_or_else(|| Error::internal(format!("kernel {} without a cell", self.name)))?.spec().wgsl
-                }
+                Part::Cell => cell()?.wgsl,
+                Part::RecurrenceRows => match variant.rows {
+                    RowWidth::One => include_str!("../../shaders/shared/recurrence_rows_one.wgsl"),
+                    RowWidth::Four => include_str!("../../shaders/shared/recurrence_rows_four.wgsl"),
+                },
                 Part::Recurrence => include_str!("../../shaders/shared/recurrence.wgsl"),
+                Part::RecurrentProducts => match variant.products {
+                    Products::Streamed => include_str!("../../shaders/shared/products_streamed.wgsl"),
+                    Products::Held(groups) => {
+                        written = held_products(cell()?.gates.len(), groups, false);
+                        &written
+                    }
+                    Products::Handed(groups) => {
+                        written = held_products(cell()?.gates.len(), groups, true);
+                        &written
+                    }
+                },
             });
             text.push('\n');
         }
@@ -130,17 +145,50 @@ impl Kernel {
     }
 }
 
-/// How many groups of weights an invocation may hold, and the text that says so. lavapipe's compiler takes time
-/// in the square of the largest (1 s for 16, 5 s for 32, 14 s for 64).
-pub(crate) const HELD: [(usize, &str); 4] = [
-    (2, include_str!("../../shaders/held/2.wgsl")),
-    (4, include_str!("../../shaders/held/4.wgsl")),
-    (8, include_str!("../../shaders/held/8.wgsl")),
-    (16, include_str!("../../shaders/held/16.wgsl")),
-];
+/// What a kernel's text depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Variant {
+    pub(crate) cell: Option<Cell>,
+    pub(crate) precision: Precision,
+    pub(crate) products: Products,
+    pub(crate) rows: RowWidth,
+}
 
-/// The most groups of weights that an invocation may hold.
-pub(crate) const MAX_HELD: usize = HELD[HELD.len() - 1].0;
+/// Where the weights of recurrent products come from, and how the hidden state comes to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Products {
+    /// Read from memory at every timestep.
+    Streamed,
+    /// Held, so many groups of four hidden units; the hidden state is read from workgroup memory.
+    Held(usize),
+    /// Held; of the hidden state eight lanes of a subgroup read eight units and hand them to the others. For drivers
+    /// that compute on the CPU, where a read costs more than anything else.
+    Handed(usize),
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self { cell: None, precision: Precision::F32, products: Products::Streamed, rows: RowWidth::Four }
+    }
+}
+
+/// Rows of a value in a kernel: one, or the four components of a vector. The sums have the same order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RowWidth {
+    One,
+    Four,
+}
+
+impl RowWidth {
+    pub(crate) const ALL: [Self; 2] = [Self::One, Self::Four];
+
+    pub(crate) fn rows(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Four => 4,
+        }
+    }
+}
 
 /// Every kernel.
 pub(crate) static KERNELS: &[&Kernel] = &[
@@ -148,6 +196,7 @@ pub(crate) static KERNELS: &[&Kernel] = &[
     &kernels::linear::LINEAR_FEW_ROWS,
     &kernels::recurrence::STEP,
     &kernels::recurrence::PERSISTENT,
+    &kernels::recurrence::COOPERATIVE,
     &kernels::gather::GATHER,
     &kernels::elementwise::ELEMENTWISE,
     &kernels::moves::RAMP,
@@ -165,31 +214,31 @@ pub(crate) static KERNELS: &[&Kernel] = &[
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PipelineKey {
     pub(crate) kernel: &'static Kernel,
-    pub(crate) cell: Option<Cell>,
-    pub(crate) precision: Precision,
-    /// Groups of recurrent weights that an invocation holds.
-    pub(crate) held: Option<usize>,
+    pub(crate) variant: Variant,
     /// Names and bits of the override constants.
     constants: Vec<(&'static str, u64)>,
+    /// Invocations of a workgroup.
+    pub(crate) invocations: u32,
 }
 
 impl PipelineKey {
     pub(crate) fn new(kernel: &'static Kernel) -> Self {
-        Self { kernel, cell: None, precision: Precision::F32, held: None, constants: Vec::new() }
+        Self { kernel, variant: Variant::default(), constants: Vec::new(), invocations: kernel.invocations }
     }
 
-    pub(crate) fn cell(mut self, cell: Cell) -> Self {
-        self.cell = Some(cell);
+    pub(crate) fn variant(mut self, variant: Variant) -> Self {
+        self.variant = variant;
         self
     }
 
     pub(crate) fn precision(mut self, precision: Precision) -> Self {
-        self.precision = precision;
+        self.variant.precision = precision;
         self
     }
 
-    pub(crate) fn held(mut self, groups: usize) -> Self {
-        self.held = Some(groups);
+    /// For a kernel whose constants say how many invocations a workgroup has.
+    pub(crate) fn invocations(mut self, invocations: u32) -> Self {
+        self.invocations = invocations;
         self
     }
 
@@ -209,7 +258,7 @@ impl PipelineKey {
 pub struct KernelSource {
     /// The kernel's file name.
     pub name: &'static str,
-    /// Cell and precision.
+    /// Cell, precision, where weights come from, rows of a value.
     pub variant: String,
     /// The composed WGSL.
     pub source: String,
@@ -227,7 +276,7 @@ pub struct KernelSource {
     pub invocations: u32,
 }
 
-/// Every kernel with every cell and precision that it takes.
+/// Every kernel in every variant that it has.
 ///
 /// # Errors
 /// None; the sources are fixed.
@@ -239,33 +288,37 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
             if kernel.has(Part::Cell) { Cell::ALL.into_iter().map(Some).collect() } else { vec![None] };
         let precisions: &[Precision] =
             if kernel.has(Part::Weights) { &[Precision::F32, Precision::F16] } else { &[Precision::F32] };
+        let products: Vec<Products> = if !kernel.has(Part::RecurrentProducts) {
+            vec![Products::Streamed]
+        } else if **kernel == kernels::recurrence::COOPERATIVE {
+            HELD.into_iter().filter(|groups| *groups <= COOPERATIVE_GROUPS).map(Products::Held).collect()
+        } else {
+            all_products().collect()
+        };
+        let widths: &[RowWidth] = match kernel {
+            kernel if **kernel == kernels::recurrence::COOPERATIVE => &[RowWidth::One],
+            kernel if kernel.has(Part::Recurrence) => &RowWidth::ALL,
+            _ => &[RowWidth::Four],
+        };
         for &cell in &cells {
-            let products = if kernel.has(Part::RecurrentProducts) {
-                std::iter::once(None).chain(HELD.iter().map(|(groups, _)| Some(*groups))).collect()
-            } else {
-                vec![None]
-            };
-            for (&precision, held) in
-                precisions.iter().flat_map(|precision| products.iter().map(move |held| (precision, *held)))
-            {
-                all.push(KernelSource {
-                    name: kernel.name,
-                    variant: format!(
-                        "{} {precision:?} {}",
-                        cell.map_or("", |cell| cell.spec().name),
-                        held.map_or(String::new(), |groups| format!("held {groups}"))
-                    ),
-                    source: kernel.compose(cell, precision, held)?,
-                    subgroups: held.is_some(),
-                    bindings: (1..)
-                        .zip(kernel.bindings)
-                        .map(|(i, b)| (i, b.name, b.access == Access::ReadWrite))
-                        .collect(),
-                    shapes: kernel.bindings.iter().map(|b| b.shape).collect(),
-                    params_bytes: u32::try_from(kernel.params_words * 4).unwrap_or(u32::MAX),
-                    workgroup_bytes: kernel.workgroup_bytes,
-                    invocations: kernel.invocations,
-                });
+            for (&precision, &products) in precisions.iter().flat_map(|p| products.iter().map(move |all| (p, all))) {
+                for &rows in widths {
+                    let name = cell.map_or("", |cell| cell.spec().name);
+                    all.push(KernelSource {
+                        name: kernel.name,
+                        variant: format!("{name} {precision:?}, {products:?}, {} rows", rows.rows()),
+                        source: kernel.compose(Variant { cell, precision, products, rows })?,
+                        subgroups: matches!(products, Products::Handed(_)),
+                        bindings: (1..)
+                            .zip(kernel.bindings)
+                            .map(|(i, b)| (i, b.name, b.access == Access::ReadWrite))
+                            .collect(),
+                        shapes: kernel.bindings.iter().map(|b| b.shape).collect(),
+                        params_bytes: u32::try_from(kernel.params_words * 4).unwrap_or(u32::MAX),
+                        workgroup_bytes: kernel.workgroup_bytes,
+                        invocations: kernel.invocations,
+                    });
+                }
             }
         }
     }

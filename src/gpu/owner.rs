@@ -25,6 +25,8 @@ use crate::error::{Error, Result};
 pub(super) const F32: u64 = 4;
 /// Uploads in flight at most, bytes.
 const MAX_PENDING_UPLOAD: u64 = 64 << 20;
+/// Workgroups that every GPU worth the name runs at once.
+const RESIDENT: usize = 32;
 /// The largest buffer and binding that are asked for: the kernels' index range.
 const WANTED_BYTES: u64 = F32 << 31;
 
@@ -96,6 +98,11 @@ impl Owner {
             limits: limits.clone(),
             subgroup: has_subgroups.then_some([lanes.subgroup_min_size, lanes.subgroup_max_size]),
             software,
+            resident: if software { std::thread::available_parallelism().map_or(1, usize::from) } else { RESIDENT },
+            // Where workgroups are threads of a busy CPU, a wait may take long.
+            tries: if software { 1 << 26 } else { 1 << 17 },
+            rereads: !software,
+            cooperates: !software && info.backend == "vulkan",
         };
         let mut owner = Self {
             adapter: info.name.clone(),

@@ -12,6 +12,8 @@ use std::{
 use super::{owner::Owner, recorder::Submitter};
 use crate::{error::Result, stats::RunStats};
 
+/// Where the CPU computes there is no watchdog, and nobody else waits for the device.
+const SOFTWARE_SLICES: u32 = 8;
 /// Submissions in flight: one runs, one waits. A third is being recorded.
 const MAX_IN_FLIGHT: usize = 2;
 /// Seconds that a dispatch takes whatever it does.
@@ -96,7 +98,7 @@ pub(super) struct Pacer<'a> {
 impl<'a> Pacer<'a> {
     pub(super) fn new(owner: &'a mut Owner, deadline: Duration) -> Self {
         Self {
-            slice: owner.options.slice,
+            slice: owner.options.slice * if owner.traits.software { SOFTWARE_SLICES } else { 1 },
             owner,
             deadline,
             in_flight: VecDeque::new(),

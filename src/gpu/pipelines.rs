@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     kernel::{Access, Kernel, PipelineKey},
+    kernels::recurrence::EXCHANGE_WORDS,
     recorder::{SLOT_BYTES, SLOTS, View},
 };
 use crate::error::{self, Error, Result};
@@ -37,6 +38,10 @@ pub(crate) struct Pipelines {
     empty: wgpu::Buffer,
     /// Bound where a kernel writes nothing; another buffer, since one buffer is either read or written.
     unwritten: wgpu::Buffer,
+    /// Through which the workgroups of a cooperative recurrence tell each other; made when first asked for.
+    exchange: Option<wgpu::Buffer>,
+    /// Whether it was asked for since [`Self::exchanged`] was.
+    has_exchanged: bool,
     adapter: String,
     layouts: HashMap<&'static str, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
     pipelines: HashMap<PipelineKey, Arc<Pipeline>>,
@@ -56,6 +61,8 @@ impl Pipelines {
             ),
             empty: buffer("empty", 256, wgpu::BufferUsages::STORAGE),
             unwritten: buffer("unwritten", 256, wgpu::BufferUsages::STORAGE),
+            exchange: None,
+            has_exchanged: false,
             adapter: device.adapter_info().name,
             limits: device.limits(),
             device: device.clone(),
@@ -64,6 +71,36 @@ impl Pipelines {
             pipelines: HashMap::new(),
             groups: HashMap::new(),
         }
+    }
+
+    /// The words of [`recurrence::COOPERATIVE`](super::kernels::recurrence::COOPERATIVE).
+    ///
+    /// # Errors
+    /// [`Error::OutOfDeviceMemory`].
+    pub(crate) fn exchange(&mut self) -> Result<wgpu::Buffer> {
+        self.has_exchanged = true;
+        if let Some(exchange) = &self.exchange {
+            return Ok(exchange.clone());
+        }
+        let size = EXCHANGE_WORDS as u64 * 4;
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let label = Some("exchange");
+        let buffer =
+            self.device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false });
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(Error::OutOfDeviceMemory {
+                adapter: self.adapter.clone(),
+                doing: "creating the buffer 'exchange'".to_owned(),
+                bytes: size,
+            });
+        }
+        Ok(self.exchange.insert(buffer).clone())
+    }
+
+    /// The same buffer, if it was used since this was asked last. Its first word says whether anyone gave up.
+    pub(crate) fn exchanged(&mut self) -> Option<wgpu::Buffer> {
+        if std::mem::take(&mut self.has_exchanged) { self.exchange.clone() } else { None }
     }
 
     /// Number of pipelines compiled so far.
@@ -87,8 +124,8 @@ impl Pipelines {
             return Ok(Arc::clone(pipeline));
         }
         let kernel = key.kernel;
-        self.check_limits(kernel)?;
-        let source = key.kernel.compose(key.cell, key.precision, key.held)?;
+        self.check_limits(key)?;
+        let source = kernel.compose(key.variant)?;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let layout = self.layout(kernel).1.clone();
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
@@ -120,7 +157,8 @@ impl Pipelines {
     }
 
     /// wgpu 30 does not check the workgroup's memory, and a driver may then do anything.
-    fn check_limits(&self, kernel: &Kernel) -> Result<()> {
+    fn check_limits(&self, key: &PipelineKey) -> Result<()> {
+        let kernel = key.kernel;
         let granted = [
             (
                 "max_compute_workgroup_storage_size",
@@ -129,10 +167,10 @@ impl Pipelines {
             ),
             (
                 "max_compute_invocations_per_workgroup",
-                kernel.invocations,
+                key.invocations,
                 self.limits.max_compute_invocations_per_workgroup,
             ),
-            ("max_compute_workgroup_size_x", kernel.invocations, self.limits.max_compute_workgroup_size_x),
+            ("max_compute_workgroup_size_x", key.invocations, self.limits.max_compute_workgroup_size_x),
             (
                 "max_storage_buffers_per_shader_stage",
                 u32::try_from(kernel.bindings.len()).unwrap_or(u32::MAX),

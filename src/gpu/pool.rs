@@ -16,6 +16,9 @@ const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 const STAGING: wgpu::BufferUsages = wgpu::BufferUsages::MAP_READ.union(wgpu::BufferUsages::COPY_DST);
 
+/// Beside the results: whether workgroups waited in vain.
+const VERDICT_BYTES: u64 = 4;
+
 impl Pool {
     /// Makes room for a run. If memory runs out, everything goes and is tried once more.
     pub(super) fn prepare(&mut self, owner: &mut Owner, need: &Need) -> Result<()> {
@@ -43,7 +46,7 @@ impl Pool {
         }
         replaced |= ensure(owner, &mut self.gates_x, "input projection", need.scratch.gates_x_bytes(), STORAGE)?;
         replaced |= ensure(owner, &mut self.state, "recurrent state", need.scratch.state_bytes(), STORAGE)?;
-        ensure(owner, &mut self.staging, "results", need.staging, STAGING)?;
+        ensure(owner, &mut self.staging, "results", need.staging.saturating_add(VERDICT_BYTES), STAGING)?;
         if replaced {
             owner.forget_buffers();
         }

@@ -4,7 +4,8 @@ use std::{future::Future, rc::Rc, sync::Arc};
 
 use super::{
     executor::{self, Inputs, Program, ProgramOptions},
-    kernels::strategy::{Strategy, choose_strategy},
+    kernel::RowWidth,
+    kernels::strategy::{Strategy, choose_way},
     memory::MemoryNeed,
     owner::Owner,
     pool::Pool,
@@ -36,19 +37,20 @@ struct Inner {
 struct State {
     weights: Rc<Weights>,
     pool: Pool,
-    /// Whether all kernels passed their known-answer tests.
-    checked: bool,
+    /// The ways of the recurrences in runs whose kernels passed their known-answer tests.
+    checked: Vec<Vec<(Strategy, RowWidth)>>,
 }
 
 impl State {
     fn new(weights: Rc<Weights>) -> Self {
-        Self { weights, pool: Pool::default(), checked: false }
+        Self { weights, pool: Pool::default(), checked: Vec::new() }
     }
 
-    fn check(&mut self, owner: &mut Owner, plan: &Plan, options: &ProgramOptions) -> Result<()> {
-        if !self.checked {
-            probe::check(owner, plan, options)?;
-            self.checked = true;
+    fn check(&mut self, owner: &mut Owner, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<()> {
+        let ways = probe::ways(owner, plan, bound, options)?;
+        if !self.checked.contains(&ways) {
+            probe::check(owner, plan, bound, options)?;
+            self.checked.push(ways);
         }
         Ok(())
     }
@@ -171,11 +173,25 @@ impl GpuProgram {
     ) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
         let plan = Arc::clone(&self.inner.plan);
         self.inner.state.call(move |owner, state| {
-            if options.known_answer_tests {
-                state.check(owner, &plan, &options)?;
+            let mut run = |owner: &mut Owner, options: &ProgramOptions, inputs| {
+                if options.known_answer_tests {
+                    state.check(owner, &plan, &bound, options)?;
+                }
+                let program = Program { plan: &plan, weights: &state.weights, options, width: None };
+                program.run(owner, &mut state.pool, &bound, inputs, &outputs)
+            };
+            let cooperative = options.cooperative || options.strategy == Some(Strategy::Cooperative);
+            if !cooperative {
+                return run(owner, &options, inputs);
             }
-            let program = Program { plan: &plan, weights: &state.weights, options: &options };
-            program.run(owner, &mut state.pool, &bound, inputs, &outputs)
+            let done = run(owner, &options, inputs.clone())?;
+            if !done.1.gave_up {
+                return Ok(done);
+            }
+            owner.traits.cooperates = false;
+            let strategy = options.strategy.map(|_| Strategy::Step);
+            let (values, stats) = run(owner, &ProgramOptions { strategy, ..options }, inputs)?;
+            Ok((values, RunStats { gave_up: true, ..stats }))
         })
     }
 
@@ -197,9 +213,10 @@ impl GpuProgram {
     ///
     /// # Errors
     /// [`Error::KnownAnswer`](crate::Error::KnownAnswer), or a device's failure.
-    pub fn warm_up(&self, _: &Bound) -> impl Future<Output = Result<()>> + Send + use<> {
+    pub fn warm_up(&self, bound: &Bound) -> impl Future<Output = Result<()>> + Send + use<> {
+        let bound = bound.clone();
         let (plan, options) = (Arc::clone(&self.inner.plan), self.inner.options.clone());
-        self.inner.state.call(move |owner, state| state.check(owner, &plan, &options))
+        self.inner.state.call(move |owner, state| state.check(owner, &plan, &bound, &options))
     }
 
     /// The device memory that a run with the sizes `bound` takes, all outputs and states read.
@@ -210,19 +227,20 @@ impl GpuProgram {
         self.gpu().memory_need_of(&self.inner.plan, bound, &self.inner.options, self.inner.weight_bytes)
     }
 
-    /// How each recurrence runs, by step name, and why. It is the same for all sizes of a run.
+    /// How each recurrence runs with the sizes `bound`, by step name, and why.
     ///
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) if the strategy asked for does not fit.
-    pub fn strategies(&self, _: &Bound) -> Result<Vec<(String, Strategy, String)>> {
+    pub fn strategies(&self, bound: &Bound) -> Result<Vec<(String, Strategy, String)>> {
         let recurrences = self.inner.plan.steps.iter().filter_map(|step| match &step.op {
             Op::Recurrence(r) => Some((step, r)),
             _ => None,
         });
         recurrences
             .map(|(step, r)| {
-                let (strategy, reason) = choose_strategy(r, self.gpu().traits(), self.inner.options.strategy)?;
-                Ok((step.name.clone(), strategy, reason))
+                let rows = bound.shape(r.input).first().copied().unwrap_or_default();
+                let (way, reason) = choose_way(r, self.gpu().traits(), self.inner.options.wish(), rows)?;
+                Ok((step.name.clone(), way.strategy, reason))
             })
             .collect()
     }

@@ -43,7 +43,8 @@ pub struct GpuOptions {
     /// How long the device may make no progress before it counts as hung.
     pub deadline: Duration,
     /// How long one submission should take at most, as measured: a longer one may trip a watchdog
-    /// of the operating system and delays everything else that uses the GPU.
+    /// of the operating system and delays everything else that uses the GPU. Drivers that compute on the CPU get
+    /// eight times as long.
     pub slice: Duration,
 }
 

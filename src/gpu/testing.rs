@@ -28,6 +28,11 @@ pub(crate) fn gpu() -> MutexGuard<'static, Gpu> {
         eprintln!("adapter {:?}", adapter.get_info());
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             required_features: adapter.features() & wgpu::Features::SUBGROUP,
+            required_limits: wgpu::Limits {
+                max_compute_invocations_per_workgroup: adapter.limits().max_compute_invocations_per_workgroup.min(1024),
+                max_compute_workgroup_size_x: adapter.limits().max_compute_workgroup_size_x.min(1024),
+                ..wgpu::Limits::default()
+            },
             ..wgpu::DeviceDescriptor::default()
         }))
         .unwrap();

@@ -57,6 +57,9 @@ pub struct SessionOptions {
     /// One way to run recurrences on the GPU, whatever the batch; else each chooses its own.
     #[cfg(feature = "gpu")]
     pub strategy: Option<Strategy>,
+    /// Whether workgroups of a GPU may wait for each other, [`Strategy::Cooperative`].
+    #[cfg(feature = "gpu")]
+    pub cooperative: bool,
 }
 
 impl SessionOptions {
@@ -376,7 +379,8 @@ impl Program {
         let engine = match opened {
             #[cfg(feature = "gpu")]
             Opened::Gpu(gpu) => {
-                let options = ProgramOptions { strategy: options.strategy, ..ProgramOptions::default() };
+                let (strategy, cooperative) = (options.strategy, options.cooperative);
+                let options = ProgramOptions { strategy, cooperative, ..ProgramOptions::default() };
                 let mut program = GpuProgram::new(gpu, Arc::clone(&plan), options).await?;
                 if release {
                     program = program.without_host_weights();

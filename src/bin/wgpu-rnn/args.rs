@@ -294,6 +294,39 @@ pub(crate) struct HowArgs {
     /// Threads on the CPU [default: all cores]
     #[arg(long, value_name = "N", value_parser = at_least_one, env = "WGPU_RNN_THREADS")]
     pub(crate) threads: Option<usize>,
+    #[cfg(feature = "gpu")]
+    /// The only way to run recurrences on a GPU [default: each gets the best that fits; `profile` says why]
+    #[arg(long, env = "WGPU_RNN_STRATEGY")]
+    pub(crate) strategy: Option<StrategyName>,
+    #[cfg(feature = "gpu")]
+    /// Let workgroups of a GPU wait for each other where a layer is too large for one of them
+    #[arg(long, env = "WGPU_RNN_COOPERATIVE")]
+    pub(crate) cooperative: bool,
+}
+
+impl HowArgs {
+    /// Nothing asked for.
+    pub(crate) const PLAIN: Self = Self {
+        weights: WeightsName::F32,
+        threads: None,
+        #[cfg(feature = "gpu")]
+        strategy: None,
+        #[cfg(feature = "gpu")]
+        cooperative: false,
+    };
+}
+
+#[cfg(feature = "gpu")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyName {
+    /// A dispatch per timestep
+    Step,
+    /// One workgroup walks through a slice of timesteps
+    Persistent,
+    /// The same, holding its weights
+    Held,
+    /// Many workgroups walk together
+    Cooperative,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wgpu_rnn::{Device, Error, Outputs, Tensor};
 
 use crate::{
-    args::{DemoArgs, HowArgs, WeightsName},
+    args::{DemoArgs, HowArgs},
     devices,
     failure::{Failure, Outcome, one_line},
     files::{note, print},
@@ -23,7 +23,7 @@ const RUNNERS_UP: usize = 2;
 const WORTH_SHOWING: f32 = 0.001;
 const BAR: usize = 24;
 const EFFORT: Effort = Effort { runs: None, time: Duration::from_millis(500), most: 20 };
-const HOW: HowArgs = HowArgs { weights: WeightsName::F32, threads: None };
+const HOW: HowArgs = HowArgs::PLAIN;
 
 /// A text and its languages, the most probable first; none for a text without letters.
 struct Answer {

@@ -8,6 +8,8 @@ use wgpu_rnn::{
     plan::Precision,
 };
 
+#[cfg(feature = "gpu")]
+use crate::args::StrategyName;
 use crate::{
     args::{DeviceArgs, DeviceName, HowArgs, KerasBackendName, LoadArgs, ModelArgs, WeightsName},
     files::note,
@@ -60,6 +62,18 @@ pub(crate) fn options(device: Device, how: &HowArgs) -> SessionOptions {
     let mut options = SessionOptions::on(device);
     options.weights = precision(how.weights);
     options.threads = threads(how);
+    #[cfg(feature = "gpu")]
+    {
+        use wgpu_rnn::gpu::Strategy;
+
+        options.strategy = how.strategy.map(|name| match name {
+            StrategyName::Step => Strategy::Step,
+            StrategyName::Persistent => Strategy::Persistent,
+            StrategyName::Held => Strategy::Held,
+            StrategyName::Cooperative => Strategy::Cooperative,
+        });
+        options.cooperative = how.cooperative;
+    }
     options
 }
 

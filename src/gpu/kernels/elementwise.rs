@@ -17,7 +17,7 @@ use crate::{
 
 pub(crate) static ELEMENTWISE: Kernel = Kernel {
     name: "elementwise",
-    parts: &[Part::Common, Part::Activation, Part::ActivationOne],
+    parts: &[Part::Rows, Part::Common, Part::Activation, Part::ActivationOne],
     source: include_str!("../../../shaders/elementwise.wgsl"),
     bindings: &[Binding::read("left", "[..]"), Binding::read("right", "[..]"), Binding::read_write("output", "[..]")],
     params_words: 32,

@@ -12,7 +12,7 @@ use crate::{
 
 pub(crate) static GATHER: Kernel = Kernel {
     name: "gather",
-    parts: &[Part::Common, Part::Weights],
+    parts: &[Part::Rows, Part::Common, Part::Weights],
     source: include_str!("../../../shaders/gather.wgsl"),
     bindings: &[
         Binding::read("weights", "[ids, width], rows on end, padded to a multiple of four values"),

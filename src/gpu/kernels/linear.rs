@@ -12,7 +12,7 @@ use crate::{
 };
 
 const PARTS: &[Part] =
-    &[Part::Common, Part::Activation, Part::ActivationOne, Part::Weights, Part::Product, Part::Linear];
+    &[Part::Rows, Part::Common, Part::Activation, Part::ActivationOne, Part::Weights, Part::Product, Part::Linear];
 const BINDINGS: &[Binding] = &[
     Binding::read("weights", "[ceil(inputs / 4), outputs] of vec4 over inputs"),
     Binding::read("input", "[source rows, inputs]"),
@@ -28,7 +28,7 @@ pub(crate) static LINEAR: Kernel = Kernel {
     bindings: BINDINGS,
     params_words: PARAMS_WORDS,
     workgroup_bytes: 8448,
-    invocations: 256,
+    invocations: 64,
 };
 
 pub(crate) static LINEAR_FEW_ROWS: Kernel = Kernel {

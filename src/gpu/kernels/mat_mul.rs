@@ -12,7 +12,7 @@ use crate::{
 
 pub(crate) static MAT_MUL: Kernel = Kernel {
     name: "mat_mul",
-    parts: &[Part::Common],
+    parts: &[Part::Rows, Part::Common],
     source: include_str!("../../../shaders/mat_mul.wgsl"),
     bindings: &[
         Binding::read("left", "[.., m, k]"),

@@ -4,6 +4,7 @@
 mod axes;
 pub(crate) mod elementwise;
 pub(crate) mod gather;
+pub(crate) mod held;
 pub(crate) mod linear;
 pub(crate) mod mat_mul;
 pub(crate) mod moves;

@@ -11,7 +11,7 @@ use crate::{
 
 pub(crate) static RAMP: Kernel = Kernel {
     name: "ramp",
-    parts: &[Part::Common],
+    parts: &[Part::Rows, Part::Common],
     source: include_str!("../../../shaders/ramp.wgsl"),
     bindings: &[Binding::read_write("output", "[outer, len, inner]")],
     params_words: 5,
@@ -21,7 +21,7 @@ pub(crate) static RAMP: Kernel = Kernel {
 
 pub(crate) static WINDOW: Kernel = Kernel {
     name: "window",
-    parts: &[Part::Common],
+    parts: &[Part::Rows, Part::Common],
     source: include_str!("../../../shaders/window.wgsl"),
     bindings: &[
         Binding::read("input", "[rows, len, channels]"),
@@ -34,7 +34,7 @@ pub(crate) static WINDOW: Kernel = Kernel {
 
 pub(crate) static TAKE: Kernel = Kernel {
     name: "take",
-    parts: &[Part::Common],
+    parts: &[Part::Rows, Part::Common],
     source: include_str!("../../../shaders/take.wgsl"),
     bindings: &[
         Binding::read("input", "[rows, len, width]"),

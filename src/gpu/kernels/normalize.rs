@@ -11,7 +11,7 @@ use crate::{
 
 pub(crate) static SOFTMAX: Kernel = Kernel {
     name: "softmax",
-    parts: &[Part::Common, Part::Line],
+    parts: &[Part::Rows, Part::Common, Part::Line],
     source: include_str!("../../../shaders/softmax.wgsl"),
     bindings: &[Binding::read("input", "[outer, len, inner]"), Binding::read_write("output", "[outer, len, inner]")],
     params_words: 6,
@@ -21,7 +21,7 @@ pub(crate) static SOFTMAX: Kernel = Kernel {
 
 pub(crate) static LAYER_NORM: Kernel = Kernel {
     name: "layer_norm",
-    parts: &[Part::Common, Part::Line],
+    parts: &[Part::Rows, Part::Common, Part::Line],
     source: include_str!("../../../shaders/layer_norm.wgsl"),
     bindings: &[
         Binding::read("input", "[outer, len, inner]"),
@@ -36,7 +36,7 @@ pub(crate) static LAYER_NORM: Kernel = Kernel {
 
 pub(crate) static BATCH_NORM: Kernel = Kernel {
     name: "batch_norm",
-    parts: &[Part::Common],
+    parts: &[Part::Rows, Part::Common],
     source: include_str!("../../../shaders/batch_norm.wgsl"),
     bindings: &[
         Binding::read("input", "[outer, channels, inner]"),

@@ -11,7 +11,7 @@ use crate::{
 
 pub(crate) static NOT_EQUAL: Kernel = Kernel {
     name: "not_equal",
-    parts: &[Part::Common],
+    parts: &[Part::Rows, Part::Common],
     source: include_str!("../../../shaders/not_equal.wgsl"),
     bindings: &[Binding::read("input", "[count, width]"), Binding::read_write("output", "[count]")],
     params_words: 3,

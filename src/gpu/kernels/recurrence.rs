@@ -7,7 +7,7 @@
 use super::{
     elementwise::encode_copy_rows,
     linear::{self, Linear, Rows},
-    strategy::Strategy,
+    strategy::{Strategy, Way},
     with_activation,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     cell::{Cell, CellParams},
     error::{Error, Result},
     gpu::{
-        kernel::{Binding, Kernel, Part, PipelineKey},
+        kernel::{Binding, Kernel, Part, PipelineKey, Products, Variant},
         pack::Matrix,
         pipelines::Bound,
         recorder::{Recorder, View, Work, word},
@@ -23,17 +23,27 @@ use crate::{
     plan::DeadTimesteps,
 };
 
-const PARTS: &[Part] =
-    &[Part::Common, Part::Activation, Part::ActivationCell, Part::Weights, Part::Product, Part::Cell, Part::Recurrence];
-const PERSISTENT_PARTS: &[Part] = &[
+const PARTS: &[Part] = &[
+    Part::Rows,
     Part::Common,
     Part::Activation,
     Part::ActivationCell,
     Part::Weights,
     Part::Product,
     Part::Cell,
+    Part::RecurrenceRows,
     Part::Recurrence,
-    Part::HeldGroups,
+];
+const PERSISTENT_PARTS: &[Part] = &[
+    Part::Rows,
+    Part::Common,
+    Part::Activation,
+    Part::ActivationCell,
+    Part::Weights,
+    Part::Product,
+    Part::Cell,
+    Part::RecurrenceRows,
+    Part::Recurrence,
     Part::RecurrentProducts,
 ];
 const BINDINGS: &[Binding] = &[
@@ -45,7 +55,17 @@ const BINDINGS: &[Binding] = &[
     Binding::read_write("sequence", "[batch, seq_len, directions * outputs]"),
     Binding::read("peephole_weights", "[directions, peepholes, hidden]"),
 ];
-const PARAMS_WORDS: usize = 15;
+const COOPERATIVE_BINDINGS: &[Binding] = &[
+    BINDINGS[0],
+    BINDINGS[1],
+    BINDINGS[2],
+    BINDINGS[3],
+    BINDINGS[4],
+    BINDINGS[5],
+    BINDINGS[6],
+    Binding::read_write("exchange", "[gave up, tickets, .., [stage, parity, directions, rows, hidden, half]]"),
+];
+const PARAMS_WORDS: usize = 17;
 
 pub(crate) static STEP: Kernel = Kernel {
     name: "recurrence_step",
@@ -67,16 +87,31 @@ pub(crate) static PERSISTENT: Kernel = Kernel {
     invocations: 256,
 };
 
-/// The largest hidden size of [`PERSISTENT`]: one unit per invocation.
-pub(crate) const PERSISTENT_MAX_HIDDEN: usize = 256;
-/// Invocations of a workgroup, at most.
-const INVOCATIONS: usize = 256;
-/// Rows of a workgroup, in both kernels.
-const ROWS: usize = 4;
-/// Units of a workgroup of [`STEP`], and invocations per unit.
-const STEP_UNITS: usize = 8;
-/// Weights come in groups of four hidden units.
-pub(crate) const GROUP: usize = 4;
+pub(crate) static COOPERATIVE: Kernel = Kernel {
+    name: "recurrence_cooperative",
+    parts: PERSISTENT_PARTS,
+    source: include_str!("../../../shaders/recurrence_cooperative.wgsl"),
+    bindings: COOPERATIVE_BINDINGS,
+    params_words: PARAMS_WORDS,
+    workgroup_bytes: 12_296,
+    invocations: 256,
+};
+
+/// The largest hidden size of [`COOPERATIVE`]: what its tile has room for.
+pub(crate) const COOPERATIVE_MAX_HIDDEN: usize = 1024;
+/// To load a weight into a register takes as long as to multiply it so often: measured on lavapipe, and the same from the
+/// ratio of a GPU's caches to its arithmetic.
+const HOLD_STEPS: f64 = 6.0;
+/// Words of `exchange` before the values.
+const EXCHANGE_HEADER: usize = 64;
+/// Words of `exchange`, at most: what [`crate::gpu::pipelines::Pipelines`] has room for.
+pub(crate) const EXCHANGE_WORDS: usize = 1 << 20;
+
+/// Words of `exchange` that `rows` rows take.
+pub(crate) fn exchange_len(directions: usize, rows: usize, hidden: usize) -> usize {
+    [2, 2, 2, directions, rows].into_iter().fold(hidden, usize::saturating_mul).saturating_add(EXCHANGE_HEADER)
+}
+
 /// Workgroups that a device runs at once at least: fewer take as long.
 const PARALLEL: usize = 64;
 
@@ -115,9 +150,7 @@ pub(crate) struct RecurrenceJob<'a> {
     pub(crate) cell: Cell,
     pub(crate) params: CellParams,
     pub(crate) dead: DeadTimesteps,
-    pub(crate) strategy: Strategy,
-    /// Invocations that share a unit, where they hold their weights.
-    pub(crate) held_slices: usize,
+    pub(crate) way: Way,
     pub(crate) hidden: usize,
     /// Units of the hidden state: `hidden`, unless it is projected.
     pub(crate) outputs: usize,
@@ -152,24 +185,6 @@ pub(crate) struct RecurrenceJob<'a> {
 /// the update, what that stage reads.
 fn slots(cell: Cell, projected: bool) -> usize {
     cell.spec().states.len() + 1 + usize::from(cell.spec().reset.is_some() || projected)
-}
-
-/// Units of a workgroup of [`PERSISTENT`].
-pub(crate) fn persistent_units(hidden: usize) -> usize {
-    hidden.next_power_of_two().max(GROUP)
-}
-
-/// Units of a workgroup of [`PERSISTENT`] whose invocations hold their weights, and the invocations that share
-/// one: `slices`, or as many as have a group of weights each.
-pub(crate) fn held_shape(hidden: usize, slices: usize) -> [usize; 2] {
-    let units = hidden.next_power_of_two().max(2 * GROUP);
-    [units, slices.clamp(1, (units / (2 * GROUP)).min(INVOCATIONS / units).max(1))]
-}
-
-/// Groups of weights that each of them holds.
-pub(crate) fn held_groups(hidden: usize, slices: usize) -> usize {
-    let [units, slices] = held_shape(hidden, slices);
-    units / GROUP / slices
 }
 
 /// Elements of the state scratch for `rows` rows.
@@ -219,8 +234,10 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
         return Err(Error::internal("scratch of a recurrence below one row"));
     }
     // One timestep of a tile must fit a submission; whole workgroups of rows where that is possible.
-    let affordable = ((recorder.budget() / step_estimate(recorder, job, ROWS)).max(1.0) as usize).saturating_mul(ROWS);
-    let whole = if capacity >= ROWS { capacity - capacity % ROWS } else { capacity };
+    let width = job.way.width.rows();
+    let affordable =
+        ((recorder.budget() / step_estimate(recorder, job, width)).max(1.0) as usize).saturating_mul(width);
+    let whole = if capacity >= width { capacity - capacity % width } else { capacity };
     let rows = if capacity == job.batch && affordable >= job.batch { job.batch } else { whole.min(affordable) };
     for first_row in (0..job.batch).step_by(rows) {
         let count = rows.min(job.batch - first_row);
@@ -233,9 +250,10 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
 /// What one timestep of `rows` rows takes of the budget, the input projection included: by what is known of each
 /// kernel on this device.
 fn step_estimate(recorder: &Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> f64 {
-    let (kernel, dispatches) = match job.strategy {
+    let (kernel, dispatches) = match job.way.strategy {
         Strategy::Step => (&STEP, 1.0),
         Strategy::Persistent | Strategy::Held => (&PERSISTENT, 0.0),
+        Strategy::Cooperative => (&COOPERATIVE, 0.0),
     };
     let product = linear::kernel_for(rows.saturating_mul(job.seq_len));
     // Of a timestep within a slice: without the dispatch, unless it has one of its own.
@@ -248,24 +266,38 @@ fn step_estimate(recorder: &Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) 
     within(product, input) + within(kernel, stage_cost(job, rows, stacked, job.outputs) + projected) + own * stages
 }
 
+/// Cost of loading the weights that the workgroups of a slice hold.
+fn held_cost(job: &RecurrenceJob<'_>, rows: usize) -> f64 {
+    if job.way.products == Products::Streamed {
+        return 0.0;
+    }
+    HOLD_STEPS / job.way.width.rows() as f64
+        * stage_cost(job, rows, job.cell.spec().gates.len() * job.hidden, job.outputs)
+}
+
 /// Cost of a stage that multiplies a state of `inputs` with `outputs` weights each.
 fn stage_cost(job: &RecurrenceJob<'_>, rows: usize, outputs: usize, inputs: usize) -> f64 {
-    let workgroups = rows.div_ceil(ROWS) * job.directions.len();
+    let width = job.way.width.rows();
+    let workgroups = rows.div_ceil(width) * job.directions.len();
     // A persistent workgroup walks alone; what the device could have done beside it is part of the cost.
-    let idle = match job.strategy {
+    let idle = match job.way.strategy {
         Strategy::Persistent | Strategy::Held => PARALLEL as f64 / workgroups.min(PARALLEL) as f64,
-        Strategy::Step => 1.0,
+        Strategy::Step | Strategy::Cooperative => 1.0,
     };
-    idle * (job.directions.len() * outputs * inputs) as f64 * rows.next_multiple_of(ROWS) as f64
+    idle * (job.directions.len() * outputs * inputs) as f64 * rows.next_multiple_of(width) as f64
 }
 
 /// The pipeline of a job, but for the stage.
 fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
-    let kernel = match job.strategy {
+    let kernel = match job.way.strategy {
         Strategy::Step => &STEP,
         Strategy::Persistent | Strategy::Held => &PERSISTENT,
+        Strategy::Cooperative => &COOPERATIVE,
     };
-    let key = PipelineKey::new(kernel).cell(job.cell).precision(job.weight_hh.precision);
+    let way = &job.way;
+    let variant =
+        Variant { cell: Some(job.cell), precision: job.weight_hh.precision, products: way.products, rows: way.width };
+    let key = PipelineKey::new(kernel).variant(variant).invocations(word(way.invocations())?);
     let key = with_activation(key, ["gate_kind", "gate_a", "gate_b", "gate_c"], job.params.gate)?;
     let names = ["candidate_kind", "candidate_a", "candidate_b", "candidate_c"];
     let key = with_activation(key, names, job.params.candidate)?;
@@ -279,34 +311,20 @@ fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
             key = key.constant(name, 1u32);
         }
     }
-    let [held_units, held_slices] = held_shape(job.hidden, job.held_slices);
-    let units = match job.strategy {
-        Strategy::Step => STEP_UNITS,
-        Strategy::Persistent => persistent_units(job.hidden),
-        Strategy::Held => held_units,
-    };
-    let fits = units <= PERSISTENT_MAX_HIDDEN && job.weight_hh.windows.len() == 1 && job.weight_hr.is_none();
-    if job.strategy != Strategy::Step && !fits {
+    if way.strategy != Strategy::Step && (job.weight_hh.windows.len() != 1 || job.weight_hr.is_some()) {
         return Err(Error::internal(format!("persistent recurrence of hidden size {}", job.hidden)));
     }
-    // More slices than groups of hidden units would have nothing to add. `units` alone decides, so that one
-    // known-answer test speaks for every hidden size that has the same.
-    let slices = match job.strategy {
-        Strategy::Step => INVOCATIONS / units,
-        Strategy::Persistent => (INVOCATIONS / units).min(units / GROUP),
-        Strategy::Held => held_slices,
-    };
-    if job.strategy == Strategy::Held {
-        key = key.held(held_groups(job.hidden, held_slices));
+    if way.strategy == Strategy::Cooperative && way.rereads {
+        key = key.constant("REREADS", 1u32);
     }
-    Ok(key.constant("UNITS", word(units)?).constant("SLICES", word(slices)?))
+    Ok(key.constant("UNITS", word(way.units)?).constant("SLICES", word(way.slices)?))
 }
 
 /// The dispatches of a timestep of `rows` rows, in order: every unit's reset comes before any unit's
 /// product with it, every unit's update before any unit's projection.
 fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> Result<Vec<Pass>> {
     let gates = job.cell.spec().gates.len();
-    let reset = (job.strategy == Strategy::Step && job.cell.spec().reset.is_some()).then_some(job.weight_hh);
+    let reset = (job.way.strategy == Strategy::Step && job.cell.spec().reset.is_some()).then_some(job.weight_hh);
     // Stage, weights, gates that it computes, units that it reads.
     let stages = [
         (STAGE_RESET, reset, 1, job.outputs),
@@ -341,6 +359,12 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
                 multiply_adds: rows as f64 * products as f64,
                 bytes: 4.0 * (window.view.len + values) as f64,
             };
+            let mut views = views.to_vec();
+            let exchange;
+            if job.way.strategy == Strategy::Cooperative {
+                exchange = recorder.pipelines.exchange()?;
+                views.push(Some(View { buffer: &exchange, start: 0, len: EXCHANGE_WORDS }));
+            }
             let bound = recorder.bind(&key, &views)?;
             passes.push(Pass { bound, first_unit: window.first, units: window.count, work });
         }
@@ -355,18 +379,22 @@ impl Tile<'_, '_> {
         let row_gates = gates_x_len(job.cell, job.directions.len(), self.rows, 1, job.hidden);
         let fits = (job.gates_x.len / row_gates).max(1);
         let step = step_estimate(recorder, job, self.rows);
-        // The dispatches of a slice as such.
-        let slice = recorder.estimate(&linear::LINEAR, 0.0) * (job.directions.len() + 1) as f64;
+        // The dispatches of a slice as such, and what is done once in it.
+        let held = held_cost(job, self.rows);
+        let held_estimate = recorder.estimate(&PERSISTENT, held) - recorder.estimate(&PERSISTENT, 0.0);
+        let slice = recorder.estimate(&linear::LINEAR, 0.0) * (job.directions.len() + 1) as f64 + held_estimate;
         let mut start = 0;
         while start < job.seq_len {
             if recorder.budget_left() < slice + step {
                 recorder.flush()?;
             }
             let affordable = ((recorder.budget_left() - slice) / step).max(1.0) as usize;
-            let end = job.seq_len.min(start.saturating_add(fits.min(affordable)));
+            let end = job.seq_len.min(start.saturating_add(fits.min(affordable).min(job.way.most_steps)));
             self.encode_projection(recorder, start, end)?;
-            match job.strategy {
-                Strategy::Persistent | Strategy::Held => self.encode_steps(recorder, start, end, start, end - start)?,
+            match job.way.strategy {
+                Strategy::Persistent | Strategy::Held | Strategy::Cooperative => {
+                    self.encode_steps(recorder, start, end, start, end - start)?;
+                }
                 Strategy::Step => {
                     for step in start..end {
                         self.encode_steps(recorder, start, end, step, 1)?;
@@ -471,10 +499,17 @@ impl Tile<'_, '_> {
         steps: usize,
     ) -> Result<()> {
         let job = self.job;
-        let row_blocks = self.rows.div_ceil(ROWS) * job.directions.len();
+        let row_blocks = self.rows.div_ceil(job.way.width.rows()) * job.directions.len();
         for pass in &self.passes {
-            let workgroups = match job.strategy {
-                Strategy::Step => row_blocks * pass.units.div_ceil(STEP_UNITS),
+            let workgroups = match job.way.strategy {
+                Strategy::Step => row_blocks * pass.units.div_ceil(job.way.units),
+                Strategy::Cooperative => {
+                    let exchange = recorder.pipelines.exchange()?;
+                    let words = exchange_len(job.directions.len(), self.rows, job.hidden);
+                    // All but the word that says whether anyone gave up.
+                    recorder.clear(&exchange, 1, words - 1)?;
+                    job.directions.len() * self.rows.div_ceil(job.way.rows_each) * job.hidden.div_ceil(job.way.units)
+                }
                 Strategy::Persistent | Strategy::Held => row_blocks,
             };
             let params = [
@@ -493,8 +528,12 @@ impl Tile<'_, '_> {
                 word(pass.first_unit)?,
                 word(pass.units)?,
                 self.flags(),
+                word(job.way.rows_each)?,
+                job.way.tries,
             ];
-            recorder.dispatch(&pass.bound, &params, workgroups as u64, pass.work.times(steps))?;
+            let mut work = pass.work.times(steps);
+            work.cost += held_cost(job, self.rows);
+            recorder.dispatch(&pass.bound, &params, workgroups as u64, work)?;
         }
         Ok(())
     }

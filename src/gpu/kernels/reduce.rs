@@ -12,7 +12,7 @@ use crate::{
 
 pub(crate) static REDUCE: Kernel = Kernel {
     name: "reduce",
-    parts: &[Part::Common],
+    parts: &[Part::Rows, Part::Common],
     source: include_str!("../../../shaders/reduce.wgsl"),
     bindings: &[
         Binding::read("input", "[outer, len, inner]"),

@@ -1,10 +1,12 @@
 //! Which kernel a recurrence runs on.
 
-use super::recurrence::{GROUP, PERSISTENT, PERSISTENT_MAX_HIDDEN, held_groups, held_shape};
+use super::{
+    held::{MAX_HELD, held_class},
+    recurrence::{COOPERATIVE_MAX_HIDDEN, EXCHANGE_WORDS, PERSISTENT, exchange_len},
+};
 use crate::{
-    cell::Cell,
     error::{Error, Result},
-    gpu::kernel::MAX_HELD,
+    gpu::kernel::{Products, RowWidth},
     plan::Recurrence,
 };
 
@@ -16,13 +18,18 @@ pub enum Strategy {
     Step,
     /// A dispatch per slice of timesteps, the hidden state in workgroup memory, weights read at every timestep.
     Persistent,
-    /// The same, each invocation holding its weights for the whole slice. Needs subgroups of eight lanes or more.
+    /// The same, each invocation holding its weights for the whole slice.
     Held,
+    /// A dispatch per slice of timesteps in which many workgroups hold a part of the weights each and tell each other
+    /// the hidden state. It rests on what WGSL does not promise (that all of them run at once), so it is
+    /// chosen only where it was asked for; a run in which it did not work is made again with [`Self::Step`], which
+    /// gives the same bits.
+    Cooperative,
 }
 
 impl Strategy {
     /// Every strategy.
-    pub const ALL: [Self; 3] = [Self::Step, Self::Persistent, Self::Held];
+    pub const ALL: [Self; 4] = [Self::Step, Self::Persistent, Self::Held, Self::Cooperative];
 }
 
 impl std::fmt::Display for Strategy {
@@ -31,6 +38,7 @@ impl std::fmt::Display for Strategy {
             Self::Step => "step",
             Self::Persistent => "persistent",
             Self::Held => "held",
+            Self::Cooperative => "cooperative",
         })
     }
 }
@@ -43,40 +51,242 @@ pub(crate) struct Traits {
     pub(crate) subgroup: Option<[u32; 2]>,
     /// Whether it computes on the CPU.
     pub(crate) software: bool,
+    /// Workgroups of 256 invocations that run at once for sure; of no others may one wait for another.
+    pub(crate) resident: usize,
+    /// How often a workgroup looks for what it waits for.
+    pub(crate) tries: u32,
+    /// Whether a plain read sees what another workgroup wrote meanwhile: compilers for the CPU read once.
+    pub(crate) rereads: bool,
+    /// Whether workgroups may wait for each other: not where a driver is known to fail at it, nor where they once did.
+    pub(crate) cooperates: bool,
 }
 
+/// How a recurrence runs, down to its pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Way {
+    pub(crate) strategy: Strategy,
+    /// Rows of a workgroup.
+    pub(crate) width: RowWidth,
+    /// Units of a workgroup.
+    pub(crate) units: usize,
+    /// Invocations that share a unit.
+    pub(crate) slices: usize,
+    pub(crate) products: Products,
+    /// Rows that a cooperative workgroup takes in turn.
+    pub(crate) rows_each: usize,
+    /// How often it looks for what it waits for, and whether by a plain read.
+    pub(crate) tries: u32,
+    pub(crate) rereads: bool,
+    /// Timesteps of a dispatch at most.
+    pub(crate) most_steps: usize,
+}
+
+impl Way {
+    /// `hidden` units on `strategy`, `held_slices` invocations to a unit where they hold their weights. All but the
+    /// power of two that `hidden` is rounded up to is the same for all of them, so that one known-answer test speaks
+    /// for every hidden size that has the same.
+    pub(crate) fn new(strategy: Strategy, width: RowWidth, hidden: usize, held_slices: usize, handed: bool) -> Self {
+        let power = hidden.checked_next_power_of_two().unwrap_or(usize::MAX);
+        // More slices than groups of hidden units would have nothing to add; held groups come in pairs.
+        let (units, slices) = match strategy {
+            // The same, so that one can stand in for the other.
+            Strategy::Step | Strategy::Cooperative => (STEP_UNITS, INVOCATIONS / STEP_UNITS),
+            Strategy::Persistent => {
+                let units = power.max(GROUP);
+                (units, (INVOCATIONS / units).min(units / GROUP))
+            }
+            Strategy::Held => {
+                let units = power.max(2 * GROUP);
+                (units, held_slices.min(units / (2 * GROUP)))
+            }
+        };
+        let slices = slices.max(1);
+        let products = match strategy {
+            Strategy::Step | Strategy::Persistent => Products::Streamed,
+            Strategy::Held if handed => Products::Handed(units / GROUP / slices),
+            Strategy::Held => Products::Held(units / GROUP / slices),
+            Strategy::Cooperative => {
+                let groups = hidden.div_ceil(GROUP).div_ceil(slices);
+                Products::Held(held_class(groups).unwrap_or(groups))
+            }
+        };
+        Self {
+            strategy,
+            width,
+            units,
+            slices,
+            products,
+            rows_each: 1,
+            tries: 0,
+            rereads: false,
+            most_steps: MOST_STEPS[0],
+        }
+    }
+
+    /// Groups of four hidden units whose weights an invocation holds.
+    fn groups(&self) -> usize {
+        match self.products {
+            Products::Streamed => 0,
+            Products::Held(groups) | Products::Handed(groups) => groups,
+        }
+    }
+
+    pub(crate) fn invocations(&self) -> usize {
+        self.units.saturating_mul(self.slices)
+    }
+
+    /// Whether the partial sums of so many invocations have room in workgroup memory.
+    pub(crate) fn fits(&self) -> bool {
+        self.width == RowWidth::One || self.invocations() <= INVOCATIONS
+    }
+}
+
+/// Invocations of a workgroup, at most; of one that holds weights of a single row, four times as many.
+const INVOCATIONS: usize = 256;
+/// The largest hidden size of a persistent kernel: one unit per invocation.
+const PERSISTENT_MAX_HIDDEN: usize = 256;
+/// Units of a workgroup that takes a single step.
+const STEP_UNITS: usize = 8;
+/// Weights come in groups of four hidden units.
+const GROUP: usize = 4;
 /// Lanes of a subgroup that hand each other the hidden state.
 const LANES: u32 = 8;
 /// Floats that an invocation may hold in registers on hardware: half of what there are, as a rule.
 const REGISTERS: usize = 128;
+/// Bytes that one workgroup reads of the weights while a dispatch per timestep would take its time (2 us at 130 GB/s).
+const STREAMED_BYTES: u64 = 256 << 10;
+/// Timesteps of a dispatch at most, on the CPU and on hardware: lavapipe ends all loops of an invocation after 65535
+/// rounds in all, and cooperative workgroups count timesteps in 16 bits.
+const MOST_STEPS: [usize; 2] = [512, 32_768];
+/// Workgroups that a device runs at once at least: until then a row each costs nothing.
+const PARALLEL: usize = 64;
+/// Rows that a cooperative workgroup takes in turn at most; more are faster step by step.
+const ROWS_EACH: usize = 8;
+
+/// What a caller has to say in the choice.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish {
+    /// The only strategy to take.
+    pub(crate) pinned: Option<Strategy>,
+    /// Whether workgroups may wait for each other.
+    pub(crate) cooperative: bool,
+}
+
+/// How `batch` rows of a recurrence run, and why. What depends on the batch does not change a row's bits: how many rows
+/// a workgroup takes, and whether steps are taken one by one or cooperatively.
+///
+/// # Errors
+/// [`Error::Limit`] if the pinned strategy does not fit.
+pub(crate) fn choose_way(r: &Recurrence, traits: &Traits, wish: Wish, batch: usize) -> Result<(Way, String)> {
+    if wish.pinned == Some(Strategy::Cooperative) {
+        return match cooperative(r, traits, batch) {
+            Ok(way) => Ok((way, "cooperative: asked for".to_owned())),
+            Err(obstacle) => Err(refused(r, Strategy::Cooperative, obstacle)),
+        };
+    }
+    let (strategy, mut reason) = choose_strategy(r, traits, wish.pinned)?;
+    if strategy == Strategy::Step && wish.cooperative && wish.pinned.is_none() {
+        match cooperative(r, traits, batch) {
+            Ok(way) if traits.cooperates && way.rows_each <= ROWS_EACH => {
+                let (rows, resident) = (way.rows_each, traits.resident);
+                return Ok((
+                    way,
+                    format!("cooperative: up to {resident} workgroups at once, {rows} rows each; {reason}"),
+                ));
+            }
+            Ok(way) if traits.cooperates => {
+                reason = format!("{reason}; not cooperative: {} rows each are more than {ROWS_EACH}", way.rows_each);
+            }
+            Ok(_) => reason.push_str("; not cooperative: not on this device"),
+            Err((need, limit)) => reason = format!("{reason}; not cooperative: {need} is more than {limit}"),
+        }
+    }
+    let one = match strategy {
+        // Rows of one workgroup share what is read of the weights.
+        Strategy::Step | Strategy::Persistent | Strategy::Cooperative => batch <= 1,
+        // Every workgroup loads all weights, which only hardware does side by side.
+        Strategy::Held if traits.software => batch < RowWidth::Four.rows(),
+        Strategy::Held => batch.saturating_mul(r.directions.len()) <= PARALLEL,
+    };
+    let way = |width| Way {
+        most_steps: MOST_STEPS[usize::from(!traits.software)],
+        ..Way::new(strategy, width, r.hidden_size, traits.held_slices(r.hidden_size), traits.software)
+    };
+    let four = way(RowWidth::Four);
+    Ok((if one || !four.fits() { way(RowWidth::One) } else { four }, reason))
+}
+
+/// The way of workgroups that wait for each other, or what stands in it.
+fn cooperative(r: &Recurrence, traits: &Traits, batch: usize) -> std::result::Result<Way, (String, String)> {
+    let (hidden, directions) = (r.hidden_size, r.directions.len());
+    let way = Way::new(Strategy::Cooperative, RowWidth::One, hidden, 1, false);
+    let blocks = hidden.div_ceil(way.units).saturating_mul(directions).max(1);
+    let words = exchange_len(directions, batch, hidden);
+    if r.is_projected() {
+        Err(("the product of a projection".to_owned(), "the recurrent products that this kernel has".to_owned()))
+    } else if hidden > COOPERATIVE_MAX_HIDDEN {
+        Err((format!("hidden size {hidden}"), format!("{COOPERATIVE_MAX_HIDDEN} units of one tile")))
+    } else if weight_bytes(r) > traits.limits.max_storage_buffer_binding_size {
+        Err(weights_beyond(r, traits))
+    } else if blocks > traits.resident {
+        Err((format!("{blocks} workgroups"), format!("{} that run at once for sure", traits.resident)))
+    } else if words > EXCHANGE_WORDS {
+        Err((format!("{words} words to exchange"), EXCHANGE_WORDS.to_string()))
+    } else {
+        let rows_each = batch.div_ceil(traits.resident / blocks).max(1);
+        let most_steps = MOST_STEPS[usize::from(!traits.software)];
+        Ok(Way { rows_each, tries: traits.tries, rereads: traits.rereads, most_steps, ..way })
+    }
+}
+
+fn refused(r: &Recurrence, strategy: Strategy, (need, limit): (String, String)) -> Error {
+    Error::Limit {
+        what: format!("the {strategy} kernel of cell {}", r.cell.spec().name),
+        need,
+        limit,
+        hint: "let the strategy be chosen".to_owned(),
+    }
+}
+
+/// Bytes of the recurrent weights in f32.
+fn weight_bytes(r: &Recurrence) -> u64 {
+    let rows = (r.directions.len() * r.cell.spec().gates.len()).saturating_mul(r.hidden_size);
+    rows.saturating_mul(r.hidden_size.next_multiple_of(4) * 4) as u64
+}
+
+fn weights_beyond(r: &Recurrence, traits: &Traits) -> (String, String) {
+    let limit = traits.limits.max_storage_buffer_binding_size;
+    (format!("{} bytes of recurrent weights", weight_bytes(r)), format!("{limit} (max_storage_buffer_binding_size)"))
+}
 
 /// The strategy for a recurrence, and why. It does not depend on the batch, so that a row's bits do not.
 ///
 /// # Errors
 /// [`Error::Limit`] if the pinned strategy does not fit.
-pub(crate) fn choose_strategy(r: &Recurrence, traits: &Traits, pinned: Option<Strategy>) -> Result<(Strategy, String)> {
-    let (name, hidden) = (r.cell.spec().name, r.hidden_size);
+fn choose_strategy(r: &Recurrence, traits: &Traits, pinned: Option<Strategy>) -> Result<(Strategy, String)> {
+    let hidden = r.hidden_size;
     if let Some(strategy) = pinned {
         return match obstacle(r, traits, strategy) {
             None => Ok((strategy, format!("{strategy}: asked for"))),
-            Some((need, limit)) => Err(Error::Limit {
-                what: format!("the {strategy} kernel of cell {name}"),
-                need,
-                limit,
-                hint: "let the strategy be chosen".to_owned(),
-            }),
+            Some(obstacle) => Err(refused(r, strategy, obstacle)),
         };
     }
     if let Some((need, limit)) = obstacle(r, traits, Strategy::Persistent) {
         return Ok((Strategy::Step, format!("step: {need} is more than {limit}")));
     }
-    if let Some((need, limit)) = obstacle(r, traits, Strategy::Held) {
+    let streamed = weight_bytes(r) / r.directions.len().max(1) as u64;
+    let held_obstacle = obstacle(r, traits, Strategy::Held);
+    if !traits.software && streamed > STREAMED_BYTES {
+        let why = format!("one workgroup would read {streamed} bytes of weights at every timestep");
+        return Ok((Strategy::Step, format!("step: {why}, more than {STREAMED_BYTES}")));
+    }
+    if let Some((need, limit)) = held_obstacle {
         return Ok((
             Strategy::Persistent,
             format!("persistent: hidden size {hidden} fits one workgroup; not held: {need} is more than {limit}"),
         ));
     }
-    let floats = held_floats(r.cell, hidden, traits);
+    let floats = GROUP * held(hidden, traits).groups() * r.cell.spec().gates.len();
     if floats > REGISTERS && !traits.software {
         let why = format!("{floats} weights per invocation are more than {REGISTERS} registers");
         return Ok((
@@ -90,8 +300,6 @@ pub(crate) fn choose_strategy(r: &Recurrence, traits: &Traits, pinned: Option<St
 /// What stands in the way of a strategy: the need, and the limit that it exceeds.
 fn obstacle(r: &Recurrence, traits: &Traits, strategy: Strategy) -> Option<(String, String)> {
     let (limits, hidden) = (&traits.limits, r.hidden_size);
-    let rows = (r.directions.len() * r.cell.spec().gates.len()).saturating_mul(hidden);
-    let weight_bytes = rows.saturating_mul(hidden.next_multiple_of(4) * 4) as u64;
     if strategy == Strategy::Step {
         None
     } else if hidden > PERSISTENT_MAX_HIDDEN {
@@ -99,40 +307,39 @@ fn obstacle(r: &Recurrence, traits: &Traits, strategy: Strategy) -> Option<(Stri
     } else if PERSISTENT.workgroup_bytes > limits.max_compute_workgroup_storage_size {
         let limit = format!("{} (max_compute_workgroup_storage_size)", limits.max_compute_workgroup_storage_size);
         Some((format!("{} bytes of workgroup memory", PERSISTENT.workgroup_bytes), limit))
-    } else if weight_bytes > limits.max_storage_buffer_binding_size {
-        let limit = format!("{} (max_storage_buffer_binding_size)", limits.max_storage_buffer_binding_size);
-        Some((format!("{weight_bytes} bytes of recurrent weights"), limit))
+    } else if weight_bytes(r) > limits.max_storage_buffer_binding_size {
+        Some(weights_beyond(r, traits))
     } else if r.is_projected() {
         Some(("the product of a projection".to_owned(), "the recurrent products that this kernel has".to_owned()))
-    } else if strategy == Strategy::Held && traits.subgroup.is_none_or(|[least, _]| least < LANES) {
+    } else if strategy == Strategy::Held && traits.software && traits.subgroup.is_none_or(|[least, _]| least < LANES) {
         let lanes = traits.subgroup.map_or("none".to_owned(), |[least, _]| least.to_string());
         Some((format!("a subgroup of {LANES} lanes"), format!("that of the device ({lanes})")))
-    } else if strategy == Strategy::Held && held_groups(hidden, traits.held_slices(hidden)) > MAX_HELD {
-        let groups = held_groups(hidden, traits.held_slices(hidden));
+    } else if strategy == Strategy::Held && held(hidden, traits).groups() > MAX_HELD {
+        let groups = held(hidden, traits).groups();
         Some((format!("{groups} groups of weights per invocation"), format!("{MAX_HELD}, which compile in a second")))
     } else {
         None
     }
 }
 
-/// Weights that an invocation holds with [`Strategy::Held`].
-fn held_floats(cell: Cell, hidden: usize, traits: &Traits) -> usize {
-    let [_, slices] = held_shape(hidden, traits.held_slices(hidden));
-    GROUP * held_groups(hidden, slices) * cell.spec().gates.len()
+/// How `hidden` units are held.
+fn held(hidden: usize, traits: &Traits) -> Way {
+    Way::new(Strategy::Held, RowWidth::One, hidden, traits.held_slices(hidden), traits.software)
 }
 
 impl Traits {
-    /// Invocations that share a unit with [`Strategy::Held`]. On hardware as many as there is room for, so that
-    /// each holds little; but a subgroup must be of one slice.
-    pub(crate) fn held_slices(&self, hidden: usize) -> usize {
-        let units = held_shape(hidden, 1)[0];
-        let whole = self.subgroup.is_some_and(|[_, most]| units.is_multiple_of(most.max(1) as usize));
-        match (whole, self.software) {
-            (false, _) => 1,
-            // Every barrier costs a CPU more than a few products.
-            (true, true) => (units / GROUP).div_ceil(MAX_HELD),
-            (true, false) => PERSISTENT_MAX_HIDDEN / units.min(PERSISTENT_MAX_HIDDEN),
+    /// Invocations that share a unit with [`Strategy::Held`].
+    fn held_slices(&self, hidden: usize) -> usize {
+        let alone = Way::new(Strategy::Held, RowWidth::One, hidden, 1, self.software);
+        let granted = self.limits.max_compute_invocations_per_workgroup.min(self.limits.max_compute_workgroup_size_x);
+        let most = |invocations: usize| (invocations.min(granted as usize) / alone.units).max(1);
+        if !self.software {
+            // As many as there is room for, so that each holds little.
+            return most(INVOCATIONS);
         }
+        // Every barrier costs a CPU more than a few products; but a subgroup must be of one slice.
+        let whole = self.subgroup.is_some_and(|[_, most]| alone.units.is_multiple_of(most.max(1) as usize));
+        if whole { alone.groups().div_ceil(MAX_HELD).min(most(4 * INVOCATIONS)) } else { 1 }
     }
 }
 
@@ -145,16 +352,29 @@ mod tests {
         plan::{BufferId, DeadTimesteps, Direction, WeightId},
     };
 
-    /// Hardware with subgroups of 32 lanes, a device without any, and one that computes on the CPU.
+    /// Hardware, and two devices that compute on the CPU, one of them without subgroups.
     fn devices() -> [(&'static str, Traits); 3] {
         let limits = wgpu::Limits::default();
-        let of = |subgroup, software| Traits { limits: limits.clone(), subgroup, software };
-        [("hardware", of(Some([32, 32]), false)), ("plain", of(None, false)), ("software", of(Some([8, 8]), true))]
+        let of = |subgroup, software| Traits {
+            limits: limits.clone(),
+            subgroup,
+            software,
+            resident: if software { 2 } else { 32 },
+            tries: 1,
+            rereads: !software,
+            cooperates: !software,
+        };
+        [
+            ("hardware", of(Some([32, 32]), false)),
+            ("plain software", of(None, true)),
+            ("software", of(Some([8, 8]), true)),
+        ]
     }
 
     #[test]
     fn limits_are_named() {
-        let [(_, hardware), (_, plain), _] = devices();
+        let [(_, hardware), _, (_, software)] = devices();
+        let plain = Traits { subgroup: None, ..software };
         let choose = |hidden, traits: &Traits, pinned| choose_strategy(&lstm(hidden, None), traits, pinned);
         assert_eq!(choose(8, &hardware, Some(Strategy::Step)).unwrap().0, Strategy::Step);
         assert!(matches!(choose(300, &hardware, Some(Strategy::Persistent)), Err(Error::Limit { .. })));
@@ -179,14 +399,39 @@ mod tests {
     #[test]
     fn choices_and_reasons() {
         let mut lines = Vec::new();
+        let wish = Wish { pinned: None, cooperative: true };
         for (device, traits) in devices() {
-            for hidden in [1, 8, 16, 32, 64, 65, 128, 192, 256, 257, 1024] {
-                let (strategy, reason) = choose_strategy(&lstm(hidden, None), &traits, None).unwrap();
-                assert!(reason.starts_with(&format!("{strategy}: ")));
-                lines.push(format!("{device}, LSTM {hidden}: {reason}"));
+            for hidden in [1, 8, 16, 32, 64, 65, 128, 129, 192, 256, 257, 1024, 1025] {
+                for batch in [1, 4, 100] {
+                    let (way, reason) = choose_way(&lstm(hidden, None), &traits, wish, batch).unwrap();
+                    assert!(reason.starts_with(&format!("{}: ", way.strategy)));
+                    lines.push(format!("{device}, LSTM {hidden}, batch {batch}, by {:?}: {reason}", way.width));
+                }
             }
         }
         assert_eq!(lines.join("\n"), include_str!("strategy_choices.txt").trim_end(), "\n{}", lines.join("\n"));
+    }
+
+    /// Workgroups wait only where they may, and where all of them run at once.
+    #[test]
+    fn cooperation_is_asked_for_and_fits() {
+        let [(_, hardware), _, (_, software)] = devices();
+        let hardware = Traits { resident: 132, ..hardware };
+        let choose = |traits: &Traits, pinned, cooperative, hidden, batch| {
+            choose_way(&lstm(hidden, None), traits, Wish { pinned, cooperative }, batch).map(|(way, _)| way)
+        };
+        assert_eq!(choose(&hardware, None, false, 512, 1).unwrap().strategy, Strategy::Step);
+        let way = choose(&hardware, None, true, 512, 6).unwrap();
+        assert_eq!((way.strategy, way.rows_each, way.products), (Strategy::Cooperative, 6, Products::Held(4)));
+        assert_eq!(choose(&hardware, None, true, 256, 8).unwrap().rows_each, 4);
+        assert_eq!(choose(&hardware, None, true, 512, 9).unwrap().strategy, Strategy::Step);
+        assert_eq!(choose(&hardware, None, true, 600, 1).unwrap().strategy, Strategy::Step);
+        let gave_up = Traits { cooperates: false, ..hardware };
+        assert_eq!(choose(&gave_up, None, true, 512, 1).unwrap().strategy, Strategy::Step);
+        assert_eq!(choose(&software, None, true, 512, 1).unwrap().strategy, Strategy::Step);
+        let pinned = Some(Strategy::Cooperative);
+        assert_eq!(choose(&software, pinned, false, 8, 3).unwrap().rows_each, 3);
+        assert!(matches!(choose(&software, pinned, false, 9, 1), Err(Error::Limit { .. })));
     }
 
     /// A bidirectional LSTM.

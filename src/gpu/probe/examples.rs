@@ -4,9 +4,9 @@ use super::Example;
 use crate::{
     activation::Activation,
     dim::Dim,
-    gpu::kernels::{
-        recurrence::{held_shape, persistent_units},
-        strategy::Strategy,
+    gpu::{
+        kernel::Products,
+        kernels::strategy::{Strategy, Way},
     },
     plan::{Direction, Op, Precision, Recurrence},
 };
@@ -32,12 +32,16 @@ pub(super) fn gather(precision: Precision) -> Example {
     example.step(Op::Gather { ids, table, output })
 }
 
-pub(super) fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, precision]: [Precision; 2]) -> Example {
+pub(super) fn recurrence(r: &Recurrence, way: Way, [input_precision, precision]: [Precision; 2]) -> Example {
     // The smallest layer that the same pipeline serves.
-    let hidden = match strategy {
-        Strategy::Persistent => persistent_units(r.hidden_size) / 2 + 1,
-        Strategy::Held => held_shape(r.hidden_size, 1)[0] / 2 + 1,
+    let hidden = match way.strategy {
+        Strategy::Persistent | Strategy::Held => way.units / 2 + 1,
         Strategy::Step => 11,
+        // More than one workgroup, and as many groups.
+        Strategy::Cooperative => match way.products {
+            Products::Held(groups) if groups > 1 => groups / 2 * 4 * way.slices + 1,
+            _ => 11,
+        },
     };
     let (batch, seq_len, features) = (5, 4, 3);
     let (cell, count) = (r.cell, r.directions.len());
@@ -53,10 +57,12 @@ pub(super) fn recurrence(r: &Recurrence, strategy: Strategy, [input_precision, p
         (true, true) => ", peepholes, projected",
     };
     let mut example = Example::new(format!(
-        "recurrence of cell {}, {strategy:?} with {hidden} units, {precision:?}, {functions:?}{extras}",
-        cell.spec().name
+        "recurrence of cell {}, {:?} with {hidden} units, rows by {:?}, {precision:?}, {functions:?}{extras}",
+        cell.spec().name,
+        way.strategy,
+        way.width,
     ));
-    example.strategy = Some(strategy);
+    (example.strategy, example.width) = (Some(way.strategy), Some(way.width));
     let input = example.input(&[batch, seq_len, features], 1.0);
     let mask = Some(example.mask(batch, seq_len));
     let mut directions = Vec::with_capacity(count);

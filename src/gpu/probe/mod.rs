@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::{
     executor::{Inputs, Program, ProgramOptions},
-    kernels::strategy::{Strategy, choose_strategy},
+    kernel::RowWidth,
+    kernels::strategy::{Strategy, choose_way},
     owner::Owner,
     pool::Pool,
     weights::Weights,
@@ -17,7 +18,7 @@ use crate::{
     activation::Activation,
     dim::Dim,
     error::{Error, Result},
-    plan::{Bound, Buffer, BufferId, Op, Plan, Precision, Step, Weight, WeightId},
+    plan::{Bound, Buffer, BufferId, Op, Plan, Precision, Recurrence, Step, Weight, WeightId},
     reference,
     tensor::Tensor,
 };
@@ -37,9 +38,9 @@ const LARGEST: f64 = 1e4;
 ///
 /// # Errors
 /// [`Error::KnownAnswer`], now and whenever the kernel is asked for again; a device's failure.
-pub(super) fn check(owner: &mut Owner, plan: &Plan, options: &ProgramOptions) -> Result<()> {
+pub(super) fn check(owner: &mut Owner, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<()> {
     for step in &plan.steps {
-        for mut example in examples(owner, plan, &step.op, options)? {
+        for mut example in examples(owner, plan, bound, &step.op, options)? {
             match owner.verdicts.get(&example.key) {
                 Some(verdict) => verdict.clone()?,
                 None => {
@@ -55,18 +56,37 @@ pub(super) fn check(owner: &mut Owner, plan: &Plan, options: &ProgramOptions) ->
     Ok(())
 }
 
-/// The examples for one step: together they use every pipeline that the step may use.
-fn examples(owner: &Owner, plan: &Plan, op: &Op, options: &ProgramOptions) -> Result<Vec<Example>> {
+/// Which pipelines the recurrences of a run with the sizes `bound` take, as far as the sizes have a say.
+pub(super) fn ways(
+    owner: &Owner,
+    plan: &Plan,
+    bound: &Bound,
+    options: &ProgramOptions,
+) -> Result<Vec<(Strategy, RowWidth)>> {
+    let recurrences = plan.steps.iter().filter_map(|step| match &step.op {
+        Op::Recurrence(r) => Some(r),
+        _ => None,
+    });
+    let ways = recurrences.map(|r| choose_way(r, &owner.traits, options.wish(), rows(r, bound)));
+    ways.map(|way| way.map(|(way, _)| (way.strategy, way.width))).collect()
+}
+
+fn rows(r: &Recurrence, bound: &Bound) -> usize {
+    bound.shape(r.input).first().copied().unwrap_or_default()
+}
+
+/// The examples for one step: together they use every pipeline that the step may use with the sizes `bound`.
+fn examples(owner: &Owner, plan: &Plan, bound: &Bound, op: &Op, options: &ProgramOptions) -> Result<Vec<Example>> {
     let precision = |id: WeightId| plan.weights.get(id.index()).map_or(Precision::F32, |weight| weight.precision);
     Ok(match op {
         Op::Linear { weight, activation, .. } => linear(precision(*weight), *activation).into(),
         Op::Gather { table, .. } => vec![gather(precision(*table))],
         Op::Recurrence(r) => {
-            let (strategy, _) = choose_strategy(r, &owner.traits, options.strategy)?;
+            let (way, _) = choose_way(r, &owner.traits, options.wish(), rows(r, bound))?;
             let precisions = r.directions.first().map(|d| [d.weight_ih, d.weight_hh].map(precision));
             let [input, recurrent] = precisions.unwrap_or_default();
             let mut all = Vec::from(linear(input, Activation::Linear));
-            all.push(recurrence(r, strategy, [input, recurrent]));
+            all.push(recurrence(r, way, [input, recurrent]));
             all
         }
         other => vec![simple(other)],
@@ -82,6 +102,7 @@ struct Example {
     inputs: Inputs,
     weights: Vec<(Vec<usize>, Vec<f32>, Precision)>,
     strategy: Option<Strategy>,
+    width: Option<RowWidth>,
     random: u64,
 }
 
@@ -89,7 +110,7 @@ impl Example {
     fn new(key: String) -> Self {
         let plan = Plan { symbols: vec!["batch".to_owned()], ..Plan::default() };
         let bound = Bound { symbols: vec![1], shapes: Vec::new() };
-        Self { key, plan, bound, inputs: Vec::new(), weights: Vec::new(), strategy: None, random: 1 }
+        Self { key, plan, bound, inputs: Vec::new(), weights: Vec::new(), strategy: None, width: None, random: 1 }
     }
 
     /// The next of a fixed sequence of numbers in -1..1, multiples of 1/1024, so that f16 holds them too.
@@ -174,14 +195,18 @@ impl Example {
         let expected = self.expected(&outputs)?;
         let options = ProgramOptions { strategy: self.strategy, ..ProgramOptions::default() };
         let weights = Weights::upload(owner, &self.plan)?;
-        let program = Program { plan: &self.plan, weights: &weights, options: &options };
+        let program = Program { plan: &self.plan, weights: &weights, options: &options, width: self.width };
         let mut pool = Pool::default();
         // Compiling, as much of the time as it takes, says nothing about the kernels' speed.
         let speed = owner.speed.clone();
         let found = program.run(owner, &mut pool, &self.bound, self.inputs.clone(), &outputs);
         owner.speed = speed;
         pool.clear(owner);
-        let found = found?.0;
+        let (found, stats) = found?;
+        if stats.gave_up {
+            owner.traits.cooperates = false;
+            return Ok(());
+        }
         for ((found, expected), twin) in found.iter().zip(&expected).zip(&twin) {
             let distances = expected.iter().zip(twin).map(|(a, b)| (a - b).abs());
             let distance = distances.filter(|distance| distance.is_finite()).fold(0.0, f64::max);
@@ -302,6 +327,43 @@ mod tests {
                 assert_eq!(compiled(), before, "{cell:?} {strategy:?} {rows} rows");
             }
         }
+    }
+
+    #[test]
+    fn a_run_whose_workgroups_wait_in_vain_is_made_again_step_by_step() {
+        let Ok(gpu) = pollster::block_on(Gpu::open(GpuOptions::default())) else {
+            assert!(std::env::var_os("WGPU_RNN_SKIP_GPU").is_some(), "no adapter");
+            return eprintln!("SKIPPED: no adapter");
+        };
+        let plan = Arc::new(Plan::new(&model(Cell::Lstm, 16, false), &PlanOptions::default()).expect("a plan"));
+        let run = |strategy| {
+            let options = ProgramOptions { strategy: Some(strategy), ..ProgramOptions::default() };
+            let program = pollster::block_on(GpuProgram::new(&gpu, Arc::clone(&plan), options)).expect("a program");
+            let bound = plan.bind(&[vec![3, 6]]).expect("bound");
+            let inputs = vec![(plan.inputs[0].buffer, (0..18).map(|i| (i % 5) as f32).collect())];
+            pollster::block_on(program.run_with_stats(bound, inputs, vec![plan.outputs[0].buffer])).expect("a run")
+        };
+        let patience = |tries| {
+            let set = gpu.call(move |owner| {
+                owner.traits.tries = tries;
+                Ok(())
+            });
+            pollster::block_on(set).expect("alive");
+        };
+        let kernels = |stats: &crate::stats::RunStats| stats.kernels.iter().map(|k| k.kernel).collect::<Vec<_>>();
+        let (expected, stats) = run(Strategy::Step);
+        assert!(!stats.gave_up);
+        patience(0);
+        let (found, stats) = run(Strategy::Cooperative);
+        assert!(stats.gave_up && found == expected && kernels(&stats).contains(&"recurrence_step"));
+        patience(1 << 26);
+        // On a busy CPU one of them may have to wait for a processor longer than the other has patience.
+        let met = (0..50).map(|_| run(Strategy::Cooperative)).find(|(found, stats)| {
+            assert!(*found == expected);
+            !stats.gave_up
+        });
+        let (_, stats) = met.expect("workgroups that met");
+        assert!(kernels(&stats).contains(&"recurrence_cooperative") && !kernels(&stats).contains(&"recurrence_step"));
     }
 
     /// The steps that make and move values, products of values, and the functions of graphs.

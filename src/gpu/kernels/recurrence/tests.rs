@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     gpu::{
+        kernel::RowWidth,
         pack::{pack_linear, pack_recurrent, pack_vectors},
         testing::{Gpu, Random, assert_close, gpu},
     },
@@ -303,9 +304,7 @@ impl Layer {
             cell: self.cell,
             params: self.params,
             dead: self.dead,
-            strategy: how.strategy,
-            // Both ways to share out a unit.
-            held_slices: if how.precision == Precision::F32 { hidden.div_ceil(64) } else { 4 },
+            way: how.way(hidden, self.batch * directions),
             hidden,
             outputs: self.outputs,
             input_size: self.inputs,
@@ -347,24 +346,43 @@ impl Layer {
 #[derive(Clone, Copy, Debug)]
 struct How {
     strategy: Strategy,
+    /// By the batch, without one.
+    width: Option<RowWidth>,
     precision: Precision,
     rows: usize,
     timesteps: usize,
     budget: f64,
     max_binding: u64,
     sequence: bool,
+    /// How often a cooperative workgroup looks.
+    patience: u32,
 }
 
 impl How {
+    /// One row at a time for a single row, for a few more where weights are held.
+    fn way(&self, hidden: usize, rows: usize) -> Way {
+        // Both ways to share out a unit.
+        let slices = if self.precision == Precision::F32 { hidden.div_ceil(64).next_power_of_two() } else { 4 };
+        let own =
+            if rows == 1 || (rows < 7 && self.strategy == Strategy::Held) { RowWidth::One } else { RowWidth::Four };
+        let way = Way::new(self.strategy, self.width.unwrap_or(own), hidden, slices, true);
+        if way.strategy == Strategy::Cooperative {
+            return Way { width: RowWidth::One, rows_each: rows, tries: self.patience, ..way };
+        }
+        if way.fits() { way } else { Way { width: RowWidth::One, ..way } }
+    }
+
     fn whole(layer: &Layer, strategy: Strategy) -> Self {
         Self {
             strategy,
+            width: None,
             precision: Precision::F32,
             rows: layer.batch.max(1),
             timesteps: layer.seq_len.max(1),
             budget: 1e12,
             max_binding: 1 << 24,
             sequence: true,
+            patience: 1 << 26,
         }
     }
 }
@@ -383,7 +401,8 @@ fn assert_outcome(what: &str, actual: &Outcome<f32>, expected: &Outcome<f64>) ->
 
 const FORWARD: &[(bool, bool)] = &[(false, false)];
 const BOTH: &[(bool, bool)] = &[(false, false), (true, true)];
-const STRATEGIES: [Strategy; 3] = Strategy::ALL;
+/// Those that any device runs.
+const STRATEGIES: [Strategy; 3] = [Strategy::Step, Strategy::Persistent, Strategy::Held];
 
 #[test]
 fn every_cell_and_strategy_follows_the_reference() {
@@ -401,10 +420,10 @@ fn every_cell_and_strategy_follows_the_reference() {
         ] {
             let layer = Layer::new(cell, hidden, inputs, batch, seq_len, directions);
             let expected = layer.reference();
-            for strategy in STRATEGIES.into_iter().filter(|strategy| *strategy != Strategy::Held || hidden <= 128) {
-                for precision in [Precision::F32, Precision::F16] {
-                    let how = How { precision, ..How::whole(&layer, strategy) };
-                    let what = format!("{cell:?} {strategy:?} {precision:?} hidden {hidden}");
+            for strategy in STRATEGIES {
+                for (precision, width) in [(Precision::F32, RowWidth::One), (Precision::F16, RowWidth::Four)] {
+                    let how = How { precision, width: Some(width), ..How::whole(&layer, strategy) };
+                    let what = format!("{cell:?} {strategy:?} {precision:?} {width:?} hidden {hidden}");
                     worst = worst.max(assert_outcome(&what, &layer.run(&mut gpu, how), &expected));
                 }
             }
@@ -597,4 +616,41 @@ fn more_than_65535_rows() {
     let layer = Layer::new(Cell::Rnn, 2, 1, 4 * 65_537, 1, BOTH);
     let many = layer.run(&mut gpu, How::whole(&layer, Strategy::Persistent));
     assert_outcome("many rows", &many, &layer.reference());
+}
+
+/// Cooperative workgroups give the bits of single steps, however the sequence is cut, and give up where they wait in
+/// vain. At most two of them, which every driver here runs at once.
+#[test]
+fn workgroups_that_wait_for_each_other_give_the_bits_of_steps() {
+    let mut gpu = gpu();
+    for cell in Cell::ALL {
+        for (hidden, directions) in [(5, FORWARD), (16, FORWARD), (13, &[(true, true)][..]), (7, BOTH)] {
+            let layer = Layer::new(cell, hidden, 3, 5, 9, directions).with_mask(DeadTimesteps::RepeatOutput);
+            let how = How::whole(&layer, Strategy::Cooperative);
+            let expected = layer.run(&mut gpu, How::whole(&layer, Strategy::Step));
+            assert_outcome(&format!("{cell:?}"), &expected, &layer.reference());
+            for cut in [how, How { timesteps: 4, ..how }, How { rows: 3, timesteps: 2, ..how }] {
+                // On a busy CPU one of them may have to wait for a processor longer than the other has patience.
+                let found = (0..50).find_map(|_| {
+                    let found = layer.run(&mut gpu, cut);
+                    (!gave_up(&mut gpu)).then_some(found)
+                });
+                assert!(found.expect("workgroups that met") == expected, "{cell:?} {hidden} {cut:?}");
+            }
+        }
+    }
+    let layer = Layer::new(Cell::Lstm, 16, 3, 2, 9, FORWARD);
+    layer.run(&mut gpu, How { patience: 0, ..How::whole(&layer, Strategy::Cooperative) });
+    assert!(gave_up(&mut gpu));
+}
+
+/// Whether workgroups waited in vain since this was asked last.
+fn gave_up(gpu: &mut Gpu) -> bool {
+    let exchange = gpu.pipelines.exchanged().expect("a cooperative run");
+    let word = gpu.upload(&[0.0]);
+    gpu.run(|recorder| {
+        recorder.copy_buffer(&exchange, 0, word.view().buffer, 0, 1)?;
+        recorder.clear(&exchange, 0, 1)
+    });
+    gpu.read(&word)[0].to_bits() != 0
 }

@@ -1,1 +1,0 @@
-const HELD_GROUPS = 8u; // groups of four hidden units whose weights an invocation holds

@@ -1,0 +1,24 @@
+// One row of the recurrence's buffers; it is there.
+
+const PARTIAL = 512u;     // partial sums of a gate: those of half the invocations
+const TILE_UNITS = 1024u; // hidden units that a tile has room for
+
+fn read_state(row: u32, at: u32, stride: u32) -> Rows {
+    return state[at];
+}
+
+fn write_state(row: u32, at: u32, stride: u32, value: Rows) {
+    state[at] = value;
+}
+
+fn read_gates_x(row: u32, at: u32, stride: u32) -> Rows {
+    return gates_x[at];
+}
+
+fn read_mask(row: u32, at: u32, stride: u32) -> RowFlags {
+    return mask[at] != 0.0;
+}
+
+fn write_sequence(row: u32, at: u32, stride: u32, value: Rows) {
+    sequence[at] = value;
+}
