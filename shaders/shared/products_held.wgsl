@@ -26,12 +26,14 @@ fn add_held(gates: u32, at: u32, h0: vec4<f32>, h1: vec4<f32>, h2: vec4<f32>, h3
     if (NUM_GATES > 3u && (gates & 8u) != 0u) { sum3 = multiply_add(sum3, held[at + min(3u, NUM_GATES - 1u)], h0, h1, h2, h3); }
 }
 
-// Adds the products of `gates` (bits) with the tile. Beyond the hidden size the weights and the tile are zero.
+// Adds the products of `gates` (bits) with the tile. Beyond the hidden size the weights and the tile are zero: a
+// slice that has fewer groups than others goes on with them, since WGSL wants broadcasts where all invocations of a
+// workgroup go the same way.
 fn multiply(direction: u32, gates: u32, slice: u32, unit: u32, index: u32) {
     let first = slice * HELD_GROUPS;
     let groups = (params.hidden + 3u) / 4u;
     for (var group = 0u; group < HELD_GROUPS; group += 2u) {
-        if (first + group >= groups) {
+        if (group >= groups) {
             break;
         }
         let h = hidden_tile[4u * (first + group) + (index & 7u)];
