@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
             case 1u: { y = y + r; }
             case 2u: { y = y - r; }
             case 3u: { y = y * r; }
-            case 5u: { y = select(vec4<f32>(0.0), y, r != vec4<f32>(0.0) | is_nan(r)); }
+            case 5u: { y = select(vec4<f32>(0.0), y, (r != vec4<f32>(0.0)) | is_nan(r)); }
             case 6u: { y = y / r; }
             case 8u: { y = select(vec4<f32>(0.0), vec4<f32>(1.0), (y == r) & !(is_nan(y) | is_nan(r))); }
             case 9u: { y = select(vec4<f32>(0.0), vec4<f32>(1.0), (y < r) & !(is_nan(y) | is_nan(r))); }

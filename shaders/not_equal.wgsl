@@ -1,4 +1,5 @@
-// 1 where any of `width` consecutive values differs from `value` (a NaN differs), else 0.
+// 1 where any of `width` consecutive values differs from `value` (a NaN differs), else 0. Compares bits, since a device
+// may take a denormal number for zero; both zeros are equal.
 
 struct Params {
     count: u32,
@@ -16,10 +17,11 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     if (i >= params.count) {
         return;
     }
+    let value = bitcast<u32>(params.value);
     var differs = is_nan(vec4<f32>(params.value)).x;
     for (var k = 0u; k < params.width; k++) {
-        let x = input[i * params.width + k];
-        differs = differs || x != params.value || is_nan(vec4<f32>(x)).x;
+        let x = bitcast<u32>(input[i * params.width + k]);
+        differs = differs || (x != value && ((x | value) & 0x7fffffffu) != 0u);
     }
     output[i] = select(0.0, 1.0, differs);
 }

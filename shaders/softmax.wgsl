@@ -30,8 +30,9 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     largest = line_max(largest, index);
     var sum = 0.0;
     for (var k = index % params.width; k < params.len; k += params.width) {
-        let x = input[start + k * params.inner];
-        sum += select(exp(x - largest), x, is_nan(vec4<f32>(x)).x);
+        // NaN where the largest is infinite, too. Some driver's exp and log make numbers of it.
+        let x = input[start + k * params.inner] - largest;
+        sum += select(exp(x), x, is_nan(vec4<f32>(x)).x);
     }
     sum = line_sum(sum, index);
     if (line >= params.lines) {
@@ -41,7 +42,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         let at = start + k * params.inner;
         let x = input[at] - largest;
         if ((params.flags & LOG) != 0u) {
-            output[at] = x - log(sum);
+            output[at] = x - select(log(sum), sum, is_nan(vec4<f32>(sum)).x);
         } else {
             output[at] = exp(x) / sum;
         }

@@ -4,9 +4,12 @@
 
 mod common;
 
+#[cfg(feature = "gpu")]
+use common::nets::strategies;
 use common::{
     Rng,
     nets::{Mask, Net, devices},
+    short,
 };
 use wgpu_rnn::{
     Device, Inputs, Session, SessionOptions, Tensor, cell::Cell, model::MergeMode, plan::Carry, plan::DeadTimesteps,
@@ -17,8 +20,8 @@ fn ways() -> Vec<(String, SessionOptions)> {
     let mut ways = Vec::new();
     for (name, device) in devices() {
         #[cfg(feature = "gpu")]
-        if name == "gpu" {
-            for strategy in wgpu_rnn::gpu::Strategy::ALL {
+        if let Device::Opened(gpu) = &device {
+            for strategy in strategies(gpu) {
                 let mut options = SessionOptions::on(device.clone());
                 options.strategy = Some(strategy);
                 ways.push((format!("gpu, {strategy}"), options));
@@ -53,8 +56,9 @@ fn nets(count: usize) -> Vec<Net> {
     nets
 }
 
-/// The first `count` nets of every cell that this way can run.
+/// The first `count` nets of every cell that this way can run, or the first two.
 fn nets_of(count: usize, options: &SessionOptions) -> Vec<Net> {
+    let count = if short() { count.min(2) } else { count };
     #[cfg_attr(not(feature = "gpu"), allow(unused_mut))]
     let mut nets = nets(count);
     nets.retain(|net| net.projection.is_none() || !is_persistent(options));

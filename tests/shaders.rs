@@ -202,3 +202,59 @@ fn the_gates_bite() {
         k.workgroup_bytes = 20_000;
     });
 }
+
+/// Kernels that use what WebGPU does not have: no other compiler is asked about them. Workgroups that wait for each
+/// other rest on more than WGSL promises, and where they stop waiting is, by its rules, no uniform control flow.
+const NATIVE_ONLY: [&str; 1] = ["recurrence_cooperative"];
+
+/// A value for every override constant of `source`, as the program gives it: together, those of one pipeline.
+fn constants(source: &str) -> serde_json::Value {
+    let module = naga::front::wgsl::parse_str(source).unwrap();
+    let names = module.overrides.iter().map(|(_, constant)| constant.name.clone().unwrap());
+    let value = |name: &str| match name.rsplit_once('_').map_or(name, |(_, last)| last) {
+        "UNITS" => 64.0,
+        "SLICES" => 4.0,
+        "OPERATION" => 3.0,
+        "TRANSPOSED" | "PROJECTED" | "coupled" | "peepholes" => 1.0,
+        "STAGE" | "c" => 0.0,
+        "bound" => 3.0,
+        // HardSigmoid.
+        "kind" => 13.0,
+        "a" => 0.2,
+        "b" => 0.5,
+        _ => panic!("a value for the constant '{name}'"),
+    };
+    names.map(|name| (name.clone(), serde_json::json!(value(&name)))).collect()
+}
+
+/// Writes every text as JSON for `scripts/portability`.
+#[test]
+#[ignore = "of use to scripts/portability only"]
+fn texts_for_another_compiler() {
+    let (native, texts): (Vec<_>, Vec<_>) =
+        sources().into_iter().partition(|kernel| NATIVE_ONLY.contains(&kernel.name));
+    let texts: Vec<_> = texts
+        .iter()
+        .map(|kernel| {
+            // A software driver takes a second and more for a pipeline: one precision, the two cells that have every
+            // stage between them, one with single rows, and one number of held groups, that of the constants above.
+            let variants = [" F32", "lstm F32", "gru_reset_before F32"].into_iter().zip([4, 4, 1]);
+            let products = ["Streamed", "Held(4)", "Handed(4)"];
+            let linked = variants
+                .flat_map(|(start, rows)| products.map(|from| format!("{start}, {from}, {rows} rows")))
+                .any(|variant| kernel.variant == variant);
+            serde_json::json!({
+                "kernel": kernel.name,
+                "variant": kernel.variant.trim(),
+                "source": kernel.source,
+                "subgroups": kernel.subgroups,
+                "bindings": kernel.bindings,
+                "constants": linked.then(|| constants(&kernel.source)),
+            })
+        })
+        .collect();
+    let native: BTreeSet<_> = native.iter().map(|kernel| kernel.name).collect();
+    let path = std::env::var_os("WGPU_RNN_TEXTS").expect("WGPU_RNN_TEXTS: the file to write");
+    let dump = serde_json::json!({ "texts": texts, "native_only": native });
+    fs::write(path, serde_json::to_vec(&dump).unwrap()).unwrap();
+}

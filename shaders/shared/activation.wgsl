@@ -125,7 +125,7 @@ fn log_number(x: Rows) -> Rows {
 }
 
 fn sqrt_number(x: Rows) -> Rows {
-    let y = select(sqrt(x), x, x > splat(UNBOUNDED) | x == splat(0.0));
+    let y = select(sqrt(x), x, (x > splat(UNBOUNDED)) | (x == splat(0.0)));
     return select(y, nan_like(x), x < splat(0.0));
 }
 

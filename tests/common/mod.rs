@@ -12,6 +12,11 @@ pub mod plans;
 #[cfg(feature = "torch")]
 pub mod torch_files;
 
+/// Whether a sample of the cases is enough: where `WGPU_RNN_SHORT` is set. For drivers that take seconds for a pipeline.
+pub fn short() -> bool {
+    std::env::var_os("WGPU_RNN_SHORT").is_some()
+}
+
 /// SplitMix64: a small generator whose numbers depend on the seed alone.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);

@@ -238,6 +238,26 @@ pub fn gpu() -> Option<wgpu_rnn::gpu::Gpu> {
     .clone()
 }
 
+/// The ways in which `gpu` can run a recurrence. Not every device has subgroups that are wide enough for
+/// [`Strategy::Held`](wgpu_rnn::gpu::Strategy::Held); all must have the others.
+#[cfg(feature = "gpu")]
+pub fn strategies(gpu: &wgpu_rnn::gpu::Gpu) -> Vec<wgpu_rnn::gpu::Strategy> {
+    use wgpu_rnn::{Error, Session, SessionOptions, gpu::Strategy};
+    let net = Net::new(0, Cell::Rnn, 8);
+    let can = |strategy: &Strategy| {
+        let mut options = SessionOptions::on(Device::Opened(gpu.clone()));
+        options.strategy = Some(*strategy);
+        match Session::new(&net.model(), options).unwrap().run(net.inputs()) {
+            Err(Error::Limit { need, .. }) if *strategy == Strategy::Held && need.contains("subgroup") => {
+                eprintln!("SKIPPED: {strategy}, which this device cannot run");
+                false
+            }
+            result => result.is_ok() || panic!("{strategy}: {result:?}"),
+        }
+    };
+    Strategy::ALL.into_iter().filter(can).collect()
+}
+
 /// Every device that results are compared on, by name.
 pub fn devices() -> Vec<(&'static str, Device)> {
     let cpu = ("cpu", Device::Cpu);

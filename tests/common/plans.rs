@@ -96,7 +96,7 @@ impl Builder {
 }
 
 /// A run and what it should give.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Case {
     pub plan: Arc<Plan>,
     pub bound: Bound,
@@ -160,6 +160,22 @@ impl Case {
 
 #[cfg(feature = "gpu")]
 impl Case {
+    /// The same with zeros in place of denormal inputs.
+    fn without_denormals(&self) -> Self {
+        let mut case = self.clone();
+        for value in case.inputs.iter_mut().flat_map(|(_, values)| values) {
+            *value = if value.is_subnormal() { 0.0 } else { *value };
+        }
+        case
+    }
+
+    /// Whether `actual` is within the tolerance.
+    fn is_near(&self, actual: &[Vec<f32>]) -> bool {
+        self.reference().iter().zip(actual).zip(&self.outputs).all(|((expected, actual), &id)| {
+            compare(expected, actual, self.bound.shape(id), self.tolerance).unwrap().passed()
+        })
+    }
+
     /// The GPU executor agrees with the reference, and with itself where the rows run in two parts.
     pub fn check_gpu(&self, what: &dyn fmt::Debug) -> Comparison {
         use wgpu_rnn::{
@@ -174,7 +190,9 @@ impl Case {
             pollster::block_on(program.run(bound.clone(), inputs.to_vec(), self.outputs.clone())).unwrap()
         };
         let whole = run(&self.bound, &self.inputs);
-        let result = self.compare(&whole, what);
+        // WGSL lets a device take a denormal number for zero.
+        let flushed = self.without_denormals();
+        let result = if flushed.is_near(&whole) { flushed } else { self.clone() }.compare(&whole, what);
         if self.bound.batch() < 2 {
             return result;
         }

@@ -207,7 +207,7 @@ fn rows_may_be_a_multiple_of_the_batch() {
 #[cfg(feature = "gpu")]
 fn on_gpu(case: &crate::common::plans::Case) {
     use wgpu_rnn::{
-        gpu::{GpuProgram, ProgramOptions, Strategy},
+        gpu::{GpuProgram, ProgramOptions},
         layout::Layout,
         plan::OutputPort,
     };
@@ -223,7 +223,7 @@ fn on_gpu(case: &crate::common::plans::Case) {
         })
         .collect();
     let plan = std::sync::Arc::new(plan);
-    for strategy in Strategy::ALL {
+    for strategy in crate::common::nets::strategies(&gpu) {
         let mut options = ProgramOptions::default();
         options.strategy = Some(strategy);
         let whole = GpuProgram::new(&gpu, plan.clone(), options.clone());
