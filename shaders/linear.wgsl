@@ -5,7 +5,6 @@
 const TILE_ROWS = 64u;
 const COLUMNS = 64u;
 const TILE = 16u;  // inputs staged at a time
-const CHUNK = 64u;
 const PITCH = 17u; // of x_tile, odd so that the staging writes spread over the banks
 const WORKGROUP = 64u;
 

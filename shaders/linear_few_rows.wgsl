@@ -3,7 +3,6 @@
 
 const COLUMNS = 32u;
 const SLICES = 8u;
-const CHUNK = 64u;
 const ROUND = 512u; // inputs of one chunk per slice
 
 var<workgroup> x_tile: array<vec4<f32>, 512>; // [ROUND] of four rows

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use super::kernels::{
     self,
-    held::{COOPERATIVE_GROUPS, HELD, all_products, held_products},
+    held::{COOPERATIVE_GROUPS, HELD, all_products, handed_linear, held_products},
 };
 use crate::{
     cell::Cell,
@@ -51,6 +51,10 @@ pub(crate) enum Part {
     /// The loader of the precision asked for.
     Weights,
     Product,
+    /// Rows of the buffers of products, four at a time.
+    LinearRows,
+    /// Weights of a product that invocations hold.
+    HandedLinear,
     /// The recurrent products, of weights that are streamed or held.
     RecurrentProducts,
     Linear,
@@ -119,6 +123,11 @@ impl Kernel {
                 },
                 Part::Product => include_str!("../../shaders/shared/product.wgsl"),
                 Part::Linear => include_str!("../../shaders/shared/linear.wgsl"),
+                Part::LinearRows => include_str!("../../shaders/shared/linear_rows.wgsl"),
+                Part::HandedLinear => {
+                    written = handed_linear();
+                    &written
+                }
                 Part::Line => include_str!("../../shaders/shared/line.wgsl"),
                 Part::Cell => cell()?.wgsl,
                 Part::RecurrenceRows => match variant.rows {
@@ -194,6 +203,7 @@ impl RowWidth {
 pub(crate) static KERNELS: &[&Kernel] = &[
     &kernels::linear::LINEAR,
     &kernels::linear::LINEAR_FEW_ROWS,
+    &kernels::linear::LINEAR_HANDED,
     &kernels::recurrence::STEP,
     &kernels::recurrence::PERSISTENT,
     &kernels::recurrence::COOPERATIVE,
@@ -297,6 +307,7 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
         };
         let widths: &[RowWidth] = match kernel {
             kernel if **kernel == kernels::recurrence::COOPERATIVE => &[RowWidth::One],
+            kernel if kernel.has(Part::HandedLinear) => &[RowWidth::One],
             kernel if kernel.has(Part::Recurrence) => &RowWidth::ALL,
             _ => &[RowWidth::Four],
         };
@@ -308,7 +319,7 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
                         name: kernel.name,
                         variant: format!("{name} {precision:?}, {products:?}, {} rows", rows.rows()),
                         source: kernel.compose(Variant { cell, precision, products, rows })?,
-                        subgroups: matches!(products, Products::Handed(_)),
+                        subgroups: matches!(products, Products::Handed(_)) || kernel.has(Part::HandedLinear),
                         bindings: (1..)
                             .zip(kernel.bindings)
                             .map(|(i, b)| (i, b.name, b.access == Access::ReadWrite))

@@ -122,7 +122,9 @@ impl Owner {
             queue,
             device,
         };
-        owner.pipelines = Some(owner.scoped("creating the parameters' buffer", 0, Pipelines::new)?);
+        let mut pipelines = owner.scoped("creating the parameters' buffer", 0, Pipelines::new)?;
+        pipelines.hands = traits.hands();
+        owner.pipelines = Some(pipelines);
         Ok((owner, Opened { info, traits, options }))
     }
 

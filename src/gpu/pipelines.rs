@@ -32,6 +32,9 @@ pub(crate) struct Pipelines {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) limits: wgpu::Limits,
+    /// Whether kernels that have eight lanes of a subgroup read and hand on are the faster ones: on drivers that
+    /// compute on the CPU.
+    pub(crate) hands: bool,
     /// Where every dispatch of a submission finds its parameters, one slot each.
     pub(crate) params: wgpu::Buffer,
     /// Bound where a kernel reads nothing.
@@ -61,6 +64,7 @@ impl Pipelines {
             ),
             empty: buffer("empty", 256, wgpu::BufferUsages::STORAGE),
             unwritten: buffer("unwritten", 256, wgpu::BufferUsages::STORAGE),
+            hands: false,
             exchange: None,
             has_exchanged: false,
             adapter: device.adapter_info().name,

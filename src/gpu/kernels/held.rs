@@ -1,4 +1,5 @@
-//! The text of the recurrent products whose weights are held: it goes with `products_held.wgsl`.
+//! The text of products whose weights are held in names of their own, since an array would not stay in registers: of
+//! recurrent ones it goes with `products_held.wgsl`, of others with `linear_handed.wgsl`.
 
 use std::fmt::Write;
 
@@ -70,5 +71,43 @@ pub(crate) fn held_products(gates: usize, groups: usize, handed: bool) -> String
          fn hold_weights(direction: u32, slice: u32, unit: u32) {{\n{loads}}}\n\n\
          // Adds the products of `gates` (bits) with the tile.\n\
          fn multiply(direction: u32, gates: u32, slice: u32, unit: u32, index: u32) {{\n{products}}}\n"
+    )
+}
+
+/// Outputs of an invocation of `linear_handed.wgsl`, and groups of four inputs of a chunk.
+const HANDED: [usize; 2] = [4, 16];
+
+/// Names, loads and products of the weights that an invocation of `linear_handed.wgsl` holds.
+pub(crate) fn handed_linear() -> String {
+    let [outputs, groups] = HANDED;
+    let (mut names, mut loads, mut products) = (String::new(), String::new(), String::new());
+    for output in 0..outputs {
+        let _ = writeln!(names, "var<private> sum{output}: Rows;");
+        let _ = writeln!(products, "    sum{output} = Rows(0.0);");
+        for group in 0..groups {
+            let _ = writeln!(names, "var<private> held_{group}_{output}: vec4<f32>;");
+            let at = format!("first + {group}u, column + {output}u * LANES");
+            let _ = writeln!(loads, "    held_{group}_{output} = load_handed({at});");
+        }
+    }
+    for first in (0..groups).step_by(2) {
+        let _ = writeln!(products, "    {{\n        let x = load_input(at, chunk + {}u + lane);", 4 * first);
+        for i in 0..8 {
+            let _ = writeln!(products, "        let x{i} = subgroupBroadcast(x, {i}u);");
+        }
+        for output in 0..outputs {
+            let next = first + 1;
+            let sum = format!("multiply_add(sum{output}, held_{first}_{output}, x0, x1, x2, x3)");
+            let _ =
+                writeln!(products, "        sum{output} = multiply_add({sum}, held_{next}_{output}, x4, x5, x6, x7);");
+        }
+        products.push_str("    }\n");
+    }
+    format!(
+        "{names}\n\
+         // The weights of four outputs from group `first` of four inputs on.\n\
+         fn hold_weights(first: u32, column: u32) {{\n{loads}}}\n\n\
+         // The sums of a chunk of the row at `at`.\n\
+         fn multiply(at: u32, chunk: u32, lane: u32) {{\n{products}}}\n"
     )
 }

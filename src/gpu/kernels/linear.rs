@@ -1,18 +1,36 @@
-//! `linear.wgsl` and `linear_few_rows.wgsl`: `y = activation(x . w^T + b)`.
+//! `linear.wgsl`, `linear_few_rows.wgsl` and `linear_handed.wgsl`: `y = activation(x . w^T + b)`.
 
 use super::{ACTIVATION, with_activation};
 use crate::{
     activation::Activation,
     error::Result,
     gpu::{
-        kernel::{Binding, Kernel, Part, PipelineKey},
+        kernel::{Binding, Kernel, Part, PipelineKey, RowWidth, Variant},
         pack::Matrix,
         recorder::{Recorder, View, Work, word},
     },
 };
 
-const PARTS: &[Part] =
-    &[Part::Rows, Part::Common, Part::Activation, Part::ActivationOne, Part::Weights, Part::Product, Part::Linear];
+const PARTS: &[Part] = &[
+    Part::Rows,
+    Part::Common,
+    Part::Activation,
+    Part::ActivationOne,
+    Part::Weights,
+    Part::Product,
+    Part::Linear,
+    Part::LinearRows,
+];
+const HANDED_PARTS: &[Part] = &[
+    Part::Rows,
+    Part::Common,
+    Part::Activation,
+    Part::ActivationOne,
+    Part::Weights,
+    Part::Product,
+    Part::Linear,
+    Part::HandedLinear,
+];
 const BINDINGS: &[Binding] = &[
     Binding::read("weights", "[ceil(inputs / 4), outputs] of vec4 over inputs"),
     Binding::read("input", "[source rows, inputs]"),
@@ -41,11 +59,25 @@ pub(crate) static LINEAR_FEW_ROWS: Kernel = Kernel {
     invocations: 256,
 };
 
+pub(crate) static LINEAR_HANDED: Kernel = Kernel {
+    name: "linear_handed",
+    parts: HANDED_PARTS,
+    source: include_str!("../../../shaders/linear_handed.wgsl"),
+    bindings: BINDINGS,
+    params_words: PARAMS_WORDS,
+    workgroup_bytes: 0,
+    invocations: 32,
+};
+
 /// Rows and outputs of a workgroup of [`LINEAR`].
 const TILE: [usize; 2] = [64, 64];
 /// Rows and outputs of a workgroup of [`LINEAR_FEW_ROWS`].
 const FEW_TILE: [usize; 2] = [4, 32];
-/// Up to here a tile of 64 rows would mostly be empty. Both kernels give the same bits.
+/// Rows and outputs of a workgroup of [`LINEAR_HANDED`].
+const HANDED_TILE: [usize; 2] = [128, 128];
+/// From here on it is worth to load weights for it.
+const HANDED_ROWS: usize = 32;
+/// Up to here a tile of 64 rows would mostly be empty. All kernels give the same bits.
 const FEW_ROWS: usize = 8;
 
 /// Where the rows of the product lie in the input: row `r` is source row
@@ -89,9 +121,13 @@ pub(crate) struct Linear<'a> {
     pub(crate) output_start: usize,
 }
 
-/// The kernel for a product of `rows` rows.
-pub(crate) fn kernel_for(rows: usize) -> &'static Kernel {
-    if rows <= FEW_ROWS { &LINEAR_FEW_ROWS } else { &LINEAR }
+/// The kernel for a product of `rows` rows, on a device where lanes hand on what they read or not.
+pub(crate) fn kernel_for(hands: bool, rows: usize) -> &'static Kernel {
+    match rows {
+        0..=FEW_ROWS => &LINEAR_FEW_ROWS,
+        HANDED_ROWS.. if hands => &LINEAR_HANDED,
+        _ => &LINEAR,
+    }
 }
 
 /// Records a product, cut by rows where it would exceed the budget of a submission.
@@ -112,9 +148,14 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, linear: &Linear<'_>) -> Result
 }
 
 fn encode_part(recorder: &mut Recorder<'_>, linear: &Linear<'_>, rows: Rows, start: usize) -> Result<()> {
-    let kernel = kernel_for(rows.count);
-    let tile = if *kernel == LINEAR { TILE } else { FEW_TILE };
-    let key = PipelineKey::new(kernel).precision(linear.weight.precision);
+    let kernel = kernel_for(recorder.pipelines.hands, rows.count);
+    let (tile, width) = match kernel.name {
+        name if name == LINEAR.name => (TILE, RowWidth::Four),
+        name if name == LINEAR_HANDED.name => (HANDED_TILE, RowWidth::One),
+        _ => (FEW_TILE, RowWidth::Four),
+    };
+    let variant = Variant { precision: linear.weight.precision, rows: width, ..Variant::default() };
+    let key = PipelineKey::new(kernel).variant(variant);
     let key = with_activation(key, ACTIVATION, linear.activation)?;
     for window in &linear.weight.windows {
         let views = [Some(window.view), Some(linear.input), linear.bias, Some(linear.output)];
@@ -196,6 +237,15 @@ mod tests {
             gpu.read(&output)
         }
 
+        /// The same by lanes that hand on what they read, where the device has them.
+        fn run_handed(&self, gpu: &mut Gpu, rows: Rows, precision: Precision) -> Option<Vec<f32>> {
+            gpu.pipelines.hands = gpu.pipelines.device.features().contains(wgpu::Features::SUBGROUP)
+                && gpu.pipelines.device.adapter_info().subgroup_min_size >= 8;
+            let handed = gpu.pipelines.hands.then(|| self.run(gpu, rows, precision, 1 << 24, 1e12));
+            gpu.pipelines.hands = false;
+            handed
+        }
+
         /// The worst error in units of the bound `(K + 2) 2^-23 sum |w| |x|`, which holds for any order.
         fn worst(&self, source_rows: &[usize], actual: &[f32]) -> f64 {
             let mut worst = 0.0f64;
@@ -236,6 +286,8 @@ mod tests {
                 let all: Vec<usize> = (0..rows).collect();
                 let y = case.run(&mut gpu, Rows::on_end(rows), precision, 1 << 24, 1e12);
                 worst = worst.max(case.worst(&all, &y));
+                let handed = case.run_handed(&mut gpu, Rows::on_end(rows), precision);
+                assert!(handed.is_none_or(|handed| handed == y), "{rows} rows, {inputs} inputs, {outputs} outputs");
             }
         }
         // 0.16 measured on lavapipe, at one input; 0.02 from 60 inputs on.
@@ -264,13 +316,14 @@ mod tests {
     #[test]
     fn slices_of_sequences_are_addressed() {
         let mut gpu = gpu();
-        // [batch 7, seq_len 10]: timesteps 3..7 of the rows 2..6.
-        let case = Case::new(70, 6, 9);
-        let rows = Rows { count: 16, first: 23, slice_len: 4, stride: 10 };
-        let sources: Vec<usize> = (2..6).flat_map(|b| (3..7).map(move |t| b * 10 + t)).collect();
+        // [batch 12, seq_len 10]: timesteps 3..7 of the rows 2..11.
+        let case = Case::new(120, 6, 9);
+        let rows = Rows { count: 36, first: 23, slice_len: 4, stride: 10 };
+        let sources: Vec<usize> = (2..11).flat_map(|b| (3..7).map(move |t| b * 10 + t)).collect();
         for budget in [1e12, 300.0] {
             let y = case.run(&mut gpu, rows, Precision::F32, 1 << 20, budget);
             case.worst(&sources, &y);
+            assert!(case.run_handed(&mut gpu, rows, Precision::F32).is_none_or(|handed| handed == y));
         }
     }
 

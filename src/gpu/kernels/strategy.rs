@@ -311,7 +311,7 @@ fn obstacle(r: &Recurrence, traits: &Traits, strategy: Strategy) -> Option<(Stri
         Some(weights_beyond(r, traits))
     } else if r.is_projected() {
         Some(("the product of a projection".to_owned(), "the recurrent products that this kernel has".to_owned()))
-    } else if strategy == Strategy::Held && traits.software && traits.subgroup.is_none_or(|[least, _]| least < LANES) {
+    } else if strategy == Strategy::Held && traits.software && !traits.hands() {
         let lanes = traits.subgroup.map_or("none".to_owned(), |[least, _]| least.to_string());
         Some((format!("a subgroup of {LANES} lanes"), format!("that of the device ({lanes})")))
     } else if strategy == Strategy::Held && held(hidden, traits).groups() > MAX_HELD {
@@ -328,6 +328,11 @@ fn held(hidden: usize, traits: &Traits) -> Way {
 }
 
 impl Traits {
+    /// Whether lanes read for each other: where a read is dear, and subgroups have enough of them.
+    pub(crate) fn hands(&self) -> bool {
+        self.software && self.subgroup.is_some_and(|[least, _]| least >= LANES)
+    }
+
     /// Invocations that share a unit with [`Strategy::Held`].
     fn held_slices(&self, hidden: usize) -> usize {
         let alone = Way::new(Strategy::Held, RowWidth::One, hidden, 1, self.software);

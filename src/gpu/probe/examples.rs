@@ -11,13 +11,14 @@ use crate::{
     plan::{Direction, Op, Precision, Recurrence},
 };
 
-/// A product of few rows and one of many, which run on different kernels.
-pub(super) fn linear(precision: Precision, activation: Activation) -> [Example; 2] {
-    [3, 67].map(|rows| {
+/// Products of few rows, some, and many, which run on different kernels.
+pub(super) fn linear(precision: Precision, activation: Activation) -> [Example; 3] {
+    [3, 20, 67].map(|rows| {
         let mut example = Example::new(format!("linear of {rows} rows, {precision:?}, {activation:?}"));
-        let (inputs, outputs) = (7, 5);
+        // More than one chunk of inputs.
+        let (inputs, outputs) = (70, 5);
         let input = example.input(&[rows, inputs], 1.0);
-        let weight = example.weight(&[outputs, inputs], 1.0, precision);
+        let weight = example.weight(&[outputs, inputs], 0.25, precision);
         let bias = Some(example.bias(outputs));
         let output = example.buffer(&[rows, outputs]);
         example.step(Op::Linear { input, weight, bias, activation, output })
