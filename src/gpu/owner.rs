@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     adapter::AdapterInfo,
+    calibration::Calibration,
     faults::{Fault, FaultPoint},
     kernels::strategy::Traits,
     pacer::Speed,
@@ -64,13 +65,14 @@ impl Owner {
         exactly: Option<&AdapterInfo>,
         status: Arc<Status>,
     ) -> Result<(Self, Opened)> {
+        options.calibration.iter().try_for_each(Calibration::check)?;
         let (info, adapter) = choose(&options, exactly)?;
         let limits = wanted_limits(options.limits, &adapter.limits());
         let features = match options.limits {
-            DeviceLimits::Adapter => adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
+            DeviceLimits::Adapter => adapter.features() & wanted_features(),
             DeviceLimits::Default => wgpu::Features::empty(),
         };
-        let lanes = adapter.get_info();
+        let details = adapter.get_info();
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("wgpu-rnn"),
             required_limits: limits.clone(),
@@ -94,8 +96,9 @@ impl Owner {
         let has_subgroups = features.contains(wgpu::Features::SUBGROUP);
         let traits = Traits {
             limits: limits.clone(),
-            subgroup: has_subgroups.then_some([lanes.subgroup_min_size, lanes.subgroup_max_size]),
+            subgroup: has_subgroups.then_some([details.subgroup_min_size, details.subgroup_max_size]),
             software,
+            calibration: options.calibration.unwrap_or(Calibration::ASSUMED),
         };
         let mut owner = Self {
             adapter: info.name.clone(),
@@ -105,7 +108,7 @@ impl Owner {
             objects: HashMap::new(),
             hung: false,
             status,
-            speed: Speed::new(software),
+            speed: Speed::new(software, traits.calibration.dispatch),
             pending_upload: 0,
             stray,
             pipelines: None,
@@ -330,6 +333,12 @@ pub(super) struct Mapping {
     size: u64,
     count: usize,
     answer: mpsc::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+}
+
+/// What kernels use where the adapter has it, and do without elsewhere.
+fn wanted_features() -> wgpu::Features {
+    use wgpu::Features;
+    Features::TIMESTAMP_QUERY | Features::SUBGROUP
 }
 
 /// The adapter's limits as far as the kernels use them, wgpu's defaults elsewhere; never above the adapter's.

@@ -24,6 +24,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 use super::{
     adapter::{self, AdapterInfo},
     alive::Alive,
+    calibration::Calibration,
     faults::Faults,
     kernels::strategy::Traits,
     owner::Owner,
@@ -45,6 +46,9 @@ pub struct GpuOptions {
     /// How long one submission should take at most, as measured: a longer one may trip a watchdog
     /// of the operating system and delays everything else that uses the GPU.
     pub slice: Duration,
+    /// What the device can do, where it was measured before ([`Gpu::calibrate`]); without it, something
+    /// harmless is assumed.
+    pub calibration: Option<Calibration>,
 }
 
 impl Default for GpuOptions {
@@ -55,6 +59,7 @@ impl Default for GpuOptions {
             limits: DeviceLimits::Adapter,
             deadline: Duration::from_secs(60),
             slice: Duration::from_millis(50),
+            calibration: None,
         }
     }
 }
@@ -128,8 +133,8 @@ impl Gpu {
     /// Opens a device.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`], [`Error::Unknown`] for an adapter's name that none has, or what the
-    /// driver says.
+    /// [`Error::NoAdapter`], [`Error::Unknown`] for an adapter's name that none has, [`Error::Mismatch`] for a
+    /// calibration that no device has, or what the driver says.
     pub fn open(options: GpuOptions) -> impl Future<Output = Result<Self>> + Send {
         Self::start(options, None)
     }
@@ -180,12 +185,12 @@ impl Gpu {
         &self.shared.opened.options
     }
 
-    /// What the device was granted.
     /// What the choice of strategies looks at.
     pub(super) fn traits(&self) -> &Traits {
         &self.shared.opened.traits
     }
 
+    /// What the device was granted.
     pub(super) fn limits(&self) -> &wgpu::Limits {
         &self.shared.opened.traits.limits
     }

@@ -4,7 +4,7 @@ use super::recurrence::{GROUP, PERSISTENT, PERSISTENT_MAX_HIDDEN, held_groups, h
 use crate::{
     cell::Cell,
     error::{Error, Result},
-    gpu::kernel::MAX_HELD,
+    gpu::{Calibration, kernel::MAX_HELD},
     plan::Recurrence,
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct Traits {
     pub(crate) subgroup: Option<[u32; 2]>,
     /// Whether it computes on the CPU.
     pub(crate) software: bool,
+    /// What it can do, as measured or assumed.
+    pub(crate) calibration: Calibration,
 }
 
 /// Lanes of a subgroup that hand each other the hidden state.
@@ -148,7 +150,12 @@ mod tests {
     /// Hardware with subgroups of 32 lanes, a device without any, and one that computes on the CPU.
     fn devices() -> [(&'static str, Traits); 3] {
         let limits = wgpu::Limits::default();
-        let of = |subgroup, software| Traits { limits: limits.clone(), subgroup, software };
+        let of = |subgroup, software| Traits {
+            limits: limits.clone(),
+            subgroup,
+            software,
+            calibration: Calibration::ASSUMED,
+        };
         [("hardware", of(Some([32, 32]), false)), ("plain", of(None, false)), ("software", of(Some([8, 8]), true))]
     }
 
