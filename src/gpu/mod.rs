@@ -14,6 +14,7 @@ mod memory;
 mod owner;
 mod pacer;
 pub(crate) mod pack;
+mod pipeline_cache;
 pub(crate) mod pipelines;
 mod pool;
 mod probe;

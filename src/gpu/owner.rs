@@ -15,6 +15,7 @@ use super::{
     faults::{Fault, FaultPoint},
     kernels::strategy::Traits,
     pacer::Speed,
+    pipeline_cache::PipelineCache,
     pipelines::Pipelines,
     room::{DeviceLimits, GpuOptions, Opened, Status, choose, lost, panic_text},
     timer::Timer,
@@ -49,6 +50,8 @@ pub(super) struct Owner {
     stray: Arc<Mutex<Vec<wgpu::Error>>>,
     /// Compiled kernels; absent while a run has them.
     pub(super) pipelines: Option<Pipelines>,
+    /// Where the driver keeps what it compiled, if it does; absent while it is read.
+    pub(super) pipeline_cache: Option<PipelineCache>,
     /// The device's clock, once someone asked for it; absent while a run has it.
     pub(super) timer: Option<Timer>,
     /// Weights on the device.
@@ -104,7 +107,7 @@ impl Owner {
             adapter: info.name.clone(),
             limits: limits.clone(),
             traits: traits.clone(),
-            options: options.clone(),
+            options: GpuOptions { pipeline_cache: None, ..options.clone() },
             objects: HashMap::new(),
             hung: false,
             status,
@@ -112,21 +115,29 @@ impl Owner {
             pending_upload: 0,
             stray,
             pipelines: None,
+            pipeline_cache: None,
             timer: None,
             weights: weights::Shared::new(),
             verdicts: HashMap::new(),
             queue,
             device,
         };
-        owner.pipelines = Some(owner.scoped("creating the parameters' buffer", 0, Pipelines::new)?);
-        Ok((owner, Opened { info, traits, options }))
+        let given = options.pipeline_cache.as_deref();
+        owner.pipeline_cache =
+            owner.scoped("creating the pipeline cache", 0, |device, _| PipelineCache::new(device, &details, given))?;
+        let mut pipelines = owner.scoped("creating the parameters' buffer", 0, Pipelines::new)?;
+        pipelines.cache = owner.pipeline_cache.as_ref().map(|known| known.cache.clone());
+        owner.pipelines = Some(pipelines);
+        let pipeline_cache_used = owner.pipeline_cache.as_ref().map(|known| known.used);
+        Ok((owner, Opened { info, traits, options, pipeline_cache_used }))
     }
 
     /// Drops everything, in order.
     pub(super) fn close(self) {
-        let Self { objects, pipelines, timer, queue, device, .. } = self;
+        let Self { objects, pipelines, pipeline_cache, timer, queue, device, .. } = self;
         drop(objects);
         drop(pipelines);
+        drop(pipeline_cache);
         drop(timer);
         drop(queue);
         drop(device);
@@ -338,7 +349,7 @@ pub(super) struct Mapping {
 /// What kernels use where the adapter has it, and do without elsewhere.
 fn wanted_features() -> wgpu::Features {
     use wgpu::Features;
-    Features::TIMESTAMP_QUERY | Features::SUBGROUP
+    Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::PIPELINE_CACHE
 }
 
 /// The adapter's limits as far as the kernels use them, wgpu's defaults elsewhere; never above the adapter's.

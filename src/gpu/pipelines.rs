@@ -37,6 +37,8 @@ pub(crate) struct Pipelines {
     empty: wgpu::Buffer,
     /// Bound where a kernel writes nothing; another buffer, since one buffer is either read or written.
     unwritten: wgpu::Buffer,
+    /// What the driver compiled in earlier processes, where there is such a cache.
+    pub(crate) cache: Option<wgpu::PipelineCache>,
     adapter: String,
     layouts: HashMap<&'static str, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
     pipelines: HashMap<PipelineKey, Arc<Pipeline>>,
@@ -56,6 +58,7 @@ impl Pipelines {
             ),
             empty: buffer("empty", 256, wgpu::BufferUsages::STORAGE),
             unwritten: buffer("unwritten", 256, wgpu::BufferUsages::STORAGE),
+            cache: None,
             adapter: device.adapter_info().name,
             limits: device.limits(),
             device: device.clone(),
@@ -105,7 +108,7 @@ impl Pipelines {
                 // Every kernel writes its workgroup memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.cache.as_ref(),
         });
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(Error::Gpu {

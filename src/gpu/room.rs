@@ -32,7 +32,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// How a device is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct GpuOptions {
     /// Part of the adapter's name, in any case; the fastest kind of adapter without one.
@@ -49,6 +49,10 @@ pub struct GpuOptions {
     /// What the device can do, where it was measured before ([`Gpu::calibrate`]); without it, something
     /// harmless is assumed.
     pub calibration: Option<Calibration>,
+    /// What the driver compiled in an earlier process ([`Gpu::pipeline_cache`]), so that it need not do so again.
+    /// Where it is damaged, or of another adapter, driver or version of this crate, it is left aside
+    /// ([`Gpu::pipeline_cache_used`]). Drivers may believe what stands in it: keep it where nobody else can write.
+    pub pipeline_cache: Option<Vec<u8>>,
 }
 
 impl Default for GpuOptions {
@@ -60,7 +64,24 @@ impl Default for GpuOptions {
             deadline: Duration::from_secs(60),
             slice: Duration::from_millis(50),
             calibration: None,
+            pipeline_cache: None,
         }
+    }
+}
+
+impl std::fmt::Debug for GpuOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { adapter, allow_software, limits, deadline, slice, calibration, pipeline_cache } = self;
+        f.debug_struct("GpuOptions")
+            .field("adapter", adapter)
+            .field("allow_software", allow_software)
+            .field("limits", limits)
+            .field("deadline", deadline)
+            .field("slice", slice)
+            .field("calibration", calibration)
+            // Not the megabytes themselves.
+            .field("pipeline_cache_bytes", &pipeline_cache.as_ref().map(Vec::len))
+            .finish()
     }
 }
 
@@ -94,6 +115,7 @@ pub(super) struct Opened {
     pub(super) info: AdapterInfo,
     pub(super) traits: Traits,
     pub(super) options: GpuOptions,
+    pub(super) pipeline_cache_used: Option<bool>,
 }
 
 /// What the owner thread and all handles share from the start.
@@ -193,6 +215,13 @@ impl Gpu {
     /// What the device was granted.
     pub(super) fn limits(&self) -> &wgpu::Limits {
         &self.shared.opened.traits.limits
+    }
+
+    /// Whether the device began with the [pipeline cache](GpuOptions::pipeline_cache) that was given; `None` where
+    /// the adapter has no such cache.
+    #[must_use]
+    pub fn pipeline_cache_used(&self) -> Option<bool> {
+        self.shared.opened.pipeline_cache_used
     }
 
     /// Why the device is of no more use, if so. Every further call gives [`Error::DeviceLost`].
