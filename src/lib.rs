@@ -57,6 +57,7 @@ pub mod error;
 pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+mod hash;
 pub mod layout;
 pub mod model;
 pub mod plan;

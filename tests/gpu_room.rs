@@ -410,6 +410,35 @@ fn adapters_are_listed_and_unknown_ones_refused() {
     assert!(error.to_string().contains("no such adapter"), "{error}");
 }
 
+#[test]
+fn what_a_driver_compiled_goes_to_later_devices_unless_it_is_damaged() {
+    let Some(gpu) = open(GpuOptions::default()) else { return };
+    let plan = lstm(3, 5, 2);
+    let sizes = bound(&plan, 2, 4, 3);
+    check(&program(&gpu, &plan), &sizes, 1);
+    let Some(compiled) = pollster::block_on(gpu.pipeline_cache()).unwrap() else {
+        assert_eq!(gpu.pipeline_cache_used(), None);
+        return eprintln!("SKIPPED: {} has no pipeline cache", gpu.info());
+    };
+    assert_eq!(gpu.pipeline_cache_used(), Some(false));
+    let with = |bytes: &[u8]| {
+        let mut options = GpuOptions::default();
+        options.pipeline_cache = Some(bytes.to_vec());
+        open(options).unwrap()
+    };
+    let later = with(&compiled);
+    assert_eq!(later.pipeline_cache_used(), Some(true));
+    check(&program(&later, &plan), &sizes, 2);
+    assert_eq!(pollster::block_on(later.reopen()).unwrap().pipeline_cache_used(), Some(true));
+    let (mut flipped, cut) = (compiled.clone(), &compiled[..compiled.len() - 1]);
+    *flipped.last_mut().unwrap() ^= 1;
+    for damaged in [&flipped, cut, &[], &[0; 1000]] {
+        let later = with(damaged);
+        assert_eq!(later.pipeline_cache_used(), Some(false));
+        check(&program(&later, &plan), &sizes, 3);
+    }
+}
+
 /// Run by the test below in a process that has no driver.
 #[test]
 #[ignore = "needs an environment without a driver"]

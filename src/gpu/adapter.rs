@@ -158,6 +158,15 @@ fn same_device(a: &wgpu::AdapterInfo, b: &wgpu::AdapterInfo) -> bool {
     same_model && same_place
 }
 
+/// The adapter that a device of these options would be opened on ([`GpuOptions::adapter`](super::GpuOptions),
+/// [`allow_software`](super::GpuOptions)).
+///
+/// # Errors
+/// [`Error::NoAdapter`] if there is none of a permitted kind, [`Error::Unknown`] if no name matches.
+pub fn find_adapter(name: Option<&str>, allow_software: bool) -> Result<AdapterInfo> {
+    choose(name, allow_software).map(|(info, _)| info)
+}
+
 /// The adapter whose name is or else contains `name` (any case), or the default one; the first if
 /// several match.
 ///
@@ -193,7 +202,7 @@ fn pick<'a>(
     if !adapters.clone().any(permitted) {
         let names = listed(adapters.map(|info| &info.name));
         return Err(Error::NoAdapter {
-            reason: format!("only software adapters, which were not allowed: {names}"),
+            reason: format!("there is no hardware GPU, only {names}; a software adapter runs only when asked for"),
             hint: "allow software adapters, or install the GPU vendor's driver".to_owned(),
         });
     }

@@ -218,6 +218,9 @@ pub(crate) static KERNELS: &[&Kernel] = &[
     &kernels::normalize::LAYER_NORM,
     &kernels::normalize::BATCH_NORM,
     &kernels::not_equal::NOT_EQUAL,
+    &kernels::calibrate::READ,
+    &kernels::calibrate::MULTIPLY_ADD,
+    &kernels::calibrate::RESIDENT,
 ];
 
 /// What a pipeline is made of.

@@ -3,6 +3,8 @@
 
 mod adapter;
 mod alive;
+mod calibrate;
+mod calibration;
 mod encode;
 mod executor;
 mod faults;
@@ -12,6 +14,7 @@ mod memory;
 mod owner;
 mod pacer;
 pub(crate) mod pack;
+mod pipeline_cache;
 pub(crate) mod pipelines;
 mod pool;
 mod probe;
@@ -27,8 +30,9 @@ pub(crate) mod testing;
 mod timer;
 mod weights;
 
-pub use adapter::{AdapterInfo, AdapterKind, adapters};
+pub use adapter::{AdapterInfo, AdapterKind, adapters, find_adapter};
 pub use alive::wait_until_closed;
+pub use calibration::Calibration;
 pub use executor::ProgramOptions;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use faults::{Fault, FaultPoint};

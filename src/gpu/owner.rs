@@ -11,9 +11,11 @@ use std::{
 
 use super::{
     adapter::AdapterInfo,
+    calibration::Calibration,
     faults::{Fault, FaultPoint},
     kernels::strategy::Traits,
     pacer::Speed,
+    pipeline_cache::PipelineCache,
     pipelines::Pipelines,
     room::{DeviceLimits, GpuOptions, Opened, Status, choose, lost, panic_text},
     timer::Timer,
@@ -25,8 +27,10 @@ use crate::error::{Error, Result};
 pub(super) const F32: u64 = 4;
 /// Uploads in flight at most, bytes.
 const MAX_PENDING_UPLOAD: u64 = 64 << 20;
-/// Workgroups that every GPU worth the name runs at once.
+/// Workgroups that hold many weights each, and that every GPU worth the name runs at once.
 const RESIDENT: usize = 32;
+/// How many workgroups that need little run in the place of one that holds many weights.
+const LITTLE_ONES: usize = 8;
 /// The largest buffer and binding that are asked for: the kernels' index range.
 const WANTED_BYTES: u64 = F32 << 31;
 
@@ -50,6 +54,8 @@ pub(super) struct Owner {
     stray: Arc<Mutex<Vec<wgpu::Error>>>,
     /// Compiled kernels; absent while a run has them.
     pub(super) pipelines: Option<Pipelines>,
+    /// Where the driver keeps what it compiled, if it does; absent while it is read.
+    pub(super) pipeline_cache: Option<PipelineCache>,
     /// The device's clock, once someone asked for it; absent while a run has it.
     pub(super) timer: Option<Timer>,
     /// Weights on the device.
@@ -66,13 +72,14 @@ impl Owner {
         exactly: Option<&AdapterInfo>,
         status: Arc<Status>,
     ) -> Result<(Self, Opened)> {
+        options.calibration.iter().try_for_each(Calibration::check)?;
         let (info, adapter) = choose(&options, exactly)?;
         let limits = wanted_limits(options.limits, &adapter.limits());
         let features = match options.limits {
-            DeviceLimits::Adapter => adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP),
+            DeviceLimits::Adapter => adapter.features() & wanted_features(),
             DeviceLimits::Default => wgpu::Features::empty(),
         };
-        let lanes = adapter.get_info();
+        let details = adapter.get_info();
         let request = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("wgpu-rnn"),
             required_limits: limits.clone(),
@@ -96,43 +103,51 @@ impl Owner {
         let has_subgroups = features.contains(wgpu::Features::SUBGROUP);
         let traits = Traits {
             limits: limits.clone(),
-            subgroup: has_subgroups.then_some([lanes.subgroup_min_size, lanes.subgroup_max_size]),
+            subgroup: has_subgroups.then_some([details.subgroup_min_size, details.subgroup_max_size]),
             software,
-            resident: if software { std::thread::available_parallelism().map_or(1, usize::from) } else { RESIDENT },
+            resident: resident(software, options.calibration.as_ref()),
             // Where workgroups are threads of a busy CPU, a wait may take long.
             tries: if software { 1 << 26 } else { 1 << 17 },
             rereads: !software,
             cooperates: !software && info.backend == "vulkan",
+            calibration: options.calibration.unwrap_or(Calibration::ASSUMED),
         };
         let mut owner = Self {
             adapter: info.name.clone(),
             limits: limits.clone(),
             traits: traits.clone(),
-            options: options.clone(),
+            options: GpuOptions { pipeline_cache: None, ..options.clone() },
             objects: HashMap::new(),
             hung: false,
             status,
-            speed: Speed::new(software),
+            speed: Speed::new(software, traits.calibration.dispatch),
             pending_upload: 0,
             stray,
             pipelines: None,
+            pipeline_cache: None,
             timer: None,
             weights: weights::Shared::new(),
             verdicts: HashMap::new(),
             queue,
             device,
         };
+        let given = options.pipeline_cache.as_deref();
+        owner.pipeline_cache =
+            owner.scoped("creating the pipeline cache", 0, |device, _| PipelineCache::new(device, &details, given))?;
         let mut pipelines = owner.scoped("creating the parameters' buffer", 0, Pipelines::new)?;
         pipelines.hands = traits.hands();
+        pipelines.cache = owner.pipeline_cache.as_ref().map(|known| known.cache.clone());
         owner.pipelines = Some(pipelines);
-        Ok((owner, Opened { info, traits, options }))
+        let pipeline_cache_used = owner.pipeline_cache.as_ref().map(|known| known.used);
+        Ok((owner, Opened { info, traits, options, pipeline_cache_used }))
     }
 
     /// Drops everything, in order.
     pub(super) fn close(self) {
-        let Self { objects, pipelines, timer, queue, device, .. } = self;
+        let Self { objects, pipelines, pipeline_cache, timer, queue, device, .. } = self;
         drop(objects);
         drop(pipelines);
+        drop(pipeline_cache);
         drop(timer);
         drop(queue);
         drop(device);
@@ -339,6 +354,21 @@ pub(super) struct Mapping {
     size: u64,
     count: usize,
     answer: mpsc::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+}
+
+/// What kernels use where the adapter has it, and do without elsewhere.
+fn wanted_features() -> wgpu::Features {
+    use wgpu::Features;
+    Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::PIPELINE_CACHE
+}
+
+/// Workgroups that hold many weights each and run at once for sure.
+fn resident(software: bool, measured: Option<&Calibration>) -> usize {
+    match (software, measured) {
+        (true, _) => std::thread::available_parallelism().map_or(1, usize::from),
+        (false, None) => RESIDENT,
+        (false, Some(measured)) => (measured.resident_workgroups as usize / LITTLE_ONES).max(1),
+    }
 }
 
 /// The adapter's limits as far as the kernels use them, wgpu's defaults elsewhere; never above the adapter's.

@@ -16,8 +16,6 @@ use crate::{error::Result, stats::RunStats};
 const SOFTWARE_SLICES: u32 = 8;
 /// Submissions in flight: one runs, one waits. A third is being recorded.
 const MAX_IN_FLIGHT: usize = 2;
-/// Seconds that a dispatch takes whatever it does.
-const DISPATCH: f64 = 1e-5;
 /// Seconds per multiply-add before anything was measured, on a driver that computes on the CPU and
 /// on a GPU: slower than nearly all, so that work starts in small slices.
 const FIRST_GUESS: [f64; 2] = [5e-9, 1e-11];
@@ -32,13 +30,15 @@ type Work = HashMap<&'static str, f64>;
 /// What is known of an adapter's speed; outlives runs.
 #[derive(Clone, Debug)]
 pub(super) struct Speed {
+    /// Seconds that a dispatch takes whatever it does.
+    dispatch: f64,
     first_guess: f64,
     seconds: HashMap<&'static str, f64>,
 }
 
 impl Speed {
-    pub(super) fn new(software: bool) -> Self {
-        Self { first_guess: FIRST_GUESS[usize::from(!software)], seconds: HashMap::new() }
+    pub(super) fn new(software: bool, dispatch: f64) -> Self {
+        Self { dispatch, first_guess: FIRST_GUESS[usize::from(!software)], seconds: HashMap::new() }
     }
 
     /// Seconds per multiply-add of the slowest kernel measured.
@@ -55,7 +55,7 @@ impl Speed {
     /// Learns from a submission of `dispatches` with `work` that took `seconds`. If it had ended
     /// before anyone looked, `seconds` is only known not to be exceeded.
     fn learn(&mut self, work: &Work, dispatches: u32, seconds: f64, at_most: bool) {
-        let overhead = f64::from(dispatches) * DISPATCH;
+        let overhead = f64::from(dispatches) * self.dispatch;
         let expected: f64 = work.iter().map(|(kernel, cost)| self.of(kernel) * cost).sum();
         let ratio = (seconds - overhead) / expected;
         // Where dispatches as such take most of the time, it says nothing about the work in them.
@@ -171,7 +171,7 @@ impl Submitter for Pacer<'_> {
     }
 
     fn estimate(&self, kernel: &'static str, cost: f64) -> f64 {
-        (DISPATCH + self.owner.speed.of(kernel) * cost) / self.unit()
+        (self.owner.speed.dispatch + self.owner.speed.of(kernel) * cost) / self.unit()
     }
 
     fn note(&mut self, kernel: &'static str, cost: f64) {
@@ -185,10 +185,12 @@ impl Submitter for Pacer<'_> {
 mod tests {
     use super::*;
 
+    const DISPATCH: f64 = 1e-5;
+
     #[test]
     fn estimates_approach_what_is_measured() {
-        let mut speed = Speed::new(true);
-        assert!(speed.of("a") > Speed::new(false).of("a"));
+        let mut speed = Speed::new(true, DISPATCH);
+        assert!(speed.of("a") > Speed::new(false, DISPATCH).of("a"));
         for _ in 0..30 {
             speed.learn(&Work::from([("a", 1e9)]), 1, 0.1 + DISPATCH, false);
         }
@@ -200,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_says_nothing_teaches_nothing() {
-        let mut speed = Speed::new(true);
+        let mut speed = Speed::new(true, DISPATCH);
         let guess = speed.of("a");
         let mut same = |work: f64, dispatches, seconds, at_most| {
             speed.learn(&Work::from([("a", work)]), dispatches, seconds, at_most);

@@ -45,6 +45,8 @@ pub(crate) struct Pipelines {
     exchange: Option<wgpu::Buffer>,
     /// Whether it was asked for since [`Self::exchanged`] was.
     has_exchanged: bool,
+    /// What the driver compiled in earlier processes, where there is such a cache.
+    pub(crate) cache: Option<wgpu::PipelineCache>,
     adapter: String,
     layouts: HashMap<&'static str, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
     pipelines: HashMap<PipelineKey, Arc<Pipeline>>,
@@ -67,6 +69,7 @@ impl Pipelines {
             hands: false,
             exchange: None,
             has_exchanged: false,
+            cache: None,
             adapter: device.adapter_info().name,
             limits: device.limits(),
             device: device.clone(),
@@ -146,7 +149,7 @@ impl Pipelines {
                 // Every kernel writes its workgroup memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.cache.as_ref(),
         });
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(Error::Gpu {

@@ -24,6 +24,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 use super::{
     adapter::{self, AdapterInfo},
     alive::Alive,
+    calibration::Calibration,
     faults::Faults,
     kernels::strategy::Traits,
     owner::Owner,
@@ -31,7 +32,7 @@ use super::{
 use crate::error::{Error, Result};
 
 /// How a device is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct GpuOptions {
     /// Part of the adapter's name, in any case; the fastest kind of adapter without one.
@@ -46,6 +47,13 @@ pub struct GpuOptions {
     /// of the operating system and delays everything else that uses the GPU. Drivers that compute on the CPU get
     /// eight times as long.
     pub slice: Duration,
+    /// What the device can do, where it was measured before ([`Gpu::calibrate`]); without it, something
+    /// harmless is assumed.
+    pub calibration: Option<Calibration>,
+    /// What the driver compiled in an earlier process ([`Gpu::pipeline_cache`]), so that it need not do so again.
+    /// Where it is damaged, or of another adapter, driver or version of this crate, it is left aside
+    /// ([`Gpu::pipeline_cache_used`]). Drivers may believe what stands in it: keep it where nobody else can write.
+    pub pipeline_cache: Option<Vec<u8>>,
 }
 
 impl Default for GpuOptions {
@@ -56,7 +64,25 @@ impl Default for GpuOptions {
             limits: DeviceLimits::Adapter,
             deadline: Duration::from_secs(60),
             slice: Duration::from_millis(50),
+            calibration: None,
+            pipeline_cache: None,
         }
+    }
+}
+
+impl std::fmt::Debug for GpuOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { adapter, allow_software, limits, deadline, slice, calibration, pipeline_cache } = self;
+        f.debug_struct("GpuOptions")
+            .field("adapter", adapter)
+            .field("allow_software", allow_software)
+            .field("limits", limits)
+            .field("deadline", deadline)
+            .field("slice", slice)
+            .field("calibration", calibration)
+            // Not the megabytes themselves.
+            .field("pipeline_cache_bytes", &pipeline_cache.as_ref().map(Vec::len))
+            .finish()
     }
 }
 
@@ -90,6 +116,7 @@ pub(super) struct Opened {
     pub(super) info: AdapterInfo,
     pub(super) traits: Traits,
     pub(super) options: GpuOptions,
+    pub(super) pipeline_cache_used: Option<bool>,
 }
 
 /// What the owner thread and all handles share from the start.
@@ -129,8 +156,8 @@ impl Gpu {
     /// Opens a device.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`], [`Error::Unknown`] for an adapter's name that none has, or what the
-    /// driver says.
+    /// [`Error::NoAdapter`], [`Error::Unknown`] for an adapter's name that none has, [`Error::Mismatch`] for a
+    /// calibration that no device has, or what the driver says.
     pub fn open(options: GpuOptions) -> impl Future<Output = Result<Self>> + Send {
         Self::start(options, None)
     }
@@ -181,14 +208,21 @@ impl Gpu {
         &self.shared.opened.options
     }
 
-    /// What the device was granted.
     /// What the choice of strategies looks at.
     pub(super) fn traits(&self) -> &Traits {
         &self.shared.opened.traits
     }
 
+    /// What the device was granted.
     pub(super) fn limits(&self) -> &wgpu::Limits {
         &self.shared.opened.traits.limits
+    }
+
+    /// Whether the device began with the [pipeline cache](GpuOptions::pipeline_cache) that was given; `None` where
+    /// the adapter has no such cache.
+    #[must_use]
+    pub fn pipeline_cache_used(&self) -> Option<bool> {
+        self.shared.opened.pipeline_cache_used
     }
 
     /// Why the device is of no more use, if so. Every further call gives [`Error::DeviceLost`].

@@ -1,8 +1,12 @@
 //! Which device a session runs on, and why.
 
+use super::SessionOptions;
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{self, AdapterInfo, AdapterKind, Gpu, GpuOptions};
+use crate::{
+    error::ErrorKind,
+    gpu::{AdapterKind, Gpu, GpuOptions},
+};
 
 /// Which device a session should run on.
 #[derive(Clone, Debug, Default)]
@@ -45,35 +49,33 @@ pub(super) enum Opened {
     Reference,
 }
 
-pub(super) async fn open(device: &Device) -> Result<(Opened, DeviceReport)> {
+pub(super) async fn open(options: &SessionOptions) -> Result<(Opened, DeviceReport)> {
     let report = |kind, reason: &str| DeviceReport {
         kind,
         adapter: String::new(),
         is_software: false,
         reason: reason.to_owned(),
     };
-    match device {
+    match &options.device {
         Device::Cpu => Ok((Opened::Cpu, report("cpu", "asked for"))),
         Device::Reference => Ok((Opened::Reference, report("reference", "asked for"))),
         #[cfg(feature = "gpu")]
-        Device::Auto => match hardware() {
-            Ok(adapter) => {
-                let name = adapter.to_string();
-                let options =
-                    GpuOptions { adapter: Some(adapter.name), allow_software: false, ..GpuOptions::default() };
-                match Gpu::open(options).await {
-                    Ok(gpu) => {
-                        let report = on_gpu(&gpu, "the fastest kind of hardware GPU");
-                        Ok((Opened::Gpu(gpu), report))
-                    }
-                    Err(error) => Ok((Opened::Cpu, report("cpu", &format!("{name} cannot be opened: {error}")))),
+        Device::Auto => {
+            let options = GpuOptions { adapter: None, allow_software: false, ..options.gpu.clone() };
+            match Gpu::open(options).await {
+                Ok(gpu) => {
+                    let report = on_gpu(&gpu, "the fastest kind of hardware GPU");
+                    Ok((Opened::Gpu(gpu), report))
                 }
+                // An option that is wrong is wrong on every adapter.
+                Err(error) if error.kind() == ErrorKind::Input => Err(error),
+                Err(error) => Ok((Opened::Cpu, report("cpu", &error.to_string()))),
             }
-            Err(why) => Ok((Opened::Cpu, report("cpu", &why))),
-        },
+        }
         #[cfg(feature = "gpu")]
         Device::Gpu(name) => {
-            let gpu = Gpu::open(GpuOptions { adapter: name.clone(), ..GpuOptions::default() }).await?;
+            let options = GpuOptions { adapter: name.clone(), allow_software: true, ..options.gpu.clone() };
+            let gpu = Gpu::open(options).await?;
             let report = on_gpu(&gpu, "asked for");
             Ok((Opened::Gpu(gpu), report))
         }
@@ -97,15 +99,4 @@ fn on_gpu(gpu: &Gpu, reason: &str) -> DeviceReport {
         is_software: gpu.info().kind == AdapterKind::Software,
         reason: reason.to_owned(),
     }
-}
-
-/// The first adapter that is not software, or why there is none.
-#[cfg(feature = "gpu")]
-fn hardware() -> std::result::Result<AdapterInfo, String> {
-    let adapters = gpu::adapters().map_err(|error| error.to_string())?;
-    let found = adapters.iter().find(|adapter| adapter.kind != AdapterKind::Software).cloned();
-    found.ok_or_else(|| {
-        let names: Vec<String> = adapters.iter().map(ToString::to_string).collect();
-        format!("there is no hardware GPU, only {}; a software adapter runs only when asked for", names.join(", "))
-    })
 }

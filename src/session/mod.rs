@@ -20,7 +20,7 @@ pub use state::State;
 
 use self::device::Opened;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuProgram, MemoryNeed, ProgramOptions, Strategy};
+use crate::gpu::{Gpu, GpuOptions, GpuProgram, MemoryNeed, ProgramOptions, Strategy};
 use crate::{
     cpu::CpuProgram,
     error::{Error, Result},
@@ -60,6 +60,9 @@ pub struct SessionOptions {
     /// Whether workgroups of a GPU may wait for each other, [`Strategy::Cooperative`].
     #[cfg(feature = "gpu")]
     pub cooperative: bool,
+    /// How a GPU is opened, where `device` does not give one that is open; which one is up to `device`.
+    #[cfg(feature = "gpu")]
+    pub gpu: GpuOptions,
 }
 
 impl SessionOptions {
@@ -145,7 +148,7 @@ impl Session {
     /// # Errors
     /// As [`new`](Self::new).
     pub async fn new_async(model: &Model, options: SessionOptions) -> Result<Self> {
-        let (opened, device) = device::open(&options.device).await?;
+        let (opened, device) = device::open(&options).await?;
         Self::with_device(model, options, opened, device).await
     }
 
@@ -214,6 +217,16 @@ impl Session {
     #[must_use]
     pub fn device(&self) -> &DeviceReport {
         &self.device
+    }
+
+    /// The open device, where it is a GPU.
+    #[cfg(feature = "gpu")]
+    #[must_use]
+    pub fn gpu(&self) -> Option<&Gpu> {
+        match &self.opened {
+            Opened::Gpu(gpu) => Some(gpu),
+            Opened::Cpu | Opened::Reference => None,
+        }
     }
 
     /// What is done in a run.

@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result, listed, quoted},
+    hash::Fnv,
     model::{LayerKind, Model},
     plan::Plan,
     tensor::{Tensor, unravel},
@@ -102,15 +103,11 @@ fn check_fingerprint(expected: u64, found: u64) -> Result<()> {
     Err(Error::mismatch("state", "one of this model and its weights", "one of another model"))
 }
 
-/// FNV-1a over the layers' names and the shapes and values of their weights: the same for every
+/// A hash of the layers' names and the shapes and values of their weights: the same for every
 /// device and storage of weights, so that states move between them.
 pub(super) fn fingerprint(model: &Model) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut eat = |bytes: &[u8]| {
-        for &byte in bytes {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
+    let mut hash = Fnv::new();
+    let mut eat = |bytes: &[u8]| hash.eat(bytes);
     for layer in model.layers() {
         eat(layer.name.as_bytes());
         eat(layer.class_name.as_bytes());
@@ -130,5 +127,5 @@ pub(super) fn fingerprint(model: &Model) -> u64 {
             }
         }
     }
-    hash
+    hash.value()
 }

@@ -78,6 +78,10 @@ fn bench_times_and_verifies() {
             "max_abs_error",
             "model",
             "outside_ms",
+            "peak_cache_gb_per_s",
+            "peak_gb_per_s",
+            "peak_gflops",
+            "pipelines_kept",
             "runs",
             "seq_len",
             "strategy",
@@ -161,8 +165,25 @@ fn bench_of_layers_writes_tables_and_plots() {
 #[cfg(feature = "gpu")]
 fn a_profile_has_every_kernel_and_every_choice() {
     let model = golden("lstm.keras");
-    let profile = wgpu_rnn(&["profile", &model, "--batch", "3", "--seq-len", "7", "--json"]).json();
-    assert_eq!(keys(&profile), ["adapter", "kernels", "recurrences", "schema", "submissions", "total_ms"]);
+    let profile = wgpu_rnn(&["profile", &model, "--batch", "3", "--json"]).json();
+    let expected = [
+        "adapter",
+        "batch",
+        "kernels",
+        "model",
+        "peak_cache_gb_per_s",
+        "peak_gb_per_s",
+        "peak_gflops",
+        "recurrences",
+        "results",
+        "schema",
+        "seq_len",
+        "submissions",
+        "total_ms",
+    ];
+    assert_eq!(keys(&profile), expected);
+    assert_eq!((&profile["batch"], &profile["seq_len"]), (&json!(3), &json!(5)));
+    assert_eq!(profile["results"][0]["kernels"], profile["kernels"]);
     let kernels = profile["kernels"].as_array().unwrap();
     let recurrence = kernels.iter().find(|kernel| kernel["kernel"] == "recurrence_persistent").unwrap();
     assert_eq!(recurrence["dispatches"], 1);
@@ -171,6 +192,22 @@ fn a_profile_has_every_kernel_and_every_choice() {
     assert!(choice["reason"].as_str().unwrap().starts_with(choice["strategy"].as_str().unwrap()), "{choice}");
     let text = wgpu_rnn(&["profile", &model]).ok();
     assert!(text.contains("recurrence_persistent") && text.contains("share"), "{text}");
+}
+
+#[test]
+#[cfg(feature = "gpu")]
+fn layers_are_profiled_like_models() {
+    let sizes =
+        ["profile", "--cell", "lstm,gru", "--hidden", "5", "--input-size", "3", "--batch", "2", "--seq-len", "4"];
+    let json = wgpu_rnn(&[&sizes[..], &["--json"]].concat()).json();
+    // With several, which one the outer fields are of would be a guess.
+    assert_eq!(keys(&json), ["results", "schema"]);
+    let names: Vec<&Value> = json["results"].as_array().unwrap().iter().map(|result| &result["model"]).collect();
+    assert_eq!(names, [&json!("LSTM 5, input 3"), &json!("GRU 5, input 3")]);
+    let text = wgpu_rnn(&sizes).ok();
+    assert!(text.starts_with("LSTM 5, input 3: batch 2, seq_len 4\n"), "{text}");
+    assert!(text.contains("\n\n\nGRU 5, input 3: batch 2, seq_len 4\n"), "{text}");
+    wgpu_rnn(&["profile"]).error(2);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod arrays;
+#[cfg(feature = "gpu")]
+mod cache;
 mod convert;
 mod devices;
 mod files;
@@ -118,6 +120,8 @@ fn command(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // Nothing is kept, unless a test says where.
+    command.env("WGPU_RNN_CACHE", "");
     // As in a container. Drivers must not complain.
     command.env_remove("XDG_RUNTIME_DIR");
     command

@@ -16,7 +16,7 @@ fn help_and_version() {
     );
     assert!(help.contains("  70  internal error"), "{help}");
     assert_eq!(wgpu_rnn(&["--version"]).ok(), format!("wgpu-rnn {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["run", "verify", "summary", "inspect", "devices", "demo", "bench"] {
+    for command in ["run", "verify", "summary", "inspect", "devices", "demo", "bench", "profile", "calibrate"] {
         assert!(wgpu_rnn(&[command, "--help"]).ok().contains(&format!("Usage: wgpu-rnn {command}")));
     }
     let nothing = wgpu_rnn(&[]);

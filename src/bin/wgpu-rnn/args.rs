@@ -33,8 +33,10 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Time a model, or layers of given sizes, on the devices of this machine
     Bench(BenchArgs),
-    /// Tell what each GPU kernel of a model does and how long it takes
+    /// Tell what each GPU kernel of a model, or of layers of given sizes, does and how long it takes
     Profile(ProfileArgs),
+    /// Measure what a GPU can do, and keep it for later runs
+    Calibrate(CalibrateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -152,7 +154,17 @@ pub(crate) struct DemoArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
+pub(crate) struct CalibrateArgs {
+    /// The adapter whose name contains SUBSTRING; else the first of `devices`
+    #[arg(long, value_name = "SUBSTRING", env = "WGPU_RNN_ADAPTER")]
+    pub(crate) adapter: Option<String>,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+/// What is timed.
+#[derive(Debug, Args)]
+pub(crate) struct CaseArgs {
     /// The model, as for `run`; else --set or --cell says what is timed
     #[arg(value_name = "MODEL", required_unless_present_any = ["set", "cells"])]
     pub(crate) path: Option<PathBuf>,
@@ -175,6 +187,12 @@ pub(crate) struct BenchArgs {
     /// Seed of the random inputs and weights
     #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
     pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) case: CaseArgs,
     /// Devices to time, separated by commas [default: the CPU and every adapter]
     #[arg(long = "device", value_delimiter = ',', value_name = "DEVICE", env = "WGPU_RNN_DEVICE")]
     pub(crate) devices: Vec<DeviceName>,
@@ -183,6 +201,9 @@ pub(crate) struct BenchArgs {
     pub(crate) adapter: Option<String>,
     #[command(flatten)]
     pub(crate) how: HowArgs,
+    /// Measure first what the adapters can do, as `calibrate` does
+    #[arg(long)]
+    pub(crate) calibrate: bool,
     /// Timed runs per device [default: as many as fit in about 2 seconds, 5 to 50]
     #[arg(long, value_parser = at_least_one, env = "WGPU_RNN_RUNS")]
     pub(crate) runs: Option<usize>,
@@ -219,24 +240,15 @@ pub(crate) struct SweepArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ProfileArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// Inputs as for `run`; without them, random ones
-    #[arg(long = "input", short, value_name = "FILE")]
-    pub(crate) inputs: Vec<String>,
-    /// Rows of the random inputs
-    #[arg(long, default_value = "1", value_parser = at_least_one, env = "WGPU_RNN_BATCH")]
-    pub(crate) batch: usize,
-    /// Length of the random inputs, where the model leaves it open [default: 100]
-    #[arg(long, env = "WGPU_RNN_SEQ_LEN")]
-    pub(crate) seq_len: Option<usize>,
-    /// Seed of the random inputs
-    #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
-    pub(crate) seed: u64,
+    pub(crate) case: CaseArgs,
     /// The adapter whose name contains SUBSTRING; else the first of `devices`
     #[arg(long, value_name = "SUBSTRING", env = "WGPU_RNN_ADAPTER")]
     pub(crate) adapter: Option<String>,
     #[command(flatten)]
     pub(crate) how: HowArgs,
+    /// Measure first what the adapter can do, as `calibrate` does
+    #[arg(long)]
+    pub(crate) calibrate: bool,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
 }
@@ -463,12 +475,15 @@ fn settle(command: &mut Command, given: &ArgMatches) -> Result<(), Failure> {
             }
             settle_device(device, typed)
         }
-        Command::Bench(BenchArgs { inputs, .. }) | Command::Profile(ProfileArgs { inputs, .. }) => {
-            settle_inputs(inputs, typed)
+        Command::Bench(BenchArgs { case, .. }) | Command::Profile(ProfileArgs { case, .. }) => {
+            settle_inputs(&case.inputs, typed)
         }
-        Command::Summary(_) | Command::Inspect(_) | Command::Convert(_) | Command::Devices(_) | Command::Demo(_) => {
-            Ok(())
-        }
+        Command::Summary(_)
+        | Command::Inspect(_)
+        | Command::Convert(_)
+        | Command::Devices(_)
+        | Command::Demo(_)
+        | Command::Calibrate(_) => Ok(()),
     }
 }
 

@@ -41,10 +41,7 @@ pub(crate) fn adapters() -> Result<Vec<Adapter>, Error> {
 #[cfg(not(feature = "gpu"))]
 pub(crate) fn adapters() -> Result<Vec<Adapter>, Error> {
     let _busy = busy("looking for adapters");
-    Err(Error::NoAdapter {
-        reason: "this program was built without the feature `gpu`".to_owned(),
-        hint: "build it with the feature, or use the device `cpu`".to_owned(),
-    })
+    Err(crate::setup::without_gpu())
 }
 
 /// [`adapters`], with a remark on standard error where there are none.

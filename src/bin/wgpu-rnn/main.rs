@@ -6,6 +6,10 @@ mod args;
 mod arrays;
 mod bench;
 mod binding;
+#[cfg(feature = "gpu")]
+mod cache;
+mod calibrate;
+mod case;
 mod convert;
 mod demo;
 mod devices;
@@ -15,6 +19,7 @@ mod files;
 mod inspect;
 mod language;
 mod lengths;
+mod peaks;
 mod profile;
 mod progress;
 mod run;
@@ -23,6 +28,7 @@ mod summary;
 mod table;
 mod timing;
 mod verify;
+mod workload;
 
 use std::{
     any::Any,
@@ -71,6 +77,7 @@ fn dispatch(cli: Cli) -> Outcome<()> {
         Command::Demo(args) => demo::demo(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Profile(args) => profile::profile(&args),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
     }
 }
 

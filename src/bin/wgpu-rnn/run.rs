@@ -54,6 +54,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
     if let Some(path) = &args.state_out {
         write_state(&session, path)?;
     }
+    setup::keep(&session, None);
     Ok(print(&if args.json.on {
         json_text(&session, &outputs, ms)
     } else {

@@ -57,7 +57,7 @@ pub(crate) fn session(model: &Model, args: &DeviceArgs) -> Result<Session, Error
     Ok(session)
 }
 
-/// The session's options.
+/// The session's options, with what is known of the device.
 pub(crate) fn options(device: Device, how: &HowArgs) -> SessionOptions {
     let mut options = SessionOptions::on(device);
     options.weights = precision(how.weights);
@@ -73,8 +73,39 @@ pub(crate) fn options(device: Device, how: &HowArgs) -> SessionOptions {
             StrategyName::Cooperative => Strategy::Cooperative,
         });
         options.cooperative = how.cooperative;
+        options.gpu = crate::cache::known(&options.device);
     }
     options
+}
+
+/// Keeps for later what the session's driver compiled, also for later sessions of this process.
+#[cfg(feature = "gpu")]
+pub(crate) fn keep(session: &Session, later: Option<&mut SessionOptions>) {
+    let kept = crate::cache::keep_pipelines(session);
+    if let (Some(kept), Some(later)) = (kept, later) {
+        later.gpu.pipeline_cache = Some(kept);
+    }
+}
+
+/// Nothing was compiled.
+#[cfg(not(feature = "gpu"))]
+pub(crate) fn keep(_: &Session, _: Option<&mut SessionOptions>) {}
+
+/// Whether the driver began with what it compiled in an earlier process; none where it cannot.
+pub(crate) fn pipelines_kept(_session: &Session) -> Option<bool> {
+    #[cfg(feature = "gpu")]
+    return _session.gpu().and_then(wgpu_rnn::gpu::Gpu::pipeline_cache_used);
+    #[cfg(not(feature = "gpu"))]
+    None
+}
+
+/// Why there is no GPU in a program that was built without.
+#[cfg(not(feature = "gpu"))]
+pub(crate) fn without_gpu() -> Error {
+    Error::NoAdapter {
+        reason: "this program was built without the feature `gpu`".to_owned(),
+        hint: "build it with the feature, or use the device `cpu`".to_owned(),
+    }
 }
 
 pub(crate) fn device(name: DeviceName, adapter: Option<String>) -> Device {

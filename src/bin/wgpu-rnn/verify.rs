@@ -43,6 +43,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Outcome<()> {
         None => wgpu_rnn::verify::verify(&session, inputs, tolerance)?,
     };
     drop(working);
+    setup::keep(&session, None);
     if args.json.on {
         print(&json_text(&session, &verification, tolerance))?;
     } else {

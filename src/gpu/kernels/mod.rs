@@ -2,6 +2,7 @@
 //! that records it.
 
 mod axes;
+pub(crate) mod calibrate;
 pub(crate) mod elementwise;
 pub(crate) mod gather;
 pub(crate) mod held;

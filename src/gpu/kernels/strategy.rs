@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    gpu::kernel::{Products, RowWidth},
+    gpu::{
+        Calibration,
+        kernel::{Products, RowWidth},
+    },
     plan::Recurrence,
 };
 
@@ -59,6 +62,8 @@ pub(crate) struct Traits {
     pub(crate) rereads: bool,
     /// Whether workgroups may wait for each other: not where a driver is known to fail at it, nor where they once did.
     pub(crate) cooperates: bool,
+    /// What it can do, as measured or assumed.
+    pub(crate) calibration: Calibration,
 }
 
 /// How a recurrence runs, down to its pipeline.
@@ -364,6 +369,7 @@ mod tests {
             limits: limits.clone(),
             subgroup,
             software,
+            calibration: Calibration::ASSUMED,
             resident: if software { 2 } else { 32 },
             tries: 1,
             rereads: !software,

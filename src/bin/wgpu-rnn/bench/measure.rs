@@ -1,36 +1,21 @@
 //! One workload on one device.
 
-use std::{
-    cell::OnceCell,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use wgpu_rnn::{
-    Data, Device, Error, Model, Outputs, Session, Tensor, compare::Tolerance, stats::RunStats, verify::Verification,
+    Data, Error, Outputs, Session, SessionOptions, Tensor, compare::Tolerance, stats::RunStats, verify::Verification,
 };
 
-use super::workload::Workload;
 use crate::{
     args::{BenchArgs, WeightsName},
+    case::Case,
     files::note,
+    peaks::Peaks,
     progress::busy,
     setup,
     timing::{self, Effort, Times},
+    workload::Workload,
 };
-
-/// What is timed.
-pub(crate) struct Case {
-    pub(crate) name: String,
-    pub(crate) model: Model,
-    pub(crate) inputs: Vec<(String, Tensor)>,
-    /// The layers, where they are not those of a file.
-    pub(crate) workload: Option<Workload>,
-    pub(crate) batch: usize,
-    pub(crate) seq_len: usize,
-    load_ms: Option<f64>,
-    /// What the reference says of as much as is verified: the same for every device.
-    expected: OnceCell<Outputs>,
-}
 
 /// A workload on a device.
 pub(crate) struct Row {
@@ -52,48 +37,28 @@ pub(crate) struct Row {
     pub(crate) multiply_adds: f64,
     /// Loading the file; weights and device; pipelines; the first run.
     pub(crate) cold_ms: [Option<f64>; 4],
+    /// Whether the driver began with what it compiled in an earlier process; none where it cannot.
+    pub(crate) pipelines_kept: Option<bool>,
+    /// What the device can do, where that was measured.
+    pub(crate) peaks: Option<Peaks>,
     pub(crate) error: f64,
     pub(crate) passed: bool,
     /// Rows and timesteps that were compared with the reference.
     pub(crate) verified: [usize; 2],
 }
 
-impl Case {
-    pub(crate) fn new(
-        name: String,
-        model: Model,
-        inputs: Vec<(String, Tensor)>,
-        workload: Option<Workload>,
-        load_ms: Option<f64>,
-    ) -> Self {
-        let shapes = timing::shapes(&model, &inputs);
-        let (batch, seq_len) = match workload {
-            Some(workload) => (workload.batch, workload.seq_len),
-            None => (shapes.first().and_then(|s| s.first()).copied().unwrap_or(0), seq_len(&model, &shapes)),
-        };
-        Self { name, model, inputs, workload, batch, seq_len, load_ms, expected: OnceCell::new() }
-    }
-}
-
-/// The length of the first input that is a sequence: one whose length the run decides, or with features.
-fn seq_len(model: &Model, shapes: &[Vec<usize>]) -> usize {
-    let open = |shape: &[Option<usize>]| shape.get(1).is_some_and(Option::is_none);
-    let inputs = model.inputs();
-    let sequence = inputs.iter().zip(shapes).find(|(input, shape)| shape.len() > 2 || open(&input.shape));
-    sequence.and_then(|(_, shape)| shape.get(1)).copied().unwrap_or(1)
-}
-
 /// Multiply-adds that the reference computes for a comparison, at most.
 const VERIFIED: f64 = 3e8;
 
-/// Times `case` on `device`: opens it, compiles pipelines, warms up, then the runs that count, one with the
-/// device's clock, and a comparison of the outputs of the last run that counted.
-pub(crate) fn row(case: &Case, device: Device, label: &str, args: &BenchArgs) -> Result<Row, Error> {
+/// Times `case` on a device: opens it, compiles pipelines, warms up, then the runs that count, one with the
+/// device's clock, and a comparison of the outputs of the last run that counted. What the driver compiled is
+/// there for the next case, too.
+pub(crate) fn row(case: &Case, options: &mut SessionOptions, label: &str, args: &BenchArgs) -> Result<Row, Error> {
     let _busy = busy(format!("timing {} on {label}", case.name));
     let ms = |started: Instant| Some(started.elapsed().as_secs_f64() * 1e3);
     let shapes = timing::shapes(&case.model, &case.inputs);
     let started = Instant::now();
-    let session = Session::new(&case.model, setup::options(device, &args.how))?;
+    let session = Session::new(&case.model, options.clone())?;
     let opened = ms(started);
     let started = Instant::now();
     session.warm_up(&shapes)?;
@@ -106,6 +71,7 @@ pub(crate) fn row(case: &Case, device: Device, label: &str, args: &BenchArgs) ->
     let stats = profile(&session, &case.inputs)?;
     let multiply_adds = session.multiply_adds(&shapes)?;
     let (verification, verified) = verify(case, &outputs, multiply_adds, args)?;
+    setup::keep(&session, Some(options));
     let report = session.device();
     if report.is_software {
         note(&format!("warning: {} computes on the CPU: its time says nothing about a GPU", report.adapter));
@@ -136,6 +102,8 @@ pub(crate) fn row(case: &Case, device: Device, label: &str, args: &BenchArgs) ->
         stats,
         multiply_adds,
         cold_ms: [case.load_ms, opened, pipelines, first],
+        pipelines_kept: setup::pipelines_kept(&session),
+        peaks: Peaks::of(&session),
         error: verification.max_abs_error(),
         passed: verification.passed(),
         verified,

@@ -3,35 +3,29 @@
 mod measure;
 mod plot;
 mod report;
-mod workload;
 
-use std::path::Path;
+use wgpu_rnn::{Device, Error, SessionOptions};
 
-use wgpu_rnn::{Device, Error, Model, Tensor};
-
-use self::{measure::Case, workload::Workload};
 use crate::{
     args::{BenchArgs, DeviceName},
+    calibrate,
+    case::{self, Case},
     devices,
     failure::{Failure, Outcome, one_line},
     files::{note, print, write_file},
     setup,
     table::error_text,
-    verify,
 };
-
-/// The length of random inputs where nothing says one.
-const SEQ_LEN: usize = 100;
 
 pub(crate) fn bench(args: &BenchArgs) -> Outcome<()> {
     let outputs = [&args.csv, &args.plot];
     outputs.into_iter().flatten().try_for_each(|path| crate::files::check_writable(path))?;
-    let devices = devices(args)?;
+    let mut devices = devices(args)?;
     let mut worst = Ok(());
     let mut rows = Vec::new();
-    let mut run = |case: &Case| {
-        for (device, label) in &devices {
-            match measure::row(case, device.clone(), label, args) {
+    case::each(&args.case, |case: &Case| {
+        for (options, label) in &mut devices {
+            match measure::row(case, options, label, args) {
                 Ok(row) => rows.push(row),
                 // One that fails does not hide the others.
                 Err(error) => {
@@ -40,16 +34,8 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome<()> {
                 }
             }
         }
-    };
-    match &args.path {
-        Some(path) => of_model(path, args, &mut run)?,
-        None => {
-            let sets = args.set.iter().flat_map(|&set| workload::set(set));
-            for workload in sets.chain(workload::sweep(&args.sweep, &args.batch, &args.seq_len)) {
-                run(&of_layers(&workload, args)?);
-            }
-        }
-    }
+        Ok(())
+    })?;
     if let Some(path) = &args.csv {
         write_file(path, |out| report::csv(out, &rows))?;
     }
@@ -68,39 +54,24 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome<()> {
     worst
 }
 
-/// A model at every batch size and length asked for.
-fn of_model(path: &Path, args: &BenchArgs, run: &mut impl FnMut(&Case)) -> Outcome<()> {
-    let started = std::time::Instant::now();
-    let model = setup::model_at(path, &args.load)?;
-    let load_ms = Some(started.elapsed().as_secs_f64() * 1e3);
-    let batches = if args.batch.is_empty() { vec![1] } else { args.batch.clone() };
-    let lengths = if args.seq_len.is_empty() { vec![None] } else { args.seq_len.iter().copied().map(Some).collect() };
-    for &batch in &batches {
-        for &seq_len in &lengths {
-            let inputs = verify::inputs(&model, &args.inputs, batch, (seq_len, SEQ_LEN), args.seed)?;
-            run(&Case::new(model.name().to_owned(), model.clone(), inputs, None, load_ms));
-        }
-    }
-    Ok(())
-}
-
-fn of_layers(workload: &Workload, args: &BenchArgs) -> Outcome<Case> {
-    let model: Model = workload.layers.model(args.seed)?;
-    let inputs: Vec<(String, Tensor)> =
-        wgpu_rnn::verify::random_inputs(&model, workload.batch, workload.seq_len, args.seed)?;
-    Ok(Case::new(workload.layers.name(), model, inputs, Some(*workload), None))
-}
-
-/// The devices to time, and what to call them. Without any asked for: the CPU and every adapter.
-fn devices(args: &BenchArgs) -> Result<Vec<(Device, String)>, Error> {
+/// How to open the devices to time, and what to call them. Without any asked for: the CPU and every adapter.
+fn devices(args: &BenchArgs) -> Result<Vec<(SessionOptions, String)>, Error> {
     let named = |name: &DeviceName| (setup::device(*name, args.adapter.clone()), format!("{name:?}").to_lowercase());
-    if !args.devices.is_empty() {
-        return Ok(args.devices.iter().map(named).collect());
+    let mut devices: Vec<(Device, String)> = args.devices.iter().map(named).collect();
+    if devices.is_empty() && args.adapter.is_some() {
+        devices.push(named(&DeviceName::Gpu));
     }
-    if args.adapter.is_some() {
-        return Ok(vec![named(&DeviceName::Gpu)]);
+    if devices.is_empty() {
+        devices.push(named(&DeviceName::Cpu));
+        let adapters = devices::adapters_or_remark()?.into_iter();
+        devices.extend(adapters.map(|adapter| (Device::Gpu(Some(adapter.name.clone())), adapter.name)));
     }
-    let adapters = devices::adapters_or_remark()?;
-    let gpus = adapters.into_iter().map(|adapter| (Device::Gpu(Some(adapter.name.clone())), adapter.name));
-    Ok([named(&DeviceName::Cpu)].into_iter().chain(gpus).collect())
+    let opened = devices.into_iter().map(|(device, label)| {
+        let mut options = setup::options(device, &args.how);
+        if args.calibrate {
+            calibrate::before(&mut options);
+        }
+        (options, label)
+    });
+    Ok(opened.collect())
 }

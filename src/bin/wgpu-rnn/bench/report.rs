@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::measure::Row;
-use crate::table::{error_text, ms_text, table};
+use crate::{
+    peaks::rate_text,
+    table::{error_text, ms_text, table},
+};
 
 impl Row {
     pub(super) fn us_per_timestep(&self) -> f64 {
@@ -83,7 +86,11 @@ fn entry(row: &Row) -> Value {
         "bytes": row.bytes(),
         "gflops": row.gflops(),
         "gb_per_s": row.gb_per_s(),
+        "peak_gflops": row.peaks.map(|peaks| peaks.gflops),
+        "peak_gb_per_s": row.peaks.map(|peaks| peaks.gb_per_s),
+        "peak_cache_gb_per_s": row.peaks.map(|peaks| peaks.cache_gb_per_s),
         "cold_ms": {"load": load, "open": opened, "pipelines": pipelines, "first_run": first},
+        "pipelines_kept": row.pipelines_kept,
         "max_abs_error": row.error,
         "verified": {"rows": row.verified[0], "timesteps": row.verified[1]},
     })
@@ -145,8 +152,8 @@ pub(super) fn text(rows: &[Row]) -> String {
                     format!("{:.2} us", row.us_per_timestep()),
                     or_dash(row.kernels_ms.map(ms_text)),
                     or_dash(row.dispatches().map(|count| count.to_string())),
-                    format!("{:.2}", row.gflops()),
-                    or_dash(row.gb_per_s().map(|rate| format!("{rate:.2}"))),
+                    rate_text(row.gflops(), row.peaks.map(|peaks| peaks.gflops)),
+                    or_dash(row.gb_per_s().map(|rate| rate_text(rate, row.peaks.map(|peaks| peaks.gb_per_s)))),
                     error_text(row.error),
                 ]
             })
@@ -182,12 +189,16 @@ pub(super) fn text(rows: &[Row]) -> String {
     for row in rows {
         let mut cells = vec![row.name.clone(), row.label.clone()];
         cells.extend(row.cold_ms.iter().map(|ms| or_dash(ms.map(ms_text))));
+        let kept = row.pipelines_kept.map(|kept| if kept { "kept from earlier" } else { "new" }.to_owned());
+        cells.push(or_dash(kept));
         if cold.iter().all(|known| known[..2] != cells[..2]) {
             cold.push(cells);
         }
-        adapters.extend(row.adapter.clone().filter(|adapter| !adapters.contains(adapter)));
+        let peaks = row.peaks.as_ref().map_or_else(String::new, |peaks| format!(": {}", peaks.text()));
+        let adapter = row.adapter.as_ref().map(|adapter| format!("{adapter}{peaks}"));
+        adapters.extend(adapter.filter(|adapter| !adapters.contains(adapter)));
     }
-    let header = ["cold start", "device", "load", "open", "pipelines", "first run"];
+    let header = ["cold start", "device", "load", "open", "pipelines", "first run", "compiled"];
     parts.push(table(&header, &[2, 3, 4, 5], &cold));
     if !adapters.is_empty() {
         parts.push(adapters.join("\n"));

@@ -1,4 +1,4 @@
-//! What is timed: a model, or layers with random weights, at given sizes.
+//! Layers with random weights, at given sizes: standard sets and sweeps.
 
 use std::sync::Arc;
 
