@@ -7,8 +7,8 @@ use crate::gpu::kernel::Products;
 
 const HELPERS: &str = include_str!("../../../shaders/shared/products_held.wgsl");
 
-/// How many groups of weights an invocation may hold. lavapipe's compiler takes 1 s for the most.
-pub(crate) const HELD: [usize; 5] = [1, 2, 4, 8, 16];
+/// How many groups of weights an invocation may hold. lavapipe's compiler takes 1 s for 16 and 2 s for 32.
+pub(crate) const HELD: [usize; 6] = [1, 2, 4, 8, 16, 32];
 
 /// The most groups of weights that an invocation may hold.
 pub(crate) const MAX_HELD: usize = HELD[HELD.len() - 1];

@@ -156,6 +156,8 @@ const STEP_UNITS: usize = 8;
 const GROUP: usize = 4;
 /// Lanes of a subgroup that hand each other the hidden state.
 const LANES: u32 = 8;
+/// Groups that one invocation holds where the CPU computes; more compile too long, unless two hold them.
+const COMPILED: usize = 16;
 /// Floats that an invocation may hold in registers on hardware: half of what there are, as a rule.
 const REGISTERS: usize = 128;
 /// Bytes that one workgroup reads of the weights while a dispatch per timestep would take its time (2 us at 130 GB/s).
@@ -321,7 +323,10 @@ fn obstacle(r: &Recurrence, traits: &Traits, strategy: Strategy) -> Option<(Stri
         Some((format!("a subgroup of {LANES} lanes"), format!("that of the device ({lanes})")))
     } else if strategy == Strategy::Held && held(hidden, traits).groups() > MAX_HELD {
         let groups = held(hidden, traits).groups();
-        Some((format!("{groups} groups of weights per invocation"), format!("{MAX_HELD}, which compile in a second")))
+        Some((
+            format!("{groups} groups of weights per invocation"),
+            format!("{MAX_HELD}, which compile in two seconds"),
+        ))
     } else {
         None
     }
@@ -349,7 +354,8 @@ impl Traits {
         }
         // Every barrier costs a CPU more than a few products; but a subgroup must be of one slice.
         let whole = self.subgroup.is_some_and(|[_, most]| alone.units.is_multiple_of(most.max(1) as usize));
-        if whole { alone.groups().div_ceil(MAX_HELD).min(most(4 * INVOCATIONS)) } else { 1 }
+        let slices = if alone.groups() > COMPILED { 2 } else { 1 };
+        if whole { slices.min(most(4 * INVOCATIONS)) } else { 1 }
     }
 }
 
