@@ -52,6 +52,7 @@ fn recurrences(c: &mut Criterion, gpu: &Device) -> Result<()> {
         for strategy in Strategy::ALL {
             let mut options = SessionOptions::on(gpu.clone());
             options.strategy = Some(strategy);
+            options.cooperative = strategy == Strategy::Cooperative;
             let name = format!("{} {hidden}, {strategy}", cell.spec().name);
             let sizes = format!("batch {batch}, seq_len {seq_len}");
             let done = bench(c, ("recurrence", &name, &sizes), &layers, [batch, seq_len], options);
