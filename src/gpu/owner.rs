@@ -27,6 +27,8 @@ use crate::error::{Error, Result};
 pub(super) const F32: u64 = 4;
 /// Uploads in flight at most, bytes.
 const MAX_PENDING_UPLOAD: u64 = 64 << 20;
+/// Rounds that loops take on lavapipe, all loops of an invocation together (LP_MAX_TGSI_LOOP_ITERATIONS of Mesa).
+pub(super) const LOOP_ROUNDS: usize = 65_535;
 /// Workgroups that hold many weights each, and that every GPU worth the name runs at once.
 const RESIDENT: usize = 32;
 /// How many workgroups that need little run in the place of one that holds many weights.
@@ -136,6 +138,9 @@ impl Owner {
             owner.scoped("creating the pipeline cache", 0, |device, _| PipelineCache::new(device, &details, given))?;
         let mut pipelines = owner.scoped("creating the parameters' buffer", 0, Pipelines::new)?;
         pipelines.hands = traits.hands();
+        if software {
+            pipelines.loop_rounds = LOOP_ROUNDS;
+        }
         pipelines.cache = owner.pipeline_cache.as_ref().map(|known| known.cache.clone());
         owner.pipelines = Some(pipelines);
         let pipeline_cache_used = owner.pipeline_cache.as_ref().map(|known| known.used);

@@ -35,6 +35,8 @@ pub(crate) struct Pipelines {
     /// Whether kernels that have eight lanes of a subgroup read and hand on are the faster ones: on drivers that
     /// compute on the CPU.
     pub(crate) hands: bool,
+    /// Rounds after which the driver ends all loops of an invocation, without a word.
+    pub(crate) loop_rounds: usize,
     /// Where every dispatch of a submission finds its parameters, one slot each.
     pub(crate) params: wgpu::Buffer,
     /// Bound where a kernel reads nothing.
@@ -67,6 +69,7 @@ impl Pipelines {
             empty: buffer("empty", 256, wgpu::BufferUsages::STORAGE),
             unwritten: buffer("unwritten", 256, wgpu::BufferUsages::STORAGE),
             hands: false,
+            loop_rounds: usize::MAX,
             exchange: None,
             has_exchanged: false,
             cache: None,
@@ -103,6 +106,22 @@ impl Pipelines {
             });
         }
         Ok(self.exchange.insert(buffer).clone())
+    }
+
+    /// Whether the loops of an invocation may take so many rounds.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the driver would end them before.
+    pub(crate) fn check_rounds(&self, what: &str, rounds: usize) -> Result<()> {
+        if rounds < self.loop_rounds {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            what: what.to_owned(),
+            need: format!("loops of {rounds} rounds"),
+            limit: format!("{} in which {} ends them", self.loop_rounds, self.adapter),
+            hint: "use the CPU".to_owned(),
+        })
     }
 
     /// The same buffer, if it was used since this was asked last. Its first word says whether anyone gave up.

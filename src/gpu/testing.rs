@@ -36,7 +36,11 @@ pub(crate) fn gpu() -> MutexGuard<'static, Gpu> {
             ..wgpu::DeviceDescriptor::default()
         }))
         .unwrap();
-        Mutex::new(Gpu { pipelines: Pipelines::new(&device, &queue) })
+        let mut pipelines = Pipelines::new(&device, &queue);
+        if adapter.get_info().device_type == wgpu::DeviceType::Cpu {
+            pipelines.loop_rounds = super::owner::LOOP_ROUNDS;
+        }
+        Mutex::new(Gpu { pipelines })
     });
     gpu.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -7,6 +7,7 @@ use crate::{
     gpu::{
         kernel::{Binding, Kernel, Part, PipelineKey, RowWidth, Variant},
         pack::Matrix,
+        pipelines::Pipelines,
         recorder::{Recorder, View, Work, word},
     },
 };
@@ -121,13 +122,25 @@ pub(crate) struct Linear<'a> {
     pub(crate) output_start: usize,
 }
 
-/// The kernel for a product of `rows` rows, on a device where lanes hand on what they read or not.
-pub(crate) fn kernel_for(hands: bool, rows: usize) -> &'static Kernel {
-    match rows {
-        0..=FEW_ROWS => &LINEAR_FEW_ROWS,
-        HANDED_ROWS.. if hands => &LINEAR_HANDED,
-        _ => &LINEAR,
+/// Rounds of the loops of an invocation for each step of 16 inputs, 64, and 512 in the three kernels, with room to spare.
+const ROUNDS: [usize; 3] = [16, HANDED_TILE[0] + 2, 32];
+
+/// The kernel for a product of `rows` rows of `inputs` inputs: which is the fastest, of those whose loops end by
+/// themselves.
+pub(crate) fn kernel_for(pipelines: &Pipelines, rows: usize, inputs: usize) -> &'static Kernel {
+    let [tiled, handed, _] = rounds(inputs).map(|rounds| rounds < pipelines.loop_rounds && rows > FEW_ROWS);
+    if handed && pipelines.hands && rows >= HANDED_ROWS {
+        &LINEAR_HANDED
+    } else if tiled {
+        &LINEAR
+    } else {
+        &LINEAR_FEW_ROWS
     }
+}
+
+fn rounds(inputs: usize) -> [usize; 3] {
+    let [tiled, handed, few] = ROUNDS;
+    [(16, tiled), (64, handed), (512, few)].map(|(step, rounds)| inputs.div_ceil(step).saturating_mul(rounds))
 }
 
 /// Records a product, cut by rows where it would exceed the budget of a submission.
@@ -148,7 +161,8 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, linear: &Linear<'_>) -> Result
 }
 
 fn encode_part(recorder: &mut Recorder<'_>, linear: &Linear<'_>, rows: Rows, start: usize) -> Result<()> {
-    let kernel = kernel_for(recorder.pipelines.hands, rows.count);
+    let kernel = kernel_for(recorder.pipelines, rows.count, linear.inputs);
+    recorder.pipelines.check_rounds("a product", rounds(linear.inputs)[2])?;
     let (tile, width) = match kernel.name {
         name if name == LINEAR.name => (TILE, RowWidth::Four),
         name if name == LINEAR_HANDED.name => (HANDED_TILE, RowWidth::One),
@@ -325,6 +339,24 @@ mod tests {
             case.worst(&sources, &y);
             assert!(case.run_handed(&mut gpu, rows, Precision::F32).is_none_or(|handed| handed == y));
         }
+    }
+
+    /// Some drivers end loops after so many rounds, without a word.
+    #[test]
+    fn long_sums_are_whole() {
+        let mut gpu = gpu();
+        for (rows, inputs) in [(40, 40_000), (20, 100_000), (3, 200_000)] {
+            let case = Case::new(rows, inputs, 2);
+            let all: Vec<usize> = (0..rows).collect();
+            let y = case.run(&mut gpu, Rows::on_end(rows), Precision::F32, 1 << 26, 1e12);
+            case.worst(&all, &y);
+            assert!(case.run_handed(&mut gpu, Rows::on_end(rows), Precision::F32).is_none_or(|handed| handed == y));
+        }
+        let rounds = std::mem::replace(&mut gpu.pipelines.loop_rounds, 1000);
+        assert_eq!(kernel_for(&gpu.pipelines, 100, 900).name, "linear");
+        assert_eq!(kernel_for(&gpu.pipelines, 100, 1000).name, "linear_few_rows");
+        assert!(gpu.pipelines.check_rounds("a product", super::rounds(16_000)[2]).is_err());
+        gpu.pipelines.loop_rounds = rounds;
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn step_estimate(recorder: &Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) 
         Strategy::Persistent | Strategy::Held => (&PERSISTENT, 0.0),
         Strategy::Cooperative => (&COOPERATIVE, 0.0),
     };
-    let product = linear::kernel_for(recorder.pipelines.hands, rows.saturating_mul(job.seq_len));
+    let product = linear::kernel_for(recorder.pipelines, rows.saturating_mul(job.seq_len), job.input_size);
     // Of a timestep within a slice: without the dispatch, unless it has one of its own.
     let within = |kernel: &'static Kernel, cost: f64| recorder.estimate(kernel, cost) - recorder.estimate(kernel, 0.0);
     let own = recorder.estimate(kernel, 0.0) * dispatches;
