@@ -107,9 +107,18 @@ struct Case {
     tolerance: Tolerance,
     /// Puts a NaN or an infinity into the inputs.
     poison: Option<f32>,
-    /// Runs on a GPU a timestep at a time, whatever would be chosen.
+    /// How recurrences run on a GPU.
     #[cfg_attr(not(feature = "gpu"), allow(dead_code))]
-    stepped: bool,
+    way: Way,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Chosen,
+    /// A timestep at a time, whatever would be chosen.
+    Stepped,
+    /// In one workgroup that reads the weights at every timestep, where that fits.
+    Streamed,
 }
 
 fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
@@ -135,7 +144,7 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
     net.mask = [Mask::None, Mask::Right, Mask::Left, Mask::Interior][rng.below(4)];
     net.dead = [DeadTimesteps::RepeatOutput, DeadTimesteps::RepeatState, DeadTimesteps::Zero][rng.below(3)];
     let one_step = rng.chance(0.4);
-    let stepped;
+    let way;
     (net.batch, net.seq_len) = (1, 1);
     let room = if full { usize::MAX } else { BUDGET / net.work().max(1) };
     if !one_step {
@@ -150,15 +159,15 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
         let first = rng.below(ACTIVATIONS.len());
         let role = |index: usize| ACTIVATIONS[(first + index * 7) % ACTIVATIONS.len()];
         net.params = CellParams { gate: role(0), candidate: role(1), output: role(2), ..CellParams::default() };
-        stepped = hidden > UNUSUAL;
+        way = if hidden > UNUSUAL { Way::Stepped } else { Way::Chosen };
     } else if rng.chance(0.5) {
         let first = rng.below(BOUNDED.len());
         net.params = CellParams::new(BOUNDED[first], BOUNDED[(first + 1) % BOUNDED.len()]);
-        stepped = hidden > UNUSUAL && first > 0;
+        way = if hidden > UNUSUAL && first > 0 { Way::Stepped } else { Way::Chosen };
     } else {
         // With the usual functions only: every other combination is a pipeline of its own.
         net = net.with_random_options(&mut rng, 0.4);
-        stepped = rng.chance(0.5);
+        way = [Way::Chosen, Way::Chosen, Way::Stepped, Way::Stepped, Way::Streamed][rng.below(5)];
     }
     let poison = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][rng.below(3)];
     // Only where the arithmetic is fixed by IEEE 754 for every order of the sum: tanh and sigmoid.
@@ -168,7 +177,7 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
         precision: if rng.chance(0.25) { Precision::F16 } else { Precision::F32 },
         tolerance: if one_step { Tolerance::ONE_STEP } else { Tolerance::FREE_RUNNING },
         poison,
-        stepped,
+        way,
     }
 }
 
@@ -185,15 +194,26 @@ fn check(case: &Case, device: Device, name: &str) -> f64 {
         }
         inputs[0] = wgpu_rnn::Tensor::new(inputs[0].shape(), values).unwrap();
     }
-    let run = |device| {
-        let mut options = SessionOptions::on(device);
-        options.weights = case.precision;
-        #[cfg(feature = "gpu")]
-        if case.stepped {
-            options.strategy = Some(wgpu_rnn::gpu::Strategy::Step);
-        }
-        let session = Session::new(&model, options).unwrap_or_else(|error| panic!("{name}: {error}: {case:?}"));
-        session.run(inputs.clone()).unwrap_or_else(|error| panic!("{name}: {error}: {case:?}"))
+    let run = |device: Device| {
+        let attempt = |way: Way| {
+            let mut options = SessionOptions::on(device.clone());
+            options.weights = case.precision;
+            #[cfg(feature = "gpu")]
+            {
+                options.strategy = match way {
+                    Way::Chosen => None,
+                    Way::Stepped => Some(wgpu_rnn::gpu::Strategy::Step),
+                    Way::Streamed => Some(wgpu_rnn::gpu::Strategy::Persistent),
+                };
+            }
+            let _ = way;
+            Session::new(&model, options).and_then(|session| session.run(inputs.clone()))
+        };
+        let outputs = match attempt(case.way) {
+            Err(wgpu_rnn::Error::Limit { .. }) if case.way == Way::Streamed => attempt(Way::Chosen),
+            outputs => outputs,
+        };
+        outputs.unwrap_or_else(|error| panic!("{name}: {error}: {case:?}"))
     };
     let (reference, actual) = (run(Device::Reference), run(device));
     let mut worst = 0.0f64;
