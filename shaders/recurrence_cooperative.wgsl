@@ -1,8 +1,10 @@
 // A slice of timesteps in one dispatch of many workgroups, each of which owns UNITS units and holds their weights.
 // After every timestep a workgroup tells its hidden units in `exchange`, and waits there for those of the others. A
-// word has half of a value and, beside it, the timestep that it is of: all that is relied on is that writes to
-// one word are seen in their order. Waiting is bounded. Who gives up says so, everyone ends, and the host runs it all
-// again with recurrence_step.wgsl, whose sums have the same order. All workgroups must be under way at once.
+// word has half of a value and, beside it, the timestep that it is of, so that of writes to different words no order is
+// relied on. What is: that writes to one word are seen in their order, that a workgroup has read the first states
+// before others, who heard from it, write over them a step later, and that all workgroups are under way at once. Waiting
+// is bounded. Who gives up says so, everyone ends, and the host runs it all again with recurrence_step.wgsl, whose
+// sums have the same order.
 
 @group(0) @binding(8) var<storage, read_write> exchange: array<atomic<u32>>; // [gave up, tickets, .., [stage, parity, directions, rows, hidden, half]]
 
@@ -109,6 +111,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
     let peephole = load_peephole(direction, unit);
     hold_weights(direction, slice, unit);
 
+    var done = 0u;
     for (var i = 0u; i < params.steps; i++) {
         let step = params.first_step + i;
         let parity = step % 2u;
@@ -158,6 +161,11 @@ fn main(@builtin(local_invocation_index) index: u32) {
                 store_states(1u, parity, direction, row, unit, live, old, updated);
                 finish(direction, row, step, unit, live, hidden_state);
             }
+            done++;
         }
+    }
+    // A driver may end loops on its own.
+    if (done != params.steps * (end_row - first_row)) {
+        atomicStore(&exchange[GAVE_UP], 1u);
     }
 }

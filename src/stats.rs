@@ -46,7 +46,8 @@ pub struct KernelStats {
     pub dispatches: u64,
     /// Multiply-adds of its products.
     pub multiply_adds: f64,
-    /// Bytes of its operands and results, each counted once per dispatch, weights once per timestep.
+    /// Bytes of its operands and results, each counted once per dispatch; weights of a recurrence that are not held,
+    /// once per timestep.
     pub bytes: f64,
     /// How long it took by the device's clock; only in a profiled run, and where the device has one.
     pub time: Option<Duration>,

@@ -160,10 +160,10 @@ fn messages_of_devices() {
     let found: Vec<String> =
         found.iter().map(|(variant, text, retried)| format!("{variant}, {retried}: {text}")).collect();
     let expected = "
-OutOfDeviceMemory, true: out of device memory on ADAPTER while creating activations (4096 bytes)
+OutOfDeviceMemory, true: out of device memory on ADAPTER while creating example (320 bytes)
 DeviceLost, true: device ADAPTER was lost: planted loss; rebuild the session and retry
 Timeout, true: device ADAPTER did not answer within 0ns while running a slice; rebuild the session and retry
-KnownAnswer, false: kernel linear of 3 rows, F32, Linear fails its known-answer test on ADAPTER: value 0 is 0.11054897 instead of 0.0792989730834961; use another device
+KnownAnswer, false: kernel linear of 3 rows of 70, F32, Linear fails its known-answer test on ADAPTER: value 0 is 1.9733994 instead of 1.4733994007110596; use another device
 ";
     assert_eq!(found.join("\n"), expected.trim());
 }

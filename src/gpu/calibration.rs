@@ -4,7 +4,7 @@ use super::adapter::AdapterInfo;
 use crate::error::{Error, Result, quoted};
 
 /// What a device can do, measured by [`Gpu::calibrate`](super::Gpu::calibrate). It changes how work is cut into
-/// submissions, never a result.
+/// submissions, and how many workgroups may wait for each other, never a result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Calibration {

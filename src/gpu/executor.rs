@@ -198,7 +198,10 @@ impl Program<'_> {
 /// Records a run: first states, steps, and the way of the outputs to the staging buffer. Whether the word follows them
 /// that says if workgroups waited in vain.
 fn record(recorder: &mut Recorder<'_>, run: &Run<'_>, outputs: &[BufferId]) -> Result<bool> {
-    recorder.pipelines.exchanged();
+    // What an earlier run that failed may have left in it.
+    if let Some(exchange) = recorder.pipelines.exchange_before() {
+        recorder.clear(&exchange, 0, 1)?;
+    }
     for &id in &run.need.layout.zeroed {
         let view = run.view(id)?;
         recorder.clear(view.buffer, view.start, view.len)?;

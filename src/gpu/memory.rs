@@ -8,6 +8,8 @@ use crate::{
 
 /// Bytes of a value.
 const F32: u64 = 4;
+/// Beside the results in staging: whether workgroups waited in vain.
+pub(super) const VERDICT_BYTES: u64 = 4;
 /// Kernels index values with signed 32-bit arithmetic to spare.
 const MAX_VALUES: u64 = 1 << 31;
 
@@ -285,7 +287,7 @@ pub(super) fn check(plan: &Plan, bound: &Bound, need: &MemoryNeed, limits: &Memo
             return refuse(what, size, format!("{} for one buffer in a kernel", bytes(largest)));
         }
     }
-    if need.staging > limits.buffer {
+    if need.staging.saturating_add(VERDICT_BYTES) > limits.buffer {
         return refuse(
             "the outputs of one row tile".to_owned(),
             need.staging,

@@ -5,7 +5,7 @@ use std::{
     any::Any,
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering, mpsc},
     time::Duration,
 };
 
@@ -111,6 +111,7 @@ impl Owner {
             // Where workgroups are threads of a busy CPU, a wait may take long.
             tries: if software { 1 << 26 } else { 1 << 17 },
             rereads: !software,
+            loop_rounds: if software { LOOP_ROUNDS } else { usize::MAX },
             cooperates: !software && info.backend == "vulkan",
             calibration: options.calibration.unwrap_or(Calibration::ASSUMED),
         };
@@ -138,13 +139,17 @@ impl Owner {
             owner.scoped("creating the pipeline cache", 0, |device, _| PipelineCache::new(device, &details, given))?;
         let mut pipelines = owner.scoped("creating the parameters' buffer", 0, Pipelines::new)?;
         pipelines.hands = traits.hands();
-        if software {
-            pipelines.loop_rounds = LOOP_ROUNDS;
-        }
+        pipelines.loop_rounds = traits.loop_rounds;
         pipelines.cache = owner.pipeline_cache.as_ref().map(|known| known.cache.clone());
         owner.pipelines = Some(pipelines);
         let pipeline_cache_used = owner.pipeline_cache.as_ref().map(|known| known.used);
         Ok((owner, Opened { info, traits, options, pipeline_cache_used }))
+    }
+
+    /// No workgroup waits for another any more, unless it is told to.
+    pub(super) fn give_up(&mut self) {
+        self.traits.cooperates = false;
+        self.status.gave_up.store(true, Ordering::Relaxed);
     }
 
     /// Drops everything, in order.

@@ -45,7 +45,7 @@ pub(crate) struct Pipelines {
     unwritten: wgpu::Buffer,
     /// Through which the workgroups of a cooperative recurrence tell each other; made when first asked for.
     exchange: Option<wgpu::Buffer>,
-    /// Whether it was asked for since [`Self::exchanged`] was.
+    /// Whether this run uses it.
     has_exchanged: bool,
     /// What the driver compiled in earlier processes, where there is such a cache.
     pub(crate) cache: Option<wgpu::PipelineCache>,
@@ -124,7 +124,13 @@ impl Pipelines {
         })
     }
 
-    /// The same buffer, if it was used since this was asked last. Its first word says whether anyone gave up.
+    /// The same buffer as runs before left it, if one used it; this one has not yet.
+    pub(crate) fn exchange_before(&mut self) -> Option<wgpu::Buffer> {
+        self.has_exchanged = false;
+        self.exchange.clone()
+    }
+
+    /// The same buffer, if this run used it. Its first word says whether anyone gave up.
     pub(crate) fn exchanged(&mut self) -> Option<wgpu::Buffer> {
         if std::mem::take(&mut self.has_exchanged) { self.exchange.clone() } else { None }
     }

@@ -1,6 +1,10 @@
 //! [`Pool`]: the buffers of a program's runs, kept from run to run and grown where one needs more.
 
-use super::{memory::Need, owner::Owner, recorder::View};
+use super::{
+    memory::{Need, VERDICT_BYTES},
+    owner::Owner,
+    recorder::View,
+};
 use crate::error::{Error, Result};
 
 /// The buffers of a program's runs.
@@ -15,9 +19,6 @@ pub(super) struct Pool {
 const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 const STAGING: wgpu::BufferUsages = wgpu::BufferUsages::MAP_READ.union(wgpu::BufferUsages::COPY_DST);
-
-/// Beside the results: whether workgroups waited in vain.
-const VERDICT_BYTES: u64 = 4;
 
 impl Pool {
     /// Makes room for a run. If memory runs out, everything goes and is tried once more.

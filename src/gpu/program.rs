@@ -46,13 +46,22 @@ impl State {
         Self { weights, pool: Pool::default(), checked: Vec::new() }
     }
 
-    fn check(&mut self, owner: &mut Owner, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<()> {
-        let ways = probe::ways(owner, plan, bound, options)?;
-        if !self.checked.contains(&ways) {
-            probe::check(owner, plan, bound, options)?;
-            self.checked.push(ways);
+    /// Whether the kernels are right; not if workgroups waited in vain in those of a strategy that was asked for.
+    fn check(&mut self, owner: &mut Owner, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<bool> {
+        loop {
+            let ways = probe::ways(owner, plan, bound, options)?;
+            if self.checked.contains(&ways) {
+                return Ok(true);
+            }
+            if probe::check(owner, plan, bound, options)? {
+                self.checked.push(ways);
+                return Ok(true);
+            }
+            if options.strategy.is_some() {
+                return Ok(false);
+            }
+            // The device was given up on: there are other ways now.
         }
-        Ok(())
     }
 }
 
@@ -174,21 +183,21 @@ impl GpuProgram {
         let plan = Arc::clone(&self.inner.plan);
         self.inner.state.call(move |owner, state| {
             let mut run = |owner: &mut Owner, options: &ProgramOptions, inputs| {
-                if options.known_answer_tests {
-                    state.check(owner, &plan, &bound, options)?;
+                if options.known_answer_tests && !state.check(owner, &plan, &bound, options)? {
+                    return Ok((Vec::new(), RunStats { gave_up: true, ..RunStats::default() }));
                 }
                 let program = Program { plan: &plan, weights: &state.weights, options, width: None };
                 program.run(owner, &mut state.pool, &bound, inputs, &outputs)
             };
-            let cooperative = options.cooperative || options.strategy == Some(Strategy::Cooperative);
-            if !cooperative {
+            let ways = probe::ways(owner, &plan, &bound, &options)?;
+            if !ways.iter().any(|(strategy, _)| *strategy == Strategy::Cooperative) {
                 return run(owner, &options, inputs);
             }
             let done = run(owner, &options, inputs.clone())?;
             if !done.1.gave_up {
                 return Ok(done);
             }
-            owner.traits.cooperates = false;
+            owner.give_up();
             let strategy = options.strategy.map(|_| Strategy::Step);
             let (values, stats) = run(owner, &ProgramOptions { strategy, ..options }, inputs)?;
             Ok((values, RunStats { gave_up: true, ..stats }))
@@ -216,7 +225,7 @@ impl GpuProgram {
     pub fn warm_up(&self, bound: &Bound) -> impl Future<Output = Result<()>> + Send + use<> {
         let bound = bound.clone();
         let (plan, options) = (Arc::clone(&self.inner.plan), self.inner.options.clone());
-        self.inner.state.call(move |owner, state| state.check(owner, &plan, &bound, &options))
+        self.inner.state.call(move |owner, state| state.check(owner, &plan, &bound, &options).map(|_| ()))
     }
 
     /// The device memory that a run with the sizes `bound` takes, all outputs and states read.
@@ -236,10 +245,12 @@ impl GpuProgram {
             Op::Recurrence(r) => Some((step, r)),
             _ => None,
         });
+        let mut traits = self.gpu().traits().clone();
+        traits.cooperates &= !self.gpu().has_given_up();
         recurrences
             .map(|(step, r)| {
                 let rows = bound.shape(r.input).first().copied().unwrap_or_default();
-                let (way, reason) = choose_way(r, self.gpu().traits(), self.inner.options.wish(), rows)?;
+                let (way, reason) = choose_way(r, &traits, self.inner.options.wish(), rows)?;
                 Ok((step.name.clone(), way.strategy, reason))
             })
             .collect()

@@ -13,7 +13,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     time::Duration,
@@ -124,6 +124,8 @@ pub(super) struct Opened {
 pub(super) struct Status {
     /// Why the device is of no more use.
     lost: OnceLock<String>,
+    /// Whether workgroups once waited in vain for each other.
+    pub(super) gave_up: AtomicBool,
     pub(super) faults: Faults,
 }
 
@@ -206,6 +208,11 @@ impl Gpu {
     #[must_use]
     pub fn options(&self) -> &GpuOptions {
         &self.shared.opened.options
+    }
+
+    /// Whether workgroups once waited in vain for each other; none does any more, unless it is told to.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.shared.status.gave_up.load(Ordering::Relaxed)
     }
 
     /// What the choice of strategies looks at.

@@ -29,6 +29,7 @@ pub enum Device {
 
 /// The device that a session runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeviceReport {
     /// `gpu`, `cpu` or `reference`.
     pub kind: &'static str,

@@ -263,7 +263,7 @@ pub fn strategies(gpu: &wgpu_rnn::gpu::Gpu) -> Vec<wgpu_rnn::gpu::Strategy> {
             result => result.is_ok() || panic!("{strategy}: {result:?}"),
         }
     };
-    Strategy::ALL.into_iter().filter(can).collect()
+    Strategy::ALL.iter().copied().filter(can).collect()
 }
 
 /// Every device that results are compared on, by name.

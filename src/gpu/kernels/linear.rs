@@ -76,8 +76,6 @@ const TILE: [usize; 2] = [64, 64];
 const FEW_TILE: [usize; 2] = [4, 32];
 /// Rows and outputs of a workgroup of [`LINEAR_HANDED`].
 const HANDED_TILE: [usize; 2] = [128, 128];
-/// From here on it is worth to load weights for it.
-const HANDED_ROWS: usize = 32;
 /// Up to here a tile of 64 rows would mostly be empty. All kernels give the same bits.
 const FEW_ROWS: usize = 8;
 
@@ -123,15 +121,15 @@ pub(crate) struct Linear<'a> {
 }
 
 /// Rounds of the loops of an invocation for each step of 16 inputs, 64, and 512 in the three kernels, with room to spare.
-const ROUNDS: [usize; 3] = [16, HANDED_TILE[0] + 2, 32];
+const ROUNDS: [usize; 3] = [20, HANDED_TILE[0] + 2, 32];
 
 /// The kernel for a product of `rows` rows of `inputs` inputs: which is the fastest, of those whose loops end by
 /// themselves.
 pub(crate) fn kernel_for(pipelines: &Pipelines, rows: usize, inputs: usize) -> &'static Kernel {
-    let [tiled, handed, _] = rounds(inputs).map(|rounds| rounds < pipelines.loop_rounds && rows > FEW_ROWS);
-    if handed && pipelines.hands && rows >= HANDED_ROWS {
+    let [tiled, handed, _] = rounds(inputs).map(|rounds| rounds < pipelines.loop_rounds);
+    if handed && pipelines.hands {
         &LINEAR_HANDED
-    } else if tiled {
+    } else if tiled && rows > FEW_ROWS {
         &LINEAR
     } else {
         &LINEAR_FEW_ROWS
@@ -353,7 +351,7 @@ mod tests {
             assert!(case.run_handed(&mut gpu, Rows::on_end(rows), Precision::F32).is_none_or(|handed| handed == y));
         }
         let rounds = std::mem::replace(&mut gpu.pipelines.loop_rounds, 1000);
-        assert_eq!(kernel_for(&gpu.pipelines, 100, 900).name, "linear");
+        assert_eq!(kernel_for(&gpu.pipelines, 100, 700).name, "linear");
         assert_eq!(kernel_for(&gpu.pipelines, 100, 1000).name, "linear_few_rows");
         assert!(gpu.pipelines.check_rounds("a product", super::rounds(16_000)[2]).is_err());
         gpu.pipelines.loop_rounds = rounds;

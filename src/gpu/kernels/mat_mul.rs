@@ -55,7 +55,7 @@ pub(crate) fn encode(
     let workgroups = matrices * m.div_ceil(SIDE) * n.div_ceil(SIDE);
     let cost = (SIDE * SIDE * k.max(1)) as f64;
     let affordable = ((recorder.budget() / cost) as usize).max(1);
-    recorder.pipelines.check_rounds("a product", k.div_ceil(16).saturating_mul(20))?;
+    recorder.pipelines.check_rounds("a product", k.div_ceil(16).saturating_mul(24))?;
     let key = PipelineKey::new(&MAT_MUL).constant("TRANSPOSED", u32::from(transposed));
     let bound = recorder.bind(&key, &[Some(left.0), Some(right.0), Some(output.0)])?;
     for first in (0..workgroups).step_by(affordable) {

@@ -30,6 +30,7 @@ pub(crate) fn encode(
     if output.len == 0 {
         return Ok(());
     }
+    recorder.pipelines.check_rounds("a comparison", width.saturating_add(2))?;
     let bound = recorder.bind(&PipelineKey::new(&NOT_EQUAL), &[Some(input), Some(output)])?;
     let params = [word(output.len)?, word(width)?, value.to_bits()];
     recorder.dispatch(&bound, &params, workgroups(output.len), Work::values(input.len as f64, input.len + output.len))

@@ -351,13 +351,16 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
                 job.sequence,
                 job.peephole,
             ];
-            let products = job.directions.len() * gates * window.count * inputs;
+            // The reset gate has a stage of its own.
+            let multiplied = gates - usize::from(reset.is_some() && stage == STAGE_UPDATE);
+            let products = job.directions.len() * multiplied * window.count * inputs;
+            let weights_per_step = if job.way.products == Products::Streamed { window.view.len } else { 0 };
             // Weights, the states before and after, what comes of the input and what goes into the sequence.
             let values = job.directions.len() * rows * (gates * window.count + 2 * inputs + 2 * window.count);
             let work = Work {
-                cost: stage_cost(job, rows, gates * window.count, inputs),
+                cost: stage_cost(job, rows, multiplied * window.count, inputs),
                 multiply_adds: rows as f64 * products as f64,
-                bytes: 4.0 * (window.view.len + values) as f64,
+                bytes: 4.0 * (weights_per_step + values) as f64,
             };
             let mut views = views.to_vec();
             let exchange;
@@ -532,7 +535,10 @@ impl Tile<'_, '_> {
                 job.way.tries,
             ];
             let mut work = pass.work.times(steps);
-            work.cost += held_cost(job, self.rows);
+            if job.way.products != Products::Streamed {
+                work.cost += held_cost(job, self.rows);
+                work.bytes += 4.0 * job.weight_hh.windows.iter().map(|window| window.view.len as f64).sum::<f64>();
+            }
             recorder.dispatch(&pass.bound, &params, workgroups as u64, work)?;
         }
         Ok(())

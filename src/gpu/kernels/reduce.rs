@@ -38,6 +38,7 @@ pub(crate) fn encode(
     if count == 0 {
         return Ok(());
     }
+    recorder.pipelines.check_rounds("a reduction", len.saturating_add(2))?;
     let operation: u32 = match op {
         ReduceOp::Sum => 0,
         ReduceOp::Mean => 1,

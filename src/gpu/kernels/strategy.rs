@@ -2,13 +2,13 @@
 
 use super::{
     held::{MAX_HELD, held_class},
-    recurrence::{COOPERATIVE_MAX_HIDDEN, EXCHANGE_WORDS, PERSISTENT, exchange_len},
+    recurrence::{COOPERATIVE, COOPERATIVE_MAX_HIDDEN, EXCHANGE_WORDS, PERSISTENT, exchange_len},
 };
 use crate::{
     error::{Error, Result},
     gpu::{
         Calibration,
-        kernel::{Products, RowWidth},
+        kernel::{Kernel, Products, RowWidth},
     },
     plan::Recurrence,
 };
@@ -32,7 +32,7 @@ pub enum Strategy {
 
 impl Strategy {
     /// Every strategy.
-    pub const ALL: [Self; 4] = [Self::Step, Self::Persistent, Self::Held, Self::Cooperative];
+    pub const ALL: &'static [Self] = &[Self::Step, Self::Persistent, Self::Held, Self::Cooperative];
 }
 
 impl std::fmt::Display for Strategy {
@@ -60,6 +60,8 @@ pub(crate) struct Traits {
     pub(crate) tries: u32,
     /// Whether a plain read sees what another workgroup wrote meanwhile: compilers for the CPU read once.
     pub(crate) rereads: bool,
+    /// Rounds after which the driver ends all loops of an invocation.
+    pub(crate) loop_rounds: usize,
     /// Whether workgroups may wait for each other: not where a driver is known to fail at it, nor where they once did.
     pub(crate) cooperates: bool,
     /// What it can do, as measured or assumed.
@@ -124,7 +126,7 @@ impl Way {
             rows_each: 1,
             tries: 0,
             rereads: false,
-            most_steps: MOST_STEPS[0],
+            most_steps: MOST_STEPS,
         }
     }
 
@@ -138,6 +140,19 @@ impl Way {
 
     pub(crate) fn invocations(&self) -> usize {
         self.units.saturating_mul(self.slices)
+    }
+
+    /// The same with as many timesteps in a dispatch as the device's loops allow.
+    fn bounded(self, r: &Recurrence, traits: &Traits) -> Self {
+        // Small loops over gates and states, which a compiler may leave as they are, and the wait for others.
+        let small = 64;
+        let products = match self.products {
+            Products::Streamed => self.units / GROUP / self.slices + 2,
+            Products::Held(_) | Products::Handed(_) => 0,
+        };
+        let calls = 1 + usize::from(r.cell.spec().reset.is_some());
+        let rounds = (small + calls * products).saturating_mul(self.rows_each).max(1);
+        Self { most_steps: (traits.loop_rounds / rounds).clamp(1, MOST_STEPS), ..self }
     }
 
     /// Whether the partial sums of so many invocations have room in workgroup memory.
@@ -162,9 +177,8 @@ const COMPILED: usize = 16;
 const REGISTERS: usize = 128;
 /// Bytes that one workgroup reads of the weights while a dispatch per timestep would take its time (2 us at 130 GB/s).
 const STREAMED_BYTES: u64 = 256 << 10;
-/// Timesteps of a dispatch at most, on the CPU and on hardware: lavapipe ends all loops of an invocation after 65535
-/// rounds in all, and cooperative workgroups count timesteps in 16 bits.
-const MOST_STEPS: [usize; 2] = [512, 32_768];
+/// Timesteps of a dispatch at most: cooperative workgroups count them in 16 bits.
+const MOST_STEPS: usize = 32_768;
 /// Workgroups that a device runs at once at least: until then a row each costs nothing.
 const PARALLEL: usize = 64;
 /// Rows that a cooperative workgroup takes in turn at most; more are faster step by step.
@@ -204,7 +218,7 @@ pub(crate) fn choose_way(r: &Recurrence, traits: &Traits, wish: Wish, batch: usi
             Ok(way) if traits.cooperates => {
                 reason = format!("{reason}; not cooperative: {} rows each are more than {ROWS_EACH}", way.rows_each);
             }
-            Ok(_) => reason.push_str("; not cooperative: not on this device"),
+            Ok(_) => reason.push_str("; not cooperative: not on such a device, or it gave up before"),
             Err((need, limit)) => reason = format!("{reason}; not cooperative: {need} is more than {limit}"),
         }
     }
@@ -215,9 +229,8 @@ pub(crate) fn choose_way(r: &Recurrence, traits: &Traits, wish: Wish, batch: usi
         Strategy::Held if traits.software => batch < RowWidth::Four.rows(),
         Strategy::Held => batch.saturating_mul(r.directions.len()) <= PARALLEL,
     };
-    let way = |width| Way {
-        most_steps: MOST_STEPS[usize::from(!traits.software)],
-        ..Way::new(strategy, width, r.hidden_size, traits.held_slices(r.hidden_size), traits.software)
+    let way = |width| {
+        Way::new(strategy, width, r.hidden_size, traits.held_slices(r.hidden_size), traits.software).bounded(r, traits)
     };
     let four = way(RowWidth::Four);
     Ok((if one || !four.fits() { way(RowWidth::One) } else { four }, reason))
@@ -235,15 +248,29 @@ fn cooperative(r: &Recurrence, traits: &Traits, batch: usize) -> std::result::Re
         Err((format!("hidden size {hidden}"), format!("{COOPERATIVE_MAX_HIDDEN} units of one tile")))
     } else if weight_bytes(r) > traits.limits.max_storage_buffer_binding_size {
         Err(weights_beyond(r, traits))
+    } else if let Some(obstacle) = beyond_limits(&COOPERATIVE, traits) {
+        Err(obstacle)
     } else if blocks > traits.resident {
         Err((format!("{blocks} workgroups"), format!("{} that run at once for sure", traits.resident)))
     } else if words > EXCHANGE_WORDS {
         Err((format!("{words} words to exchange"), EXCHANGE_WORDS.to_string()))
     } else {
         let rows_each = batch.div_ceil(traits.resident / blocks).max(1);
-        let most_steps = MOST_STEPS[usize::from(!traits.software)];
-        Ok(Way { rows_each, tries: traits.tries, rereads: traits.rereads, most_steps, ..way })
+        Ok(Way { rows_each, tries: traits.tries, rereads: traits.rereads, ..way }.bounded(r, traits))
     }
+}
+
+/// What `kernel` needs more of than the device granted.
+fn beyond_limits(kernel: &Kernel, traits: &Traits) -> Option<(String, String)> {
+    let (limits, buffers) = (&traits.limits, kernel.bindings.len());
+    if kernel.workgroup_bytes > limits.max_compute_workgroup_storage_size {
+        let limit = format!("{} (max_compute_workgroup_storage_size)", limits.max_compute_workgroup_storage_size);
+        return Some((format!("{} bytes of workgroup memory", kernel.workgroup_bytes), limit));
+    }
+    (buffers > limits.max_storage_buffers_per_shader_stage as usize).then(|| {
+        let limit = format!("{} (max_storage_buffers_per_shader_stage)", limits.max_storage_buffers_per_shader_stage);
+        (format!("{buffers} buffers"), limit)
+    })
 }
 
 fn refused(r: &Recurrence, strategy: Strategy, (need, limit): (String, String)) -> Error {
@@ -311,9 +338,8 @@ fn obstacle(r: &Recurrence, traits: &Traits, strategy: Strategy) -> Option<(Stri
         None
     } else if hidden > PERSISTENT_MAX_HIDDEN {
         Some((format!("hidden size {hidden}"), format!("{PERSISTENT_MAX_HIDDEN} units of one workgroup")))
-    } else if PERSISTENT.workgroup_bytes > limits.max_compute_workgroup_storage_size {
-        let limit = format!("{} (max_compute_workgroup_storage_size)", limits.max_compute_workgroup_storage_size);
-        Some((format!("{} bytes of workgroup memory", PERSISTENT.workgroup_bytes), limit))
+    } else if let Some(obstacle) = beyond_limits(&PERSISTENT, traits) {
+        Some(obstacle)
     } else if weight_bytes(r) > limits.max_storage_buffer_binding_size {
         Some(weights_beyond(r, traits))
     } else if r.is_projected() {
@@ -347,7 +373,11 @@ impl Traits {
     fn held_slices(&self, hidden: usize) -> usize {
         let alone = Way::new(Strategy::Held, RowWidth::One, hidden, 1, self.software);
         let granted = self.limits.max_compute_invocations_per_workgroup.min(self.limits.max_compute_workgroup_size_x);
-        let most = |invocations: usize| (invocations.min(granted as usize) / alone.units).max(1);
+        // A power of two, for the tree in which slices are added.
+        let most = |invocations: usize| {
+            let slices = (invocations.min(granted as usize) / alone.units).max(1);
+            1 << slices.ilog2()
+        };
         if !self.software {
             // As many as there is room for, so that each holds little.
             return most(INVOCATIONS);
@@ -379,13 +409,13 @@ mod tests {
             resident: if software { 2 } else { 32 },
             tries: 1,
             rereads: !software,
+            loop_rounds: if software { 65_535 } else { usize::MAX },
             cooperates: !software,
         };
-        [
-            ("hardware", of(Some([32, 32]), false)),
-            ("plain software", of(None, true)),
-            ("software", of(Some([8, 8]), true)),
-        ]
+        let mut software = of(Some([8, 8]), true);
+        software.limits.max_compute_invocations_per_workgroup = 1024;
+        software.limits.max_compute_workgroup_size_x = 1024;
+        [("hardware", of(Some([32, 32]), false)), ("plain software", of(None, true)), ("software", software)]
     }
 
     #[test]
@@ -427,6 +457,21 @@ mod tests {
             }
         }
         assert_eq!(lines.join("\n"), include_str!("strategy_choices.txt").trim_end(), "\n{}", lines.join("\n"));
+    }
+
+    /// Loops of a timestep, as many as its dispatch has, stay below what the driver allows.
+    #[test]
+    fn a_dispatch_has_as_many_timesteps_as_loops_allow() {
+        let [(_, hardware), (_, plain), (_, software)] = devices();
+        let steps = |traits: &Traits, cell, hidden, strategy| {
+            let wish = Wish { pinned: Some(strategy), cooperative: false };
+            let r = Recurrence { cell, ..lstm(hidden, None) };
+            choose_way(&r, traits, wish, 1).unwrap().0.most_steps
+        };
+        assert_eq!(steps(&hardware, Cell::Lstm, 64, Strategy::Held), MOST_STEPS);
+        // Twice 66 rounds of products and 64 others.
+        assert_eq!(steps(&plain, Cell::GruResetBefore, 256, Strategy::Persistent), 65_535 / 196);
+        assert!(steps(&software, Cell::Lstm, 64, Strategy::Held) > 1000);
     }
 
     /// Workgroups wait only where they may, and where all of them run at once.

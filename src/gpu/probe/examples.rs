@@ -11,14 +11,18 @@ use crate::{
     plan::{Direction, Op, Precision, Recurrence},
 };
 
-/// Products of few rows, some, and many, which run on different kernels.
-pub(super) fn linear(precision: Precision, activation: Activation) -> [Example; 3] {
+/// Sums so long that some drivers run them on other kernels.
+const LONG: usize = 8192;
+
+/// Products of few rows, some, and many, which run on different kernels; as do sums of very many `inputs`.
+pub(super) fn linear(precision: Precision, activation: Activation, inputs: usize) -> [Example; 3] {
+    // More than one chunk of inputs; the longer the sum, the smaller its terms.
+    let (inputs, scale) = if inputs > LONG { (inputs, 1.0 / 256.0) } else { (70, 0.25) };
     [3, 20, 67].map(|rows| {
-        let mut example = Example::new(format!("linear of {rows} rows, {precision:?}, {activation:?}"));
-        // More than one chunk of inputs.
-        let (inputs, outputs) = (70, 5);
+        let mut example = Example::new(format!("linear of {rows} rows of {inputs}, {precision:?}, {activation:?}"));
+        let outputs = 5;
         let input = example.input(&[rows, inputs], 1.0);
-        let weight = example.weight(&[outputs, inputs], 0.25, precision);
+        let weight = example.weight(&[outputs, inputs], scale, precision);
         let bias = Some(example.bias(outputs));
         let output = example.buffer(&[rows, outputs]);
         example.step(Op::Linear { input, weight, bias, activation, output })
@@ -41,7 +45,7 @@ pub(super) fn recurrence(r: &Recurrence, way: Way, [input_precision, precision]:
         // More than one workgroup, and as many groups.
         Strategy::Cooperative => match way.products {
             Products::Held(groups) if groups > 1 => groups / 2 * 4 * way.slices + 1,
-            _ => 11,
+            _ => r.hidden_size.min(11),
         },
     };
     let (batch, seq_len, features) = (5, 4, 3);

@@ -34,17 +34,21 @@ const TWIN_DISTANCES: f64 = 16.0;
 /// Values beyond this come of functions that grow without bound, and say nothing in f32.
 const LARGEST: f64 = 1e4;
 
-/// Checks every kernel that `plan` needs; those that this device has checked before cost nothing.
+/// Checks every kernel that `plan` needs; those that this device has checked before cost nothing. Whether it came to an
+/// end: not if workgroups waited in vain, which leaves nothing known of them.
 ///
 /// # Errors
 /// [`Error::KnownAnswer`], now and whenever the kernel is asked for again; a device's failure.
-pub(super) fn check(owner: &mut Owner, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<()> {
+pub(super) fn check(owner: &mut Owner, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<bool> {
     for step in &plan.steps {
         for mut example in examples(owner, plan, bound, &step.op, options)? {
             match owner.verdicts.get(&example.key) {
                 Some(verdict) => verdict.clone()?,
                 None => {
-                    let verdict = example.run(owner);
+                    let verdict = match example.run(owner) {
+                        Ok(false) => return Ok(false),
+                        verdict => verdict.map(|_| ()),
+                    };
                     if matches!(verdict, Ok(()) | Err(Error::KnownAnswer { .. })) {
                         owner.verdicts.insert(example.key, verdict.clone());
                     }
@@ -53,7 +57,7 @@ pub(super) fn check(owner: &mut Owner, plan: &Plan, bound: &Bound, options: &Pro
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Which pipelines the recurrences of a run with the sizes `bound` take, as far as the sizes have a say.
@@ -79,13 +83,16 @@ fn rows(r: &Recurrence, bound: &Bound) -> usize {
 fn examples(owner: &Owner, plan: &Plan, bound: &Bound, op: &Op, options: &ProgramOptions) -> Result<Vec<Example>> {
     let precision = |id: WeightId| plan.weights.get(id.index()).map_or(Precision::F32, |weight| weight.precision);
     Ok(match op {
-        Op::Linear { weight, activation, .. } => linear(precision(*weight), *activation).into(),
+        Op::Linear { weight, activation, input, .. } => {
+            let inputs = bound.shape(*input).last().copied().unwrap_or_default();
+            linear(precision(*weight), *activation, inputs).into()
+        }
         Op::Gather { table, .. } => vec![gather(precision(*table))],
         Op::Recurrence(r) => {
             let (way, _) = choose_way(r, &owner.traits, options.wish(), rows(r, bound))?;
             let precisions = r.directions.first().map(|d| [d.weight_ih, d.weight_hh].map(precision));
             let [input, recurrent] = precisions.unwrap_or_default();
-            let mut all = Vec::from(linear(input, Activation::Linear));
+            let mut all = Vec::from(linear(input, Activation::Linear, r.input_size));
             all.push(recurrence(r, way, [input, recurrent]));
             all
         }
@@ -187,7 +194,8 @@ impl Example {
         reference::run(&self.plan, &self.bound, &inputs, outputs)
     }
 
-    fn run(&mut self, owner: &mut Owner) -> Result<()> {
+    /// Whether it came to a result: not if workgroups waited in vain.
+    fn run(&mut self, owner: &mut Owner) -> Result<bool> {
         let outputs = self.plan.steps.iter().flat_map(|step| step.op.outputs()).collect::<Vec<_>>();
         self.set_weights(NUDGE)?;
         let twin = self.expected(&outputs)?;
@@ -204,8 +212,8 @@ impl Example {
         pool.clear(owner);
         let (found, stats) = found?;
         if stats.gave_up {
-            owner.traits.cooperates = false;
-            return Ok(());
+            owner.give_up();
+            return Ok(false);
         }
         for ((found, expected), twin) in found.iter().zip(&expected).zip(&twin) {
             let distances = expected.iter().zip(twin).map(|(a, b)| (a - b).abs());
@@ -219,7 +227,7 @@ impl Example {
                 });
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -414,7 +422,7 @@ mod tests {
         all.push(simple(&Op::Softmax { input: some, axis: 1, log: true, output: some }));
         all.push(simple(&Op::NotEqual { input: some, value: 0.0, output: some, width: 1 }));
         all.push(gather(Precision::F16));
-        all.extend(linear(Precision::F16, Activation::GeluTanh));
+        all.extend(linear(Precision::F16, Activation::GeluTanh, 8));
         let statistics = WeightId::new(0);
         all.push(simple(&Op::BatchNorm {
             input: some,

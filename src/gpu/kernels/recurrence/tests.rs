@@ -354,8 +354,9 @@ struct How {
     budget: f64,
     max_binding: u64,
     sequence: bool,
-    /// How often a cooperative workgroup looks.
+    /// How often a cooperative workgroup looks, and the rows that it takes; all, without a number.
     patience: u32,
+    rows_each: Option<usize>,
 }
 
 impl How {
@@ -367,7 +368,8 @@ impl How {
             if rows == 1 || (rows < 7 && self.strategy == Strategy::Held) { RowWidth::One } else { RowWidth::Four };
         let way = Way::new(self.strategy, self.width.unwrap_or(own), hidden, slices, true);
         if way.strategy == Strategy::Cooperative {
-            return Way { width: RowWidth::One, rows_each: rows, tries: self.patience, ..way };
+            let rows_each = self.rows_each.unwrap_or(rows);
+            return Way { width: RowWidth::One, rows_each, tries: self.patience, ..way };
         }
         if way.fits() { way } else { Way { width: RowWidth::One, ..way } }
     }
@@ -383,6 +385,7 @@ impl How {
             max_binding: 1 << 24,
             sequence: true,
             patience: 1 << 26,
+            rows_each: None,
         }
     }
 }
@@ -639,6 +642,12 @@ fn workgroups_that_wait_for_each_other_give_the_bits_of_steps() {
             }
         }
     }
+    // Rows shared out between two workgroups that need not wait.
+    let layer = Layer::new(Cell::Gru, 6, 3, 5, 4, FORWARD);
+    let split = How { rows_each: Some(3), ..How::whole(&layer, Strategy::Cooperative) };
+    let found = layer.run(&mut gpu, split);
+    assert!(!gave_up(&mut gpu) && found == layer.run(&mut gpu, How::whole(&layer, Strategy::Step)));
+
     let layer = Layer::new(Cell::Lstm, 16, 3, 2, 9, FORWARD);
     layer.run(&mut gpu, How { patience: 0, ..How::whole(&layer, Strategy::Cooperative) });
     assert!(gave_up(&mut gpu));
