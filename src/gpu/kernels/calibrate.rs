@@ -11,7 +11,7 @@ use crate::{
 
 pub(crate) static READ: Kernel = Kernel {
     name: "calibrate_read",
-    parts: &[Part::Common],
+    parts: &[Part::Rows, Part::Common],
     source: include_str!("../../../shaders/calibrate_read.wgsl"),
     bindings: &[Binding::read("input", "[vectors]"), Binding::read_write("output", "[1]")],
     params_words: 4,
