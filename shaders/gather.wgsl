@@ -8,7 +8,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// @binding(1) weights: [ids, width], rows on end, padded to a multiple of four values
+// @binding(1) weights: [ids, width], rows on end, padded to a multiple of four values, scales [ids]
 @group(0) @binding(2) var<storage, read> ids: array<f32>; // [rows]
 @group(0) @binding(3) var<storage, read_write> output: array<f32>; // [rows, width]
 
@@ -22,6 +22,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     if (token < params.first_id || token - params.first_id >= params.ids) {
         return;
     }
-    let at = (token - params.first_id) * params.width + i % params.width;
-    output[i] = load_weight(at / 4u)[at % 4u];
+    let row = token - params.first_id;
+    let at = row * params.width + i % params.width;
+    let scale = load_scale((params.ids * params.width + 3u) / 4u + row);
+    output[i] = load_weight(at / 4u)[at % 4u] * scale;
 }

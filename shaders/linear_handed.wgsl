@@ -29,11 +29,7 @@ fn add_chunk(row: u32, column: u32, sum: Rows, chunk: u32) {
         total = output[at] + sum;
     }
     if (chunk + CHUNK >= params.inputs) {
-        var b = 0.0;
-        if (params.has_bias != 0u) {
-            b = bias[params.bias_start + column];
-        }
-        total = activation(total + b);
+        total = finished(total, column);
     }
     output[at] = total;
 }

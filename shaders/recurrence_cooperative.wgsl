@@ -107,6 +107,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
     let unit = min(local_unit, params.hidden - 1u);
     // The invocation that has the unit's states.
     let owns = slice == 0u && local_unit < params.hidden;
+    let own_scale = load_scales(direction, unit);
     let own_bias = load_bias(direction, unit);
     let peephole = load_peephole(direction, unit);
     hold_weights(direction, slice, unit);
@@ -142,7 +143,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
             reduce_sums(first, slice, index % UNITS);
             if (RESET_GATE != NO_GATE) {
                 if (owns) {
-                    tell(half_index(STAGE_RESET, parity, direction, row, unit), tag + 1u, reset_hidden(gx, own_bias, old[0]));
+                    tell(half_index(STAGE_RESET, parity, direction, row, unit), tag + 1u, reset_hidden(gx, own_scale, own_bias, old[0]));
                 }
                 workgroupBarrier();
                 hear_tile(STAGE_RESET, parity, direction, row, tag + 1u, index);
@@ -155,7 +156,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
             }
             if (owns) {
                 let live = live_rows(direction, row, step);
-                let updated = cell_update(gx, gate_h(own_bias), old, peephole);
+                let updated = cell_update(gx, gate_h(own_scale, own_bias), old, peephole);
                 let hidden_state = select(old[0], updated[0], live);
                 tell(half_index(STAGE_HIDDEN, 1u - parity, direction, row, unit), tag + 1u, hidden_state);
                 store_states(1u, parity, direction, row, unit, live, old, updated);

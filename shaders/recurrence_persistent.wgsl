@@ -21,6 +21,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let holds = slice == 0u && local_unit < params.hidden;
 
     let peephole = load_peephole(direction, unit);
+    let own_scale = load_scales(direction, unit);
     let own_bias = load_bias(direction, unit);
     var old: array<Rows, NUM_STATES>;
     var output = Rows(0.0);
@@ -54,7 +55,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
             reduce_sums(first, slice, local_unit);
             workgroupBarrier();
             if (holds) {
-                hidden_tile[unit] = reset_hidden(gx, own_bias, old[0]);
+                hidden_tile[unit] = reset_hidden(gx, own_scale, own_bias, old[0]);
             }
             workgroupBarrier();
             multiply(direction, gate_bit(RESET_TARGET), slice, unit, index);
@@ -62,7 +63,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
         }
         workgroupBarrier();
         if (holds) {
-            let updated = cell_update(gx, gate_h(own_bias), old, peephole);
+            let updated = cell_update(gx, gate_h(own_scale, own_bias), old, peephole);
             let live = live_rows(direction, row, step);
             for (var slot = 0u; slot < NUM_STATES; slot++) {
                 old[slot] = select(old[slot], updated[slot], live);

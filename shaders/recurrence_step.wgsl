@@ -72,20 +72,22 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     }
 
     let live = live_rows(direction, row, step);
+    if (STAGE == STAGE_PROJECT) {
+        let scale = load_scale(weight_index(direction, params.hidden, 1u, (params.hidden + 3u) / 4u, window_unit));
+        let old_hidden = load_state(0u, parity, direction, row, unit);
+        finish(direction, row, step, unit, live, select(old_hidden, scaled(sum0, scale, 0.0), live));
+        return;
+    }
+    let own_scale = load_scales(direction, window_unit);
     let own_bias = load_bias(direction, unit);
     if (STAGE == STAGE_RESET) {
         let h = load_state(0u, parity, direction, row, unit);
-        store_state(SPARE_SLOT, parity, direction, row, unit, reset_hidden(gate_x(direction, row, step, unit), own_bias, h));
-        return;
-    }
-    if (STAGE == STAGE_PROJECT) {
-        let old_hidden = load_state(0u, parity, direction, row, unit);
-        finish(direction, row, step, unit, live, select(old_hidden, sum0, live));
+        store_state(SPARE_SLOT, parity, direction, row, unit, reset_hidden(gate_x(direction, row, step, unit), own_scale, own_bias, h));
         return;
     }
     let old = old_states(PROJECTED, parity, direction, row, unit);
     let peephole = load_peephole(direction, unit);
-    let updated = cell_update(gate_x(direction, row, step, unit), gate_h(own_bias), old, peephole);
+    let updated = cell_update(gate_x(direction, row, step, unit), gate_h(own_scale, own_bias), old, peephole);
     store_states(1u, parity, direction, row, unit, live, old, updated);
     if (PROJECTED == 1u) {
         store_state(SPARE_SLOT, 1u - parity, direction, row, unit, updated[0]);

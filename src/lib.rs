@@ -58,6 +58,7 @@ pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 mod hash;
+mod int8;
 pub mod layout;
 pub mod model;
 pub mod plan;

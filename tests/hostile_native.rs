@@ -23,7 +23,7 @@ use tensors_write::File;
 use torch_files::golden;
 use wgpu_rnn::{
     Device, Error, Inputs, Model, Session, SessionOptions,
-    formats::SaveOptions,
+    formats::{SaveOptions, WeightType},
     verify::{known_answers, random_inputs},
 };
 
@@ -58,9 +58,14 @@ fn files() -> Vec<(String, File)> {
     let mut models: Vec<(String, Model)> =
         keras.iter().map(|name| ((*name).to_owned(), Model::load(keras_files::path(name)).unwrap())).collect();
     models.extend(torch.iter().map(|name| ((*name).to_owned(), golden(name).load().unwrap())));
+    models.push(("integers".to_owned(), golden("lone_lstm").load().unwrap()));
     let file = |(name, model): (String, Model)| {
         let answers = known_answers(&model, 1, None, None, 1).unwrap();
-        let bytes = model.with_known_answers(answers).unwrap().to_bytes(&SaveOptions::default()).unwrap();
+        let mut options = SaveOptions::default();
+        if name == "integers" {
+            options.weights = WeightType::I8;
+        }
+        let bytes = model.with_known_answers(answers).unwrap().to_bytes(&options).unwrap();
         (name, File::read(&bytes))
     };
     models.into_iter().map(file).collect()
@@ -245,11 +250,12 @@ fn large_files_take_three_times_their_size() {
     let file = File::default().with("weight_ih_l0", "F32", &[6000, 1500]).with("weight_hh_l0", "F32", &[6000, 1500]);
     let model = Model::from_bytes(&file.bytes()).unwrap();
     let mut options = SaveOptions::default();
-    for weights in [wgpu_rnn::formats::WeightType::F32, wgpu_rnn::formats::WeightType::F16] {
+    // Integers become f32, four times their size.
+    for (weights, share) in [(WeightType::F32, 1), (WeightType::F16, 2), (WeightType::I8, 4)] {
         options.weights = weights;
         let bytes = model.to_bytes(&options).unwrap();
-        assert!(bytes.len() > 30 * MIB, "{}", bytes.len());
-        assert!(survives(&bytes, 0, &|| format!("{weights:?}")));
+        assert!(bytes.len() * share > 60 * MIB, "{}", bytes.len());
+        assert!(survives(&bytes, bytes.len() * share.div_ceil(2), &|| format!("{weights:?}")));
     }
 }
 
@@ -257,7 +263,7 @@ fn large_files_take_three_times_their_size() {
 fn refusals() -> Vec<(String, Vec<u8>)> {
     let all = files();
     let of = |name: &str| all.iter().find(|(known, _)| known == name).unwrap().1.clone();
-    let (lstm, tagger) = (of("lone_lstm"), of("chain_tagger"));
+    let (lstm, tagger, integers) = (of("lone_lstm"), of("chain_tagger"), of("integers"));
     let has_conditions = |file: &&File| document(file)["model"]["conditions"].as_array().is_some_and(|c| !c.is_empty());
     let conditions = all.iter().map(|(_, file)| file).find(has_conditions).unwrap().clone();
     let mut cases = Vec::new();
@@ -276,7 +282,8 @@ fn refusals() -> Vec<(String, Vec<u8>)> {
         let layers = document["model"]["layers"].as_array().unwrap();
         layers.iter().position(|layer| layer["kind"].get(kind).is_some()).unwrap()
     };
-    set("format 2", &lstm, "/format", json!(2));
+    set("format 3", &lstm, "/format", json!(3));
+    set("integers in the first format", &integers, "/format", json!(1));
     set("a format of a text", &lstm, "/format", json!("1"));
     set("a key more", &lstm, "/comment", json!("x"));
     set("a key more in the model", &lstm, "/model/comment", json!("x"));
@@ -348,6 +355,12 @@ fn refusals() -> Vec<(String, Vec<u8>)> {
         "a weight of integers".to_owned(),
         lstm.clone().with("core.lstm/l0/forward weight_ih", "I64", &[16, 3]).bytes(),
     ));
+    let (weight, scale) = ("core.lstm/l0/forward weight_ih", "core.lstm/l0/forward weight_ih/scale");
+    let other = |name: &str, dtype: &str, shape: &[usize]| integers.clone().with(name, dtype, shape).bytes();
+    cases.push(("a scale less".to_owned(), integers.clone().without(scale).bytes()));
+    cases.push(("a scale of another shape".to_owned(), other(scale, "F32", &[3])));
+    cases.push(("a scale of another type".to_owned(), other(scale, "F16", &[16])));
+    cases.push(("a scale of a weight that has none".to_owned(), other(weight, "F32", &[16, 3])));
     cases.push(("a known answer less".to_owned(), lstm.without("known_answers.0.inputs.0").bytes()));
     cases
 }

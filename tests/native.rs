@@ -101,10 +101,16 @@ fn golden_models_come_back_as_they_were() {
 }
 
 #[test]
-fn half_weights() {
+fn rounded_weights() {
+    for (stored, run) in [(WeightType::F16, Precision::F16), (WeightType::I8, Precision::I8)] {
+        check_rounded(stored, run);
+    }
+}
+
+fn check_rounded(stored: WeightType, precision: Precision) {
     let model = golden("chain_stacked").load().unwrap();
     let mut options = SaveOptions::default();
-    options.weights = WeightType::F16;
+    options.weights = stored;
     let bytes = model.to_bytes(&options).unwrap();
     assert!(bytes.len() < model.to_bytes(&SaveOptions::default()).unwrap().len());
     let back = Model::from_bytes(&bytes).unwrap();
@@ -112,7 +118,7 @@ fn half_weights() {
     let inputs = random_inputs(&model, 2, 5, 1).unwrap();
     let run = |model: &Model| {
         let mut options = SessionOptions::on(Device::Cpu);
-        options.weights = Precision::F16;
+        options.weights = precision;
         let session = Session::new(model, options).unwrap();
         session.run(Inputs::from_iter(inputs.clone())).unwrap()
     };
@@ -132,9 +138,11 @@ fn known_answers_are_checked() {
         Session::new(&model, SessionOptions::on(device)).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     // They hold for the weights that they were made with only.
-    let mut half = SessionOptions::on(Device::Cpu);
-    half.weights = Precision::F16;
-    Session::new(&model, half).unwrap();
+    for precision in [Precision::F16, Precision::I8] {
+        let mut rounded = SessionOptions::on(Device::Cpu);
+        rounded.weights = precision;
+        Session::new(&model, rounded).unwrap();
+    }
 
     let off = |answer: &KnownAnswer| {
         let change = |(name, tensor): &(String, Tensor)| {
@@ -182,18 +190,45 @@ fn files_are_written_whole_or_not_at_all() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// A file that this version wrote stays readable by those that come after it.
+/// What a file of integers is checked with holds for sessions with full weights and with integers.
 #[test]
-fn the_first_format() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/native/format1.rnn");
-    if std::env::var_os("WRITE_FIXTURES").is_some() {
-        let model = golden("chain_embedding_lstm_linear").load().unwrap();
-        let answers = known_answers(&model, 1, None, None, 1).unwrap();
-        model.with_known_answers(answers).unwrap().save(&path).unwrap();
+fn known_answers_of_integers() {
+    let mut options = SaveOptions::default();
+    options.weights = WeightType::I8;
+    let stored = |model: &Model| Model::from_bytes(&model.to_bytes(&options).unwrap()).unwrap();
+    let model = stored(&golden("chain_tagger").load().unwrap());
+    let mut answers = known_answers(&model, 1, None, None, 1).unwrap();
+    let right = stored(&model.clone().with_known_answers(answers.clone()).unwrap());
+    let (name, output) = answers[0].outputs.swap_remove(0);
+    let spoilt: Vec<f32> = output.to_f32().iter().map(|value| value + 0.01).collect();
+    answers[0].outputs.push((name, Tensor::new(output.shape(), spoilt).unwrap()));
+    let wrong = stored(&model.with_known_answers(answers).unwrap());
+    for precision in [Precision::F32, Precision::I8] {
+        let mut options = SessionOptions::on(Device::Cpu);
+        options.weights = precision;
+        Session::new(&right, options.clone()).unwrap();
+        assert!(matches!(Session::new(&wrong, options), Err(Error::WrongAnswer { .. })), "{precision:?}");
     }
-    let model = Model::load(&path).unwrap();
-    assert_eq!(model.known_answers().len(), 1);
-    Session::new(&model, SessionOptions::on(Device::Reference)).unwrap();
+}
+
+/// Files that this version wrote stay readable by those that come after it.
+#[test]
+fn every_format() {
+    for (format, weights) in [(1, WeightType::F32), (2, WeightType::I8)] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/native");
+        let path = folder.join(format!("format{format}.rnn"));
+        if std::env::var_os("WRITE_FIXTURES").is_some() {
+            let mut options = SaveOptions::default();
+            options.weights = weights;
+            let model = golden("chain_embedding_lstm_linear").load().unwrap();
+            let model = Model::from_bytes(&model.to_bytes(&options).unwrap()).unwrap();
+            let answers = known_answers(&model, 1, None, None, 1).unwrap();
+            model.with_known_answers(answers).unwrap().save_with(&path, &options).unwrap();
+        }
+        let model = Model::load(&path).unwrap();
+        assert_eq!(model.known_answers().len(), 1);
+        Session::new(&model, SessionOptions::on(Device::Reference)).unwrap();
+    }
 }
 
 /// `docs/format.md` describes every key that any golden model writes.

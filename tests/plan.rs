@@ -94,13 +94,14 @@ fn each_rewrite_does_what_it_says() {
     assert_eq!(kinds(Rewrites::ALL, Precision::F32), all);
     // The stored weights are the ones that are rounded.
     assert_eq!(kinds(Rewrites::ALL, Precision::F16), merged);
+    assert_eq!(kinds(Rewrites::ALL, Precision::I8), merged);
 }
 
 #[test]
 fn rewrites_do_not_change_results() {
     let model = model();
     let x = random(&mut Rng::new(8), &[3, 7, 6], -2.0, 2.0);
-    for precision in [Precision::F32, Precision::F16] {
+    for precision in Precision::ALL {
         let run = |device| {
             let mut options = SessionOptions::on(device);
             options.weights = precision;
@@ -137,7 +138,7 @@ fn a_wrong_fold_shows_as_a_difference() {
 
 #[test]
 fn constants_stay_f32_whatever_the_precision() {
-    // 1 + 2^-12 is no f16.
+    // 1 + 2^-12 is no f16, and no scale.
     let value = 1.0 + 1.0 / 4096.0;
     let mut model = Model::builder("constant");
     let x = model.input("x", &[Some(1)]).unwrap();
@@ -146,9 +147,14 @@ fn constants_stay_f32_whatever_the_precision() {
     let y = model.add("sum", LayerKind::Merge(MergeOp::Add), &[x, constant]).unwrap();
     model.output("y", y).unwrap();
     let model = model.build().unwrap();
-    for device in [Device::Reference, Device::Cpu] {
+    for (device, precision) in [
+        (Device::Reference, Precision::F16),
+        (Device::Cpu, Precision::F16),
+        (Device::Reference, Precision::I8),
+        (Device::Cpu, Precision::I8),
+    ] {
         let mut options = SessionOptions::on(device);
-        options.weights = Precision::F16;
+        options.weights = precision;
         let y = Session::new(&model, options).unwrap().run(Tensor::new([2, 1], vec![0.0f32, 1.0]).unwrap()).unwrap();
         assert_eq!(*y.single().unwrap().to_f32(), [value, value + 1.0]);
     }

@@ -88,7 +88,7 @@ fn memory_is_known_before_it_is_taken() {
     };
     let Some(gpu) = common::nets::gpu() else { return };
     for (seed, cell) in Cell::ALL.into_iter().enumerate() {
-        for precision in [Precision::F32, Precision::F16] {
+        for precision in Precision::ALL {
             let bidirectional = (seed % 2 == 0).then_some(MergeMode::Concat);
             let net = Net { bidirectional, input_size: 7, ..Net::new(seed as u64, cell, 19) };
             let plan = Plan::new(&net.model(), &PlanOptions { precision, ..PlanOptions::default() }).unwrap();

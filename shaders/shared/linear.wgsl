@@ -15,12 +15,21 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// @binding(1) weights: [ceil(inputs / 4), outputs] of vec4 over inputs
+// @binding(1) weights: [ceil(inputs / 4), outputs] of vec4 over inputs, scales [outputs]
 @group(0) @binding(2) var<storage, read> input: array<f32>; // [source rows, inputs]
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [all outputs]
 @group(0) @binding(4) var<storage, read_write> output: array<f32>; // [.., output_stride]
 
 const CHUNK = 64u; // inputs whose products are added before they join the total
+
+// Bias and activation of the sums of output `column`.
+fn finished(sum: Rows, column: u32) -> Rows {
+    var b = 0.0;
+    if (params.has_bias != 0u) {
+        b = bias[params.bias_start + column];
+    }
+    return activation(scaled(sum, load_scale((params.inputs + 3u) / 4u * params.outputs + column), b));
+}
 
 fn source_row(row: u32) -> u32 {
     return (params.source_first + row / params.slice_len * params.source_stride + row % params.slice_len) * params.inputs;

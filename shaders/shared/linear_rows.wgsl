@@ -21,11 +21,7 @@ fn store_rows(row: u32, column: u32, sum: vec4<f32>) {
     if (column >= params.outputs) {
         return;
     }
-    var b = 0.0;
-    if (params.has_bias != 0u) {
-        b = bias[params.bias_start + column];
-    }
-    let y = activation(sum + b);
+    let y = finished(sum, column);
     let at = params.output_start + row * params.output_stride + column;
     if (row < params.rows) { output[at] = y.x; }
     if (row + 1u < params.rows) { output[at + params.output_stride] = y.y; }

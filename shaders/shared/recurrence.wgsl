@@ -39,7 +39,7 @@ const OUTPUT_SLOT = NUM_STATES;     // the last output
 const SPARE_SLOT = NUM_STATES + 1u; // r * h of a cell with a reset stage; what is projected
 
 @group(0) @binding(0) var<uniform> params: Params;
-// @binding(1) weights: [directions, ceil(inputs / 4), gates, units] of vec4 over inputs
+// @binding(1) weights: [directions, ceil(inputs / 4) and one of scales, gates, units] of vec4 over inputs
 @group(0) @binding(2) var<storage, read> bias: array<f32>; // [directions, gates, hidden]
 @group(0) @binding(3) var<storage, read> gates_x: array<f32>; // [directions, rows, slice_len, gates, hidden]
 @group(0) @binding(4) var<storage, read> mask: array<f32>; // [batch, seq_len]
@@ -82,10 +82,11 @@ fn add_products(gates: u32, weight: u32, h0: Rows, h1: Rows, h2: Rows, h3: Rows)
     if ((gates & 8u) != 0u) { sum3 = multiply_add(sum3, load_weight(weight + 3u * params.units), h0, h1, h2, h3); }
 }
 
-// Index of the first gate's weights for the inputs 4 * k4 .. 4 * k4 + 3 of `inputs`.
+// Index of the first gate's weights for the inputs 4 * k4 .. 4 * k4 + 3 of `inputs`; beyond the last of these, of
+// its scale. `unit` counts within the window.
 fn weight_index(direction: u32, inputs: u32, gates: u32, k4: u32, unit: u32) -> u32 {
     let groups = (inputs + 3u) / 4u;
-    return (direction * groups + k4) * (gates * params.units) + unit;
+    return (direction * (groups + SCALE_GROUPS) + k4) * (gates * params.units) + unit;
 }
 
 // Adds the slices' sums of `gates` (bits) in a fixed tree; slice 0 holds the result.
@@ -155,6 +156,16 @@ fn load_bias(direction: u32, unit: u32) -> array<f32, NUM_GATES> {
     return value;
 }
 
+// Scales of the sums of the unit's gates; `unit` counts within the window.
+fn load_scales(direction: u32, unit: u32) -> array<f32, NUM_GATES> {
+    let first = weight_index(direction, params.outputs, NUM_GATES, (params.outputs + 3u) / 4u, unit);
+    var value: array<f32, NUM_GATES>;
+    for (var gate = 0u; gate < NUM_GATES; gate++) {
+        value[gate] = load_scale(first + gate * params.units);
+    }
+    return value;
+}
+
 // What the unit's gates see of the cell state, if the cell has peepholes.
 fn load_peephole(direction: u32, unit: u32) -> array<f32, NUM_PEEPHOLES> {
     var weight: array<f32, NUM_PEEPHOLES>;
@@ -178,18 +189,18 @@ fn gate_x(direction: u32, row: u32, step: u32, unit: u32) -> array<Rows, NUM_GAT
     return gx;
 }
 
-fn gate_h(own_bias: array<f32, NUM_GATES>) -> array<Rows, NUM_GATES> {
+fn gate_h(own_scale: array<f32, NUM_GATES>, own_bias: array<f32, NUM_GATES>) -> array<Rows, NUM_GATES> {
     var gh: array<Rows, NUM_GATES>;
     for (var gate = 0u; gate < NUM_GATES; gate++) {
-        gh[gate] = sum_of(gate) + own_bias[gate];
+        gh[gate] = scaled(sum_of(gate), own_scale[gate], own_bias[gate]);
     }
     return gh;
 }
 
 // r * h of one unit, from the sums of the reset gate.
-fn reset_hidden(gx: array<Rows, NUM_GATES>, own_bias: array<f32, NUM_GATES>, h: Rows) -> Rows {
+fn reset_hidden(gx: array<Rows, NUM_GATES>, own_scale: array<f32, NUM_GATES>, own_bias: array<f32, NUM_GATES>, h: Rows) -> Rows {
     let gate = min(RESET_GATE, NUM_GATES - 1u);
-    return gate_activation(gx[gate] + (sum_of(gate) + own_bias[gate])) * h;
+    return gate_activation(gx[gate] + scaled(sum_of(gate), own_scale[gate], own_bias[gate])) * h;
 }
 
 fn live_rows(direction: u32, row: u32, step: u32) -> RowFlags {

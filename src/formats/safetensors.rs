@@ -171,6 +171,22 @@ impl<'a> Archive<'a> {
                 return Err(Error::mismatch(place(), "weights of type F64, F32, F16 or BF16", found));
             }
         };
+        self.converted(name, entry, convert)
+    }
+
+    /// The values of a tensor of 8-bit integers.
+    #[cfg(feature = "native")]
+    pub(super) fn integers(&self, name: &str) -> Result<Vec<f32>> {
+        match self.entries.get(name) {
+            Some(entry) if entry.dtype == Dtype::I8 => self.converted(name, entry, |to, from| {
+                to.extend(from.as_chunks().0.iter().map(|&b| f32::from(i8::from_le_bytes(b))));
+            }),
+            _ => Err(Error::internal("a tensor that is not of 8-bit integers")),
+        }
+    }
+
+    fn converted(&self, name: &str, entry: &Entry, convert: fn(&mut Vec<f32>, &[u8])) -> Result<Vec<f32>> {
+        let place = || format!("tensor {}", quoted(name));
         let mut values = reserved(element_count(&entry.shape).unwrap_or(usize::MAX))?;
         let (mut at, end) = entry.range;
         let mut piece = vec![0; usize::try_from(end.saturating_sub(at)).unwrap_or(PIECE).min(PIECE)];

@@ -118,8 +118,15 @@ impl Kernel {
                 Part::ActivationOne => include_str!("../../shaders/shared/activation_one.wgsl"),
                 Part::ActivationCell => include_str!("../../shaders/shared/activation_cell.wgsl"),
                 Part::Weights => match variant.precision {
-                    Precision::F32 => include_str!("../../shaders/shared/weights_f32.wgsl"),
-                    Precision::F16 => include_str!("../../shaders/shared/weights_f16.wgsl"),
+                    Precision::F32 => concat!(
+                        include_str!("../../shaders/shared/weights_f32.wgsl"),
+                        include_str!("../../shaders/shared/weights_unscaled.wgsl")
+                    ),
+                    Precision::F16 => concat!(
+                        include_str!("../../shaders/shared/weights_f16.wgsl"),
+                        include_str!("../../shaders/shared/weights_unscaled.wgsl")
+                    ),
+                    Precision::I8 => include_str!("../../shaders/shared/weights_i8.wgsl"),
                 },
                 Part::Product => include_str!("../../shaders/shared/product.wgsl"),
                 Part::Linear => include_str!("../../shaders/shared/linear.wgsl"),
@@ -299,8 +306,7 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
     for kernel in KERNELS {
         let cells: Vec<Option<Cell>> =
             if kernel.has(Part::Cell) { Cell::ALL.into_iter().map(Some).collect() } else { vec![None] };
-        let precisions: &[Precision] =
-            if kernel.has(Part::Weights) { &[Precision::F32, Precision::F16] } else { &[Precision::F32] };
+        let precisions: &[Precision] = if kernel.has(Part::Weights) { &Precision::ALL } else { &[Precision::F32] };
         let products: Vec<Products> = if !kernel.has(Part::RecurrentProducts) {
             vec![Products::Streamed]
         } else if **kernel == kernels::recurrence::COOPERATIVE {

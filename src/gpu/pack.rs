@@ -1,12 +1,14 @@
 //! How weights lie on a device. Matrices `[outputs, inputs]` become `[inputs / 4][outputs]` of four
 //! consecutive inputs each, padded with zeros: neighbouring invocations take neighbouring outputs and
-//! read neighbouring vectors. Embedding tables keep their order.
+//! read neighbouring vectors. Embedding tables keep their order. Behind integers come the scales of the rows, in
+//! the place of one more group of inputs.
 
 use std::ops::Range;
 
 use super::recorder::View;
 use crate::{
     error::{self, Error, Result},
+    int8,
     plan::Precision,
 };
 
@@ -35,19 +37,47 @@ pub(crate) struct Packed {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Bytes of four weights.
-pub(super) fn group_bytes(precision: Precision) -> usize {
+/// Bytes of a weight.
+fn value_bytes(precision: Precision) -> usize {
     match precision {
-        Precision::F32 => 16,
-        Precision::F16 => 8,
+        Precision::F32 => 4,
+        Precision::F16 => 2,
+        Precision::I8 => 1,
     }
 }
 
-fn push_group(bytes: &mut Vec<u8>, group: [f32; 4], precision: Precision) {
-    for value in group {
-        match precision {
-            Precision::F32 => bytes.extend_from_slice(&value.to_le_bytes()),
-            Precision::F16 => bytes.extend_from_slice(&half::f16::from_f32(value).to_le_bytes()),
+/// Bytes of a row's scale, where it has one.
+fn scale_bytes(precision: Precision) -> usize {
+    if precision == Precision::I8 { 4 } else { 0 }
+}
+
+/// Bytes of a row of a matrix.
+fn row_bytes(inputs: usize, precision: Precision) -> usize {
+    inputs.div_ceil(4).saturating_mul(4 * value_bytes(precision)).saturating_add(scale_bytes(precision))
+}
+
+/// Bytes of a matrix `[rows, inputs]`, in as many windows as it may be.
+pub(super) fn matrix_bytes([rows, inputs]: [usize; 2], precision: Precision) -> usize {
+    rows.saturating_mul(row_bytes(inputs, precision))
+}
+
+/// Bytes of a table `[ids, width]` in one window.
+pub(super) fn table_bytes([ids, width]: [usize; 2], precision: Precision) -> usize {
+    let values = ids.saturating_mul(width).div_ceil(4).saturating_mul(4 * value_bytes(precision));
+    values.saturating_add(ids.saturating_mul(scale_bytes(precision)))
+}
+
+/// Scales of rows, where weights are integers; else none.
+fn scales<'v>(rows: impl Iterator<Item = &'v [f32]>, precision: Precision) -> Vec<f32> {
+    if precision == Precision::I8 { rows.map(int8::scale).collect() } else { Vec::new() }
+}
+
+fn push(bytes: &mut Vec<u8>, value: f32, scale: Option<&f32>, precision: Precision) {
+    match precision {
+        Precision::F32 => bytes.extend_from_slice(&value.to_le_bytes()),
+        Precision::F16 => bytes.extend_from_slice(&half::f16::from_f32(value).to_le_bytes()),
+        Precision::I8 => {
+            bytes.extend_from_slice(&int8::quantise(value, scale.copied().unwrap_or_default()).to_le_bytes());
         }
     }
 }
@@ -67,24 +97,24 @@ fn windows(what: &str, count: usize, each: usize, limit: u64) -> Result<Vec<Rang
     Ok((0..count).step_by(fit.max(1)).map(|first| first..count.min(first.saturating_add(fit))).collect())
 }
 
-/// Packs rows of `values`, `[rows, inputs]`, as `[ceil(inputs / 4)][rows]` of four inputs.
-pub(crate) fn pack_matrix(
+/// Packs rows of `values`, `[rows, inputs]`, as `[ceil(inputs / 4)][rows]` of four inputs, then scales.
+fn pack_matrix(
     values: &[f32],
     inputs: usize,
     rows: impl Iterator<Item = usize> + Clone,
     precision: Precision,
 ) -> Vec<u8> {
-    let groups = inputs.div_ceil(4);
-    let mut bytes = Vec::with_capacity(groups * rows.clone().count() * group_bytes(precision));
-    for group in 0..groups {
-        for row in rows.clone() {
-            let mut four = [0.0; 4];
-            for (slot, k) in four.iter_mut().zip(4 * group..inputs) {
-                *slot = values.get(row * inputs + k).copied().unwrap_or(0.0);
+    let of = |row: usize| values.get(row * inputs..(row + 1) * inputs).unwrap_or(&[]);
+    let scales = scales(rows.clone().map(of), precision);
+    let mut bytes = Vec::with_capacity(matrix_bytes([rows.clone().count(), inputs], precision));
+    for first in (0..inputs).step_by(4) {
+        for (place, row) in rows.clone().enumerate() {
+            for k in first..first + 4 {
+                push(&mut bytes, of(row).get(k).copied().unwrap_or(0.0), scales.get(place), precision);
             }
-            push_group(&mut bytes, four, precision);
         }
     }
+    bytes.extend(scales.iter().flat_map(|scale| scale.to_le_bytes()));
     bytes
 }
 
@@ -99,7 +129,7 @@ pub(crate) fn pack_linear(
     precision: Precision,
     max_binding: u64,
 ) -> Result<Vec<Packed>> {
-    let each = inputs.div_ceil(4) * group_bytes(precision);
+    let each = row_bytes(inputs, precision);
     let ranges = windows("a weight matrix", outputs, each, max_binding)?;
     Ok(ranges
         .into_iter()
@@ -108,7 +138,7 @@ pub(crate) fn pack_linear(
 }
 
 /// The matrices `[gates * units, inputs]` of every direction that a recurrence multiplies its states
-/// with, in windows of units: `[direction][ceil(inputs / 4)][gate][unit]` of four inputs.
+/// with, in windows of units: `[direction][ceil(inputs / 4)][gate][unit]` of four inputs, then scales `[gate][unit]`.
 ///
 /// # Errors
 /// [`Error::Limit`] if not even one unit fits `max_binding` bytes.
@@ -118,7 +148,7 @@ pub(crate) fn pack_recurrent(
     precision: Precision,
     max_binding: u64,
 ) -> Result<Vec<Packed>> {
-    let each = directions.len() * gates * inputs.div_ceil(4) * group_bytes(precision);
+    let each = directions.len() * gates * row_bytes(inputs, precision);
     let ranges = windows("the recurrent weights", units, each, max_binding)?;
     Ok(ranges
         .into_iter()
@@ -130,7 +160,7 @@ pub(crate) fn pack_recurrent(
         .collect())
 }
 
-/// An embedding table `[ids, width]` in windows of ids: rows on end, the last vector padded.
+/// An embedding table `[ids, width]` in windows of ids: rows on end, the last vector padded, then scales.
 ///
 /// # Errors
 /// [`Error::Limit`] if not even one row fits `max_binding` bytes.
@@ -141,19 +171,19 @@ pub(crate) fn pack_table(
     precision: Precision,
     max_binding: u64,
 ) -> Result<Vec<Packed>> {
-    let group = group_bytes(precision);
-    let each = (width * group).div_ceil(4);
+    let each = width * value_bytes(precision) + scale_bytes(precision);
     let ranges = windows("an embedding table", ids, each, max_binding - max_binding % 16)?;
     Ok(ranges
         .into_iter()
         .map(|range| {
             let rows = values.get(range.start * width..range.end * width).unwrap_or(&[]);
-            let mut bytes = Vec::with_capacity(rows.len().div_ceil(4) * group);
-            for chunk in rows.chunks(4) {
-                let mut four = [0.0; 4];
-                four.iter_mut().zip(chunk).for_each(|(slot, value)| *slot = *value);
-                push_group(&mut bytes, four, precision);
+            let scales = scales(rows.chunks(width.max(1)), precision);
+            let mut bytes = Vec::with_capacity(table_bytes([range.len(), width], precision));
+            for at in 0..rows.len().next_multiple_of(4) {
+                let scale = at.checked_div(width).and_then(|row| scales.get(row));
+                push(&mut bytes, rows.get(at).copied().unwrap_or(0.0), scale, precision);
             }
+            bytes.extend(scales.iter().flat_map(|scale| scale.to_le_bytes()));
             Packed { range, bytes }
         })
         .collect())
@@ -190,6 +220,26 @@ mod tests {
         let values: Vec<f32> =
             half[0].bytes.chunks(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
         assert_eq!(values, expected);
+    }
+
+    /// Rows of the integers -127 and 64 (as bytes 129 and 64) and of zeros.
+    #[test]
+    fn scales_lie_behind_integers() {
+        let rows = [-127.0f32, 64.0, -254.0, 128.0, 0.0, 0.0];
+        let scales = [1.0f32, 2.0, 0.0].map(f32::to_le_bytes).concat();
+        let packed = pack_linear(&rows, 3, 2, Precision::I8, 1 << 20).unwrap();
+        assert_eq!(packed[0].bytes, [&[129, 64, 0, 0, 129, 64, 0, 0, 0, 0, 0, 0], &scales[..]].concat());
+        // Each direction has its own, and so has each window.
+        let packed = pack_recurrent(&[&rows, &rows], [1, 3, 2], Precision::I8, 32).unwrap();
+        assert_eq!(packed.len(), 2);
+        let direction = [&[129, 64, 0, 0, 129, 64, 0, 0], &scales[..8]].concat();
+        assert_eq!(packed[0].bytes, direction.repeat(2));
+        assert_eq!(packed[1].bytes, [0; 16]);
+        let packed = pack_table(&rows, 3, 2, Precision::I8, 1 << 20).unwrap();
+        assert_eq!(packed[0].bytes, [&[129, 64, 129, 64, 0, 0, 0, 0], &scales[..]].concat());
+        let packed = pack_table(&rows, 3, 2, Precision::I8, 16).unwrap();
+        assert_eq!(packed.iter().map(|p| p.range.clone()).collect::<Vec<_>>(), [0..2, 2..3]);
+        assert_eq!(packed[0].bytes, [&[129, 64, 129, 64], &scales[..8]].concat());
     }
 
     #[test]

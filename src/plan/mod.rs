@@ -22,6 +22,7 @@ use crate::{
     activation::Activation,
     cell::{Cell, CellParams},
     dim::{Dim, Symbol},
+    int8,
     layout::Layout,
     tensor::Tensor,
 };
@@ -97,7 +98,7 @@ pub struct Weight {
     pub name: String,
     /// The values as the model has them, f32. Executors compute with [`values`](Self::values).
     pub tensor: Arc<Tensor>,
-    /// How it is stored. With [`Precision::F16`] every executor computes with the rounded values.
+    /// How it is stored. Every executor computes with the values that are stored, rounded as they are.
     pub precision: Precision,
 }
 
@@ -109,18 +110,27 @@ impl Weight {
         match self.precision {
             Precision::F32 => values,
             Precision::F16 => values.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect(),
+            Precision::I8 => int8::rounded(&values, self.tensor.shape().last().copied().unwrap_or(1)).into(),
         }
     }
 }
 
-/// How weights are stored on a device. Sums and states are f32 whatever the storage.
+/// How weights are stored on a device. Sums and states are f32 whatever the storage, and biases are stored as f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// 32-bit floats.
     #[default]
     F32,
-    /// 16-bit floats: half the memory traffic. Matrices only; biases stay f32.
+    /// Matrices and tables as 16-bit floats: half the memory.
     F16,
+    /// Matrices and tables as 8-bit integers with an f32 scale for each row (of a gate's unit, an output, an id): a
+    /// quarter of the memory. A weight is rounded to the nearest of 255 multiples of its row's largest / 127.
+    I8,
+}
+
+impl Precision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::I8];
 }
 
 /// A tensor that a run computes.

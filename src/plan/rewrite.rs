@@ -13,8 +13,8 @@ use crate::{
 pub struct Rewrites {
     /// Runs both directions of a bidirectional layer in one step where they share a specification.
     pub merge_directions: bool,
-    /// Puts a batch normalisation into the weights of the linear step before it. Off with f16
-    /// weights, which are to be the stored ones.
+    /// Puts a batch normalisation into the weights of the linear step before it. Off where
+    /// weights are rounded, which are to be the model's own.
     pub fold_batch_norm: bool,
     /// Applies a pointwise function in the linear step before it.
     pub fuse_activation: bool,
@@ -41,8 +41,8 @@ pub(super) fn apply(plan: &mut Plan, options: &PlanOptions) -> Result<()> {
         fuse_activation(plan);
     }
     plan.drop_unused_weights();
-    if options.precision == Precision::F16 {
-        store_as_f16(plan)?;
+    if options.precision != Precision::F32 {
+        store_as(plan, options.precision)?;
     }
     Ok(())
 }
@@ -125,16 +125,17 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// Stores every matrix in f16. The tensors stay the model's own, so that sessions share them.
-fn store_as_f16(plan: &mut Plan) -> Result<()> {
+/// Stores every matrix rounded. The tensors stay the model's own, so that sessions share them.
+fn store_as(plan: &mut Plan, precision: Precision) -> Result<()> {
+    let limit = if precision == Precision::F16 { "65504, the largest f16" } else { "finite numbers" };
     for id in plan.matrices() {
         let Some(weight) = plan.weights.get_mut(id.0) else { continue };
-        weight.precision = Precision::F16;
+        weight.precision = precision;
         if let Some(bad) = weight.values().iter().position(|value| !value.is_finite()) {
             return Err(Error::Limit {
                 what: format!("weight {}{:?}", quoted(&weight.name), unravel(bad, weight.tensor.shape())),
                 need: format!("{}", weight.tensor.to_f32().get(bad).copied().unwrap_or(f32::NAN)),
-                limit: "65504, the largest f16".to_owned(),
+                limit: limit.to_owned(),
                 hint: "use f32 weights".to_owned(),
             });
         }

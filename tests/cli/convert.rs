@@ -22,21 +22,22 @@ fn a_keras_file() {
 }
 
 #[test]
-fn a_state_dict_with_half_weights() {
+fn a_state_dict_with_rounded_weights() {
     let folder = Folder::new();
-    let (whole, half) = (folder.path("whole.rnn"), folder.path("half.rnn"));
+    let [whole, half, quarter] = ["whole", "half", "quarter"].map(|name| folder.path(&format!("{name}.rnn")));
     let model = torch("lone_lstm.safetensors");
     let of = |out: &str, weights: &str| {
         wgpu_rnn(&["convert", &model, out, "--weights", weights, "--known-answers", "1", "--json"]).json()
     };
-    let (one, other) = (of(&whole, "f32"), of(&half, "f16"));
+    let (one, other, small) = (of(&whole, "f32"), of(&half, "f16"), of(&quarter, "i8"));
     let expected = ["bytes", "known_answers", "layers", "output", "parameters", "schema", "weights"];
     assert_eq!(keys(&one), expected);
     assert!(other["bytes"].as_u64() < one["bytes"].as_u64());
     assert_eq!((&other["weights"], &other["known_answers"]), (&"f16".into(), &1.into()));
-    for weights in ["f32", "f16"] {
-        let verified = wgpu_rnn(&["verify", &half, "--device", "cpu", "--weights", weights, "--json"]).json();
-        assert_eq!(verified["passed"], true, "{weights}");
+    assert_eq!((&small["weights"], &small["known_answers"]), (&"i8".into(), &1.into()));
+    for (file, weights) in [(&half, "f32"), (&half, "f16"), (&quarter, "f32"), (&quarter, "i8")] {
+        let verified = wgpu_rnn(&["verify", file, "--device", "cpu", "--weights", weights, "--json"]).json();
+        assert_eq!(verified["passed"], true, "{file} {weights}");
     }
 }
 

@@ -169,7 +169,7 @@ fn repeated_outputs_have_unique_names() {
 }
 
 #[test]
-fn f16_weights_are_rounded_on_every_device() {
+fn weights_are_rounded_on_every_device() {
     let folder = Folder::new();
     let input = folder.write("x.npy", &golden_array(&golden("lstm.npz"), "call0.in.input_layer"));
     let run = |weights: &str, device: &str| {
@@ -178,9 +178,12 @@ fn f16_weights_are_rounded_on_every_device() {
         wgpu_rnn(&["run", &model, "-i", &input, "-o", &output, "--device", device, "--weights", weights]).ok();
         read_npy(&output)
     };
-    let (full, rounded) = (run("f32", "cpu"), run("f16", "cpu"));
-    assert_ne!(full, rounded);
-    assert_close(&run("f16", "reference"), &rounded);
+    let full = run("f32", "cpu");
+    for weights in ["f16", "i8"] {
+        let rounded = run(weights, "cpu");
+        assert_ne!(full, rounded);
+        assert_close(&run(weights, "reference"), &rounded);
+    }
 }
 
 #[test]

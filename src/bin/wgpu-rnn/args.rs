@@ -360,6 +360,19 @@ pub(crate) enum DeviceName {
 pub(crate) enum WeightsName {
     F32,
     F16,
+    /// 8-bit integers, with a scale for each row
+    I8,
+}
+
+impl WeightsName {
+    /// As it is given and reported.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::I8 => "i8",
+        }
+    }
 }
 
 /// The standard sets of layers.

@@ -53,11 +53,12 @@ pub(crate) fn convert(args: &ConvertArgs) -> Outcome<()> {
     options.weights = match args.weights {
         WeightsName::F32 => WeightType::F32,
         WeightsName::F16 => WeightType::F16,
+        WeightsName::I8 => WeightType::I8,
     };
     if args.known_answers > 0 {
         let _busy = busy("working out known answers");
         // Of the weights as they are stored.
-        if options.weights == WeightType::F16 {
+        if options.weights != WeightType::F32 {
             model = Model::from_bytes(&model.to_bytes(&options)?)?;
         }
         let answers = known_answers(&model, args.known_answers, args.batch, args.seq_len, args.seed)?;
@@ -69,10 +70,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Outcome<()> {
     model.save_with(&args.output, &options)?;
     drop(writing);
     let bytes = std::fs::metadata(&args.output).map_or(0, |meta| meta.len());
-    let weights = match args.weights {
-        WeightsName::F32 => "f32",
-        WeightsName::F16 => "f16",
-    };
+    let weights = args.weights.name();
     let (layers, answers) = (model.layers().len(), model.known_answers().len());
     if args.json.on {
         return Ok(print(

@@ -15,8 +15,10 @@ use crate::model::Parts;
 
 /// The key of the structure in the metadata.
 pub(super) const KEY: &str = "wgpu_rnn";
-/// The version of the structure that is written, the only one that is read.
+/// The version of a file without integers; both are read.
 const FORMAT: u64 = 1;
+/// The version of a file in which weights are 8-bit integers with scales.
+const FORMAT_WITH_INTEGERS: u64 = 2;
 
 /// The structure.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,8 +44,8 @@ struct Answer {
 pub(super) fn table() -> String {
     format!(
         "| | |\n| --- | --- |\n\
-         | format, read and written | {FORMAT} |\n\
-         | matrices and tables ({}), as `--weights` says | F32 or F16 |\n\
+         | format, read and written | {FORMAT}; {FORMAT_WITH_INTEGERS} where a type is I8 |\n\
+         | matrices and tables ({}), as `--weights` says | F32, F16, or I8 with a scale for each row |\n\
          | all other weights, known answers | F32 |\n",
         write::MATRICES.join(", ")
     )
@@ -52,6 +54,16 @@ pub(super) fn table() -> String {
 /// The name of a weight's tensor: what a role is has no slash in it.
 fn weight_name(layer: &str, role: &str) -> String {
     format!("{layer}/{role}")
+}
+
+/// The name of the scales of a weight whose tensor has this name.
+fn scale_name(weight: &str) -> String {
+    format!("{weight}/scale")
+}
+
+/// The shape of the scales of a weight: one for each row.
+fn scale_shape(weight: &[usize]) -> &[usize] {
+    weight.split_last().map_or(&[], |(_, rows)| rows)
 }
 
 /// The name of the tensor of an input or output of a known answer, which has no slash.

@@ -8,13 +8,13 @@ use std::{
 use safetensors::Dtype;
 use serde_json::Value as Json;
 
-use super::{Document, FORMAT, KEY, answer_name, weight_name};
+use super::{Document, FORMAT, FORMAT_WITH_INTEGERS, KEY, answer_name, scale_name, scale_shape, weight_name};
 use crate::{
     error::{Error, Result, listed, quoted},
     formats::{
         json::Counted,
         limits::{Limits, within},
-        safetensors::Archive,
+        safetensors::{Archive, Entry},
     },
     model::{KnownAnswer, Model},
     tensor::{Data, Tensor},
@@ -27,7 +27,8 @@ pub(in crate::formats) fn read(archive: &Archive<'_>, limits: &Limits) -> Result
     }
     let mut document = parse(text, limits)?;
     let mut shared = document.shared;
-    let mut reader = Reader { archive, taken: BTreeSet::new(), tensors: BTreeMap::new() };
+    let integers = document.format == FORMAT_WITH_INTEGERS;
+    let mut reader = Reader { archive, integers, taken: BTreeSet::new(), tensors: BTreeMap::new() };
     for layer in &mut document.model.layers {
         let names: Vec<String> = layer.kind.weights().iter().map(|(role, ..)| weight_name(&layer.name, role)).collect();
         for (slot, name) in layer.kind.weights_mut().into_iter().zip(names) {
@@ -61,20 +62,24 @@ fn parse(text: &str, limits: &Limits) -> Result<Document> {
     let values = (counted.texts + counted.commas) as u64;
     within(|| "the model's structure".to_owned(), values, limits.json_values, "json_values")?;
     let document: Document = serde_json::from_str(text).map_err(|cause| match format_of(text) {
-        Some(format) if format != FORMAT => {
-            let what = format!("format {} of this crate's files", quoted(&format.to_string()));
-            Error::unsupported("the file", what, format!("this version reads format {FORMAT}"))
-        }
+        Some(format) if !FORMATS.iter().any(|known| format == *known) => unknown(&quoted(&format.to_string())),
         _ => malformed("the structure of a model", quoted(&cause.to_string())),
     })?;
-    if document.format != FORMAT {
-        let what = format!("format {} of this crate's files", document.format);
-        return Err(Error::unsupported("the file", what, format!("this version reads format {FORMAT}")));
+    if !FORMATS.contains(&document.format) {
+        return Err(unknown(&document.format.to_string()));
     }
     let (layers, calls) = document.model.counts();
     within(|| "the model".to_owned(), layers as u64, limits.layers.max(limits.calls), "layers")?;
     within(|| "the model".to_owned(), calls as u64, limits.calls, "calls")?;
     Ok(document)
+}
+
+/// Those that are read.
+const FORMATS: [u64; 2] = [FORMAT, FORMAT_WITH_INTEGERS];
+
+fn unknown(format: &str) -> Error {
+    let instead = format!("this version reads the formats {FORMAT} and {FORMAT_WITH_INTEGERS}");
+    Error::unsupported("the file", format!("format {format} of this crate's files"), instead)
 }
 
 /// The version that a structure states which this one cannot read.
@@ -88,6 +93,8 @@ fn format_of(text: &str) -> Option<Json> {
 
 struct Reader<'a> {
     archive: &'a Archive<'a>,
+    /// Whether weights may be integers.
+    integers: bool,
     taken: BTreeSet<String>,
     /// Those read so far, so that what is shared is one tensor.
     tensors: BTreeMap<String, Arc<Tensor>>,
@@ -107,23 +114,48 @@ impl Reader<'_> {
         if !entry.shape.iter().map(|&size| i64::try_from(size).ok()).eq(stated.iter().copied().map(Some)) {
             return Err(Error::mismatch(subject(), format!("shape {stated:?}"), format!("{:?}", entry.shape)));
         }
-        if !matches!(entry.dtype, Dtype::F32 | Dtype::F16) {
-            return Err(Error::mismatch(subject(), "values of type F32 or F16", format!("{:?}", entry.dtype)));
+        let dtype = entry.dtype;
+        if !(matches!(dtype, Dtype::F32 | Dtype::F16) || self.integers && dtype == Dtype::I8) {
+            let expected = if self.integers { "F32, F16 or I8" } else { "F32 or F16" };
+            return Err(Error::mismatch(subject(), format!("values of type {expected}"), format!("{dtype:?}")));
         }
         if let Some(known) = self.tensors.get(name) {
             return Ok(Arc::clone(known));
         }
-        let tensor = Arc::new(self.tensor(name)?);
+        let tensor = Arc::new(if dtype == Dtype::I8 { self.scaled(name)? } else { self.tensor(name)? });
         self.tensors.insert(name.to_owned(), Arc::clone(&tensor));
         Ok(tensor)
     }
 
-    fn tensor(&mut self, name: &str) -> Result<Tensor> {
-        let Some(entry) = self.archive.entries().get(name) else {
-            return Err(Error::mismatch(format!("tensor {}", quoted(name)), "a tensor of that name", "none"));
-        };
+    /// Integers, each times the scale of its row.
+    fn scaled(&mut self, name: &str) -> Result<Tensor> {
+        let shape = self.entry(name)?.shape.clone();
+        let scales = scale_name(name);
+        let entry = self.entry(&scales)?;
+        if entry.dtype != Dtype::F32 || entry.shape != scale_shape(&shape) {
+            let expected = format!("values of type F32, shape {:?}", scale_shape(&shape));
+            let found = format!("{:?}, {:?}", entry.dtype, entry.shape);
+            return Err(Error::mismatch(format!("tensor {}", quoted(&scales)), expected, found));
+        }
+        let scales = self.tensor(&scales)?;
         self.taken.insert(name.to_owned());
-        Tensor::new(entry.shape.clone(), self.archive.values(name)?)
+        let mut values = self.archive.integers(name)?;
+        let rows = values.chunks_mut(shape.last().copied().unwrap_or(1).max(1));
+        for (row, scale) in rows.zip(scales.to_f32().iter()) {
+            row.iter_mut().for_each(|value| *value *= scale);
+        }
+        Tensor::new(shape, values)
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        let missing = || Error::mismatch(format!("tensor {}", quoted(name)), "a tensor of that name", "none");
+        self.archive.entries().get(name).ok_or_else(missing)
+    }
+
+    fn tensor(&mut self, name: &str) -> Result<Tensor> {
+        let shape = self.entry(name)?.shape.clone();
+        self.taken.insert(name.to_owned());
+        Tensor::new(shape, self.archive.values(name)?)
     }
 
     /// The tensors of one side of a known answer.

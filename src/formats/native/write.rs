@@ -1,6 +1,8 @@
 //! From a model to a file.
 
 use std::{
+    borrow::Cow,
+    cmp::Reverse,
     collections::{BTreeMap, HashMap, HashSet},
     fs,
     io::{self, BufWriter, Write},
@@ -14,10 +16,11 @@ use safetensors::{
     tensor::{Metadata, TensorInfo},
 };
 
-use super::{Answer, Document, FORMAT, KEY, answer_name, weight_name};
+use super::{Answer, Document, FORMAT, FORMAT_WITH_INTEGERS, KEY, answer_name, scale_name, scale_shape, weight_name};
 use crate::{
     error::{Error, Result, quoted},
     formats::io_error,
+    int8,
     model::{Model, Parts},
     tensor::{Tensor, unravel},
 };
@@ -38,6 +41,9 @@ pub enum WeightType {
     F32,
     /// 16-bit floats: half the size, with each value rounded.
     F16,
+    /// 8-bit integers and an f32 scale for each row: a quarter of the size, with each value rounded as a session
+    /// with such weights does it.
+    I8,
 }
 
 impl Model {
@@ -96,7 +102,7 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
 /// A header and the tensors behind it, in order.
 struct File<'a> {
     header: Vec<u8>,
-    tensors: Vec<(Dtype, &'a Tensor)>,
+    tensors: Vec<(Dtype, Cow<'a, Tensor>)>,
 }
 
 impl<'a> File<'a> {
@@ -115,7 +121,7 @@ impl<'a> File<'a> {
         // What also has another part than that of a matrix stays as it is.
         let others: HashSet<_> =
             all().filter(|(role, ..)| !is_matrix(role)).map(|(_, tensor, _)| tensor.id()).collect();
-        let mut tensors: Vec<(String, Dtype, &Tensor)> = Vec::new();
+        let mut tensors: Vec<(String, Dtype, Cow<'a, Tensor>)> = Vec::new();
         let mut shared = BTreeMap::new();
         let mut names = HashMap::new();
         for layer in model.layers() {
@@ -128,31 +134,39 @@ impl<'a> File<'a> {
                 names.insert(tensor.id(), name.clone());
                 let dtype = match options.weights {
                     WeightType::F16 if !others.contains(&tensor.id()) => Dtype::F16,
+                    WeightType::I8 if !others.contains(&tensor.id()) => Dtype::I8,
                     _ => Dtype::F32,
                 };
                 if dtype == Dtype::F16 {
                     check_f16(&name, tensor)?;
                 }
-                tensors.push((name, dtype, Arc::as_ref(tensor)));
+                if dtype == Dtype::I8 {
+                    tensors.push((scale_name(&name), Dtype::F32, Cow::Owned(scales(tensor)?)));
+                }
+                tensors.push((name, dtype, Cow::Borrowed(Arc::as_ref(tensor))));
             }
         }
         let mut known_answers = Vec::new();
         for (index, answer) in model.known_answers().iter().enumerate() {
             for (side, of) in [("inputs", &answer.inputs), ("outputs", &answer.outputs)] {
                 let named = of.iter().enumerate();
-                tensors.extend(named.map(|(at, (_, tensor))| (answer_name(index, side, at), Dtype::F32, tensor)));
+                tensors.extend(
+                    named.map(|(at, (_, tensor))| (answer_name(index, side, at), Dtype::F32, Cow::Borrowed(tensor))),
+                );
             }
             let names = |of: &[(String, Tensor)]| of.iter().map(|(name, _)| name.clone()).collect();
             known_answers.push(Answer { inputs: names(&answer.inputs), outputs: names(&answer.outputs) });
         }
         let written_by = format!("wgpu-rnn {}", env!("CARGO_PKG_VERSION"));
-        let document = Document { format: FORMAT, written_by, model: Parts::of(model), shared, known_answers };
+        let integers = tensors.iter().any(|(_, dtype, _)| *dtype == Dtype::I8);
+        let format = if integers { FORMAT_WITH_INTEGERS } else { FORMAT };
+        let document = Document { format, written_by, model: Parts::of(model), shared, known_answers };
         let broken =
             |cause: &dyn std::fmt::Display| Error::internal(format!("a model that cannot be written: {cause}"));
         let text = serde_json::to_string(&document).map_err(|cause| broken(&cause))?;
         serde_json::from_str::<Document>(&text).map_err(|cause| broken(&cause))?;
         // Wider values first, so that each tensor lies at a multiple of its values' size.
-        tensors.sort_by_key(|(_, dtype, _)| *dtype == Dtype::F16);
+        tensors.sort_by_key(|(_, dtype, _)| Reverse(dtype.bitsize()));
         let mut at = 0;
         let mut infos = Vec::new();
         for (name, dtype, tensor) in &tensors {
@@ -172,9 +186,12 @@ impl<'a> File<'a> {
         to.write_all(&(self.header.len() as u64).to_le_bytes())?;
         to.write_all(&self.header)?;
         for (dtype, tensor) in &self.tensors {
-            for piece in tensor.to_f32().chunks(1 << 16) {
+            // Whole rows, since an integer depends on its row.
+            let columns = tensor.shape().last().copied().unwrap_or(1).max(1);
+            for piece in tensor.to_f32().chunks(columns.saturating_mul(65_536usize.div_ceil(columns))) {
                 let bytes: Vec<u8> = match dtype {
                     Dtype::F16 => piece.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+                    Dtype::I8 => piece.chunks(columns).flat_map(integers).collect(),
                     _ => piece.iter().flat_map(|value| value.to_le_bytes()).collect(),
                 };
                 to.write_all(&bytes)?;
@@ -187,10 +204,27 @@ impl<'a> File<'a> {
 /// The last words of the roles of factors of products, and of tables.
 pub(super) const MATRICES: [&str; 5] = ["table", "weight", "weight_ih", "weight_hh", "weight_hr"];
 
-/// Whether a weight is one that f16 weights round: a factor of a product, or a table.
+/// Whether a weight is one that other types than f32 round: a factor of a product, or a table.
 fn is_matrix(role: &str) -> bool {
     let role = role.rsplit(' ').next().unwrap_or(role);
     MATRICES.contains(&role)
+}
+
+/// The scale of each row.
+fn scales(tensor: &Tensor) -> Result<Tensor> {
+    let shape = tensor.shape();
+    let columns = shape.last().copied().unwrap_or(1);
+    let all = tensor.to_f32();
+    let mut scales: Vec<f32> = all.chunks(columns.max(1)).map(int8::scale).collect();
+    // Rows without a weight have a scale, too.
+    scales.resize(scale_shape(shape).iter().product(), 0.0);
+    Tensor::new(scale_shape(shape), scales)
+}
+
+/// The bytes of a row.
+fn integers(row: &[f32]) -> impl Iterator<Item = u8> {
+    let scale = int8::scale(row);
+    row.iter().flat_map(move |&weight| int8::quantise(weight, scale).to_le_bytes())
 }
 
 fn check_f16(name: &str, tensor: &Tensor) -> Result<()> {

@@ -15,7 +15,7 @@ pub(crate) static GATHER: Kernel = Kernel {
     parts: &[Part::Rows, Part::Common, Part::Weights],
     source: include_str!("../../../shaders/gather.wgsl"),
     bindings: &[
-        Binding::read("weights", "[ids, width], rows on end, padded to a multiple of four values"),
+        Binding::read("weights", "[ids, width], rows on end, padded to a multiple of four values, scales [ids]"),
         Binding::read("ids", "[rows]"),
         Binding::read_write("output", "[rows, width]"),
     ],
@@ -54,6 +54,7 @@ mod tests {
             pack::pack_table,
             testing::{Random, gpu},
         },
+        int8,
         plan::Precision,
     };
 
@@ -61,10 +62,11 @@ mod tests {
     fn rows_are_found_in_every_window() {
         let mut gpu = gpu();
         let (ids, width) = (11, 5);
-        let table: Vec<f32> =
+        let halved: Vec<f32> =
             Random::new(1).values(ids * width, 4.0).iter().map(|x| half::f16::from_f32(*x).to_f32()).collect();
         let tokens: Vec<f32> = (0..40u16).map(|i| f32::from(i * 7 % 11)).collect();
-        for precision in [Precision::F32, Precision::F16] {
+        for precision in Precision::ALL {
+            let table = if precision == Precision::I8 { int8::rounded(&halved, width) } else { halved.clone() };
             for limit in [1 << 20, 64] {
                 let packed = gpu.upload_packed(pack_table(&table, ids, width, precision, limit).unwrap(), precision);
                 let (input, output) = (gpu.upload(&tokens), gpu.empty(40 * width));

@@ -33,7 +33,7 @@ const HANDED_PARTS: &[Part] = &[
     Part::HandedLinear,
 ];
 const BINDINGS: &[Binding] = &[
-    Binding::read("weights", "[ceil(inputs / 4), outputs] of vec4 over inputs"),
+    Binding::read("weights", "[ceil(inputs / 4), outputs] of vec4 over inputs, scales [outputs]"),
     Binding::read("input", "[source rows, inputs]"),
     Binding::read("bias", "[all outputs]"),
     Binding::read_write("output", "[.., output_stride]"),
@@ -203,6 +203,7 @@ mod tests {
             pack::pack_linear,
             testing::{Gpu, Random, gpu},
         },
+        int8,
         plan::Precision,
     };
 
@@ -225,6 +226,14 @@ mod tests {
                 w: w.iter().map(|w| half::f16::from_f32(*w).to_f32()).collect(),
                 b: random.values(outputs, 1.0),
             }
+        }
+
+        /// With weights that `precision` holds.
+        fn stored_as(mut self, precision: Precision) -> Self {
+            if precision == Precision::I8 {
+                self.w = int8::rounded(&self.w, self.inputs);
+            }
+            self
         }
 
         fn run(&self, gpu: &mut Gpu, rows: Rows, precision: Precision, limit: u64, budget: f64) -> Vec<f32> {
@@ -293,8 +302,8 @@ mod tests {
             (70, 4, 200),
             (5, 1100, 5),
         ] {
-            let case = Case::new(rows, inputs, outputs);
-            for precision in [Precision::F32, Precision::F16] {
+            for precision in Precision::ALL {
+                let case = Case::new(rows, inputs, outputs).stored_as(precision);
                 let all: Vec<usize> = (0..rows).collect();
                 let y = case.run(&mut gpu, Rows::on_end(rows), precision, 1 << 24, 1e12);
                 worst = worst.max(case.worst(&all, &y));
@@ -309,19 +318,22 @@ mod tests {
     #[test]
     fn a_row_keeps_its_bits_in_any_company() {
         let mut gpu = gpu();
-        for (inputs, outputs) in [(37, 50), (200, 70), (1030, 20)] {
-            let case = Case::new(150, inputs, outputs);
-            let all = case.run(&mut gpu, Rows::on_end(150), Precision::F32, 1 << 24, 1e12);
+        let shapes = [(37, 50), (200, 70), (1030, 20)];
+        for ((inputs, outputs), precision) in
+            shapes.into_iter().flat_map(|shape| [Precision::F32, Precision::I8].map(|precision| (shape, precision)))
+        {
+            let case = Case::new(150, inputs, outputs).stored_as(precision);
+            let all = case.run(&mut gpu, Rows::on_end(150), precision, 1 << 24, 1e12);
             for (first, count) in [(0, 1), (149, 1), (60, 8), (61, 9), (3, 100)] {
                 let rows = Rows { first, ..Rows::on_end(count) };
-                let some = case.run(&mut gpu, rows, Precision::F32, 1 << 24, 1e12);
+                let some = case.run(&mut gpu, rows, precision, 1 << 24, 1e12);
                 let expected = &all[first * outputs..(first + count) * outputs];
                 assert!(some == expected, "{inputs} inputs, rows {first} + {count}");
             }
             // Windows of the weights and cuts by budget change nothing either.
             let limit = (inputs.div_ceil(4) * 16 * 7) as u64;
-            assert!(case.run(&mut gpu, Rows::on_end(150), Precision::F32, limit, 1e12) == all);
-            assert!(case.run(&mut gpu, Rows::on_end(150), Precision::F32, 1 << 24, 1e5) == all);
+            assert!(case.run(&mut gpu, Rows::on_end(150), precision, limit, 1e12) == all);
+            assert!(case.run(&mut gpu, Rows::on_end(150), precision, 1 << 24, 1e5) == all);
         }
     }
 

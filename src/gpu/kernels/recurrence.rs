@@ -47,7 +47,7 @@ const PERSISTENT_PARTS: &[Part] = &[
     Part::RecurrentProducts,
 ];
 const BINDINGS: &[Binding] = &[
-    Binding::read("weights", "[directions, ceil(inputs / 4), gates, units] of vec4 over inputs"),
+    Binding::read("weights", "[directions, ceil(inputs / 4) and one of scales, gates, units] of vec4 over inputs"),
     Binding::read("bias", "[directions, gates, hidden]"),
     Binding::read("gates_x", "[directions, rows, slice_len, gates, hidden]"),
     Binding::read("mask", "[batch, seq_len]"),

@@ -18,6 +18,7 @@ use crate::{
     activation::Activation,
     dim::Dim,
     error::{Error, Result},
+    int8,
     plan::{Bound, Buffer, BufferId, Op, Plan, Precision, Recurrence, Step, Weight, WeightId},
     reference,
     tensor::Tensor,
@@ -120,7 +121,7 @@ impl Example {
         Self { key, plan, bound, inputs: Vec::new(), weights: Vec::new(), strategy: None, width: None, random: 1 }
     }
 
-    /// The next of a fixed sequence of numbers in -1..1, multiples of 1/1024, so that f16 holds them too.
+    /// The next of a fixed sequence of numbers in -1..1, multiples of 1/1024, which f16 holds.
     fn value(&mut self) -> f32 {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let number = u16::try_from(self.random >> 53).unwrap_or_default();
@@ -161,7 +162,11 @@ impl Example {
     }
 
     fn weight(&mut self, shape: &[usize], scale: f32, precision: Precision) -> WeightId {
-        let values = self.values(shape, scale);
+        let mut values = self.values(shape, scale);
+        if precision == Precision::I8 {
+            // Integers of their scale, so that a nudge is rounded back and excuses nothing.
+            values = int8::rounded(&values, shape.last().copied().unwrap_or(1));
+        }
         self.weights.push((shape.to_vec(), values, precision));
         WeightId::new(self.weights.len() - 1)
     }
@@ -319,6 +324,9 @@ mod tests {
             (Cell::GruResetBefore, Strategy::Step, 9, Precision::F32),
             (Cell::Rnn, Strategy::Persistent, 33, Precision::F32),
             (Cell::Lstm, Strategy::Step, 6, Precision::F16),
+            (Cell::Lstm, Strategy::Persistent, 7, Precision::I8),
+            (Cell::GruResetBefore, Strategy::Held, 9, Precision::I8),
+            (Cell::Lstm, Strategy::Step, 6, Precision::I8),
         ] {
             let all_options = hidden == 6;
             let options = PlanOptions { precision, ..PlanOptions::default() };
@@ -421,8 +429,10 @@ mod tests {
         all.extend(moves());
         all.push(simple(&Op::Softmax { input: some, axis: 1, log: true, output: some }));
         all.push(simple(&Op::NotEqual { input: some, value: 0.0, output: some, width: 1 }));
-        all.push(gather(Precision::F16));
-        all.extend(linear(Precision::F16, Activation::GeluTanh, 8));
+        for precision in [Precision::F16, Precision::I8] {
+            all.push(gather(precision));
+            all.extend(linear(precision, Activation::GeluTanh, 8));
+        }
         let statistics = WeightId::new(0);
         all.push(simple(&Op::BatchNorm {
             input: some,

@@ -24,7 +24,7 @@ use crate::{
 pub struct PlanOptions {
     /// Which rewrites are on.
     pub rewrites: Rewrites,
-    /// How matrices are stored. With [`Precision::F16`] every executor computes with the rounded values.
+    /// How matrices are stored. Every executor computes with the values that are stored, rounded as they are.
     pub precision: Precision,
     /// Which layers carry their states from run to run.
     pub carry: Carry,

@@ -7,7 +7,7 @@ use wgpu_rnn::{
 };
 
 use crate::{
-    args::{BenchArgs, WeightsName},
+    args::BenchArgs,
     case::Case,
     files::note,
     peaks::Peaks,
@@ -86,10 +86,7 @@ pub(crate) fn row(case: &Case, options: &mut SessionOptions, label: &str, args: 
         label: if label == "auto" { report.kind.to_owned() } else { label.to_owned() },
         device: report.kind,
         adapter: setup::adapter(&session).map(str::to_owned),
-        weights: match args.how.weights {
-            WeightsName::F32 => "f32",
-            WeightsName::F16 => "f16",
-        },
+        weights: args.how.weights.name(),
         threads: match report.kind {
             // Threads share out rows.
             "cpu" => Some(setup::threads(&args.how).min(case.batch.max(1))),

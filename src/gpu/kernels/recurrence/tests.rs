@@ -7,6 +7,7 @@ use crate::{
         pack::{pack_linear, pack_recurrent, pack_vectors},
         testing::{Gpu, Random, assert_close, gpu},
     },
+    int8,
     plan::Precision,
 };
 
@@ -88,6 +89,21 @@ impl Layer {
             weight_hr: None,
             initial,
         }
+    }
+
+    /// With weights that `precision` holds.
+    fn stored_as(mut self, precision: Precision) -> Self {
+        if precision == Precision::I8 {
+            let round = |all: &mut Vec<Vec<f32>>, columns| {
+                all.iter_mut().for_each(|weights| *weights = int8::rounded(weights, columns));
+            };
+            round(&mut self.weight_ih, self.inputs);
+            round(&mut self.weight_hh, self.outputs);
+            if let Some(all) = &mut self.weight_hr {
+                round(all, self.hidden);
+            }
+        }
+        self
     }
 
     /// Bounds narrow enough to matter.
@@ -421,10 +437,15 @@ fn every_cell_and_strategy_follows_the_reference() {
             (130, 4, 5, 3, BOTH),
             (256, 3, 1, 2, FORWARD),
         ] {
-            let layer = Layer::new(cell, hidden, inputs, batch, seq_len, directions);
-            let expected = layer.reference();
-            for strategy in STRATEGIES {
-                for (precision, width) in [(Precision::F32, RowWidth::One), (Precision::F16, RowWidth::Four)] {
+            let ways = [
+                (Precision::F32, RowWidth::One),
+                (Precision::F16, RowWidth::Four),
+                (Precision::I8, if hidden % 2 == 0 { RowWidth::One } else { RowWidth::Four }),
+            ];
+            for (precision, width) in ways {
+                let layer = Layer::new(cell, hidden, inputs, batch, seq_len, directions).stored_as(precision);
+                let expected = layer.reference();
+                for strategy in STRATEGIES {
                     let how = How { precision, width: Some(width), ..How::whole(&layer, strategy) };
                     let what = format!("{cell:?} {strategy:?} {precision:?} {width:?} hidden {hidden}");
                     worst = worst.max(assert_outcome(&what, &layer.run(&mut gpu, how), &expected));
@@ -516,10 +537,10 @@ fn clips_couplings_peepholes_and_projections_follow_the_reference() {
     for (hidden, inputs, batch, seq_len) in [(7, 3, 3, 4), (50, 5, 6, 5)] {
         for (layer, strategies) in extras(hidden, inputs, batch, seq_len) {
             for dead in [DeadTimesteps::RepeatOutput, DeadTimesteps::RepeatState, DeadTimesteps::Zero] {
-                let layer = layer.clone().with_mask(dead);
-                let expected = layer.reference();
-                for &strategy in strategies {
-                    for precision in [Precision::F32, Precision::F16] {
+                for precision in Precision::ALL {
+                    let layer = layer.clone().with_mask(dead).stored_as(precision);
+                    let expected = layer.reference();
+                    for &strategy in strategies {
                         let how = How { precision, ..How::whole(&layer, strategy) };
                         let what = format!("{:?} {:?} {} {strategy:?}", layer.cell, layer.params, layer.outputs);
                         assert_outcome(&what, &layer.run(&mut gpu, how), &expected);
@@ -558,11 +579,15 @@ fn neither_slices_nor_tiles_nor_companions_change_a_bit() {
     let mut gpu = gpu();
     let plain = Cell::ALL.map(|cell| (Layer::new(cell, 37, 5, 10, 9, BOTH), STRATEGIES.as_slice()));
     let projected = Layer::new(Cell::Lstm, 37, 5, 10, 9, BOTH).projected(21).with_peepholes();
-    for (layer, strategies) in plain.into_iter().chain([(projected, &STRATEGIES[..1])]) {
+    let layers = plain.into_iter().chain([(projected, &STRATEGIES[..1])]);
+    let layers = layers.flat_map(|(layer, strategies)| {
+        [Precision::F32, Precision::I8].map(|precision| (layer.clone().stored_as(precision), strategies, precision))
+    });
+    for (layer, strategies, precision) in layers {
         let cell = layer.cell;
         let layer = layer.with_mask(DeadTimesteps::RepeatOutput);
         for &strategy in strategies {
-            let how = How::whole(&layer, strategy);
+            let how = How { precision, ..How::whole(&layer, strategy) };
             let whole = layer.run(&mut gpu, how);
             let cuts = [
                 How { timesteps: 1, ..how },
@@ -578,7 +603,7 @@ fn neither_slices_nor_tiles_nor_companions_change_a_bit() {
             let width = 2 * layer.outputs;
             for row in [0, 3, 9] {
                 let one = layer.row(row);
-                let alone = one.run(&mut gpu, How::whole(&one, strategy));
+                let alone = one.run(&mut gpu, How { precision, ..How::whole(&one, strategy) });
                 let len = layer.seq_len * width;
                 assert!(
                     alone.sequence == whole.sequence[row * len..(row + 1) * len],
@@ -588,8 +613,10 @@ fn neither_slices_nor_tiles_nor_companions_change_a_bit() {
             }
         }
         // Windows of the recurrent weights: 10 units at a time.
-        let how = How::whole(&layer, Strategy::Step);
-        let unit_bytes = 2 * cell.spec().gates.len() * layer.outputs.div_ceil(4) * 16;
+        let how = How { precision, ..How::whole(&layer, Strategy::Step) };
+        let groups = layer.outputs.div_ceil(4);
+        let row_bytes = if precision == Precision::I8 { 4 * groups + 4 } else { 16 * groups };
+        let unit_bytes = 2 * cell.spec().gates.len() * row_bytes;
         let windows = How { max_binding: 10 * unit_bytes as u64, ..how };
         assert!(layer.run(&mut gpu, windows) == layer.run(&mut gpu, how), "{cell:?} windows");
     }
@@ -628,9 +655,11 @@ fn workgroups_that_wait_for_each_other_give_the_bits_of_steps() {
     let mut gpu = gpu();
     for cell in Cell::ALL {
         for (hidden, directions) in [(5, FORWARD), (16, FORWARD), (13, &[(true, true)][..]), (7, BOTH)] {
+            let precision = if hidden == 5 { Precision::F32 } else { Precision::I8 };
             let layer = Layer::new(cell, hidden, 3, 5, 9, directions).with_mask(DeadTimesteps::RepeatOutput);
-            let how = How::whole(&layer, Strategy::Cooperative);
-            let expected = layer.run(&mut gpu, How::whole(&layer, Strategy::Step));
+            let layer = layer.stored_as(precision);
+            let how = How { precision, ..How::whole(&layer, Strategy::Cooperative) };
+            let expected = layer.run(&mut gpu, How { precision, ..How::whole(&layer, Strategy::Step) });
             assert_outcome(&format!("{cell:?}"), &expected, &layer.reference());
             for cut in [how, How { timesteps: 4, ..how }, How { rows: 3, timesteps: 2, ..how }] {
                 // On a busy CPU one of them may have to wait for a processor longer than the other has patience.
