@@ -25,7 +25,7 @@ mod with_gpu {
     use crate::{
         calibrate,
         case::{self, Case},
-        files::print,
+        files::{note, print},
         peaks::{Peaks, rate_text},
         progress::busy,
         setup,
@@ -76,6 +76,9 @@ mod with_gpu {
             timing::run(&session, &case.inputs)?;
             let (total, _) = timing::run(&session, &case.inputs)?;
             let (_, stats) = session.profile(Inputs::from_iter(case.inputs.clone()))?;
+            if stats.gave_up {
+                note("warning: workgroups waited in vain for each other: the run was made again step by step");
+            }
             setup::keep(&session, Some(options));
             Ok(Self {
                 name: case.name.clone(),
@@ -115,6 +118,7 @@ mod with_gpu {
                 "adapter": self.adapter,
                 "total_ms": ms(self.total),
                 "submissions": self.stats.submissions,
+                "gave_up": self.stats.gave_up,
                 "kernels": kernels,
                 "recurrences": strategies.collect::<Vec<_>>(),
                 "peak_gflops": self.peaks.map(|peaks| peaks.gflops),
