@@ -90,10 +90,11 @@ fn bench_times_and_verifies() {
             "total_ms",
             "us_per_timestep",
             "verified",
+            "weight_bytes",
             "weights",
         ];
         assert_eq!(keys(result), expected);
-        assert_eq!(result["device"], device);
+        assert_eq!((&result["device"], &result["weight_bytes"]), (&json!(device), &json!(null)));
         assert_eq!((&result["batch"], &result["seq_len"], &result["threads"]), (&json!(2), &json!(8), &json!(1)));
         assert_eq!((&result["weights"], &result["adapter"]), (&json!("f32"), &json!(null)));
         assert_eq!(keys(&result["total_ms"]), ["median", "min", "p90", "p99"]);
@@ -321,5 +322,6 @@ mod gpu {
         let result = &json["results"][0];
         assert!(result["adapter"].is_string() && result["threads"].is_null(), "{result}");
         assert!(["step", "persistent", "held"].contains(&result["strategy"].as_str().unwrap()), "{result}");
+        assert!(result["weight_bytes"].as_u64() > Some(0), "{result}");
     }
 }

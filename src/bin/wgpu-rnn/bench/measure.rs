@@ -28,6 +28,8 @@ pub(crate) struct Row {
     /// Name, kind, backend and driver.
     pub(crate) adapter: Option<String>,
     pub(crate) weights: &'static str,
+    /// Bytes of the weights on a GPU.
+    pub(crate) weight_bytes: Option<u64>,
     pub(crate) threads: Option<usize>,
     pub(crate) strategy: Option<String>,
     pub(crate) times: Times,
@@ -87,6 +89,7 @@ pub(crate) fn row(case: &Case, options: &mut SessionOptions, label: &str, args: 
         device: report.kind,
         adapter: setup::adapter(&session).map(str::to_owned),
         weights: args.how.weights.name(),
+        weight_bytes: weight_bytes(&session, &shapes)?,
         threads: match report.kind {
             // Threads share out rows.
             "cpu" => Some(setup::threads(&args.how).min(case.batch.max(1))),
@@ -120,6 +123,20 @@ fn profile(session: &Session, inputs: &[(String, Tensor)]) -> Result<RunStats, E
 #[allow(clippy::unnecessary_wraps)] // as with the feature
 fn profile(_: &Session, _: &[(String, Tensor)]) -> Result<RunStats, Error> {
     Ok(RunStats::default())
+}
+
+#[cfg(feature = "gpu")]
+fn weight_bytes(session: &Session, shapes: &[Vec<usize>]) -> Result<Option<u64>, Error> {
+    if !session.model().needs_weights().is_empty() {
+        return Ok(None);
+    }
+    Ok(session.memory_need(shapes)?.map(|need| need.weights))
+}
+
+#[cfg(not(feature = "gpu"))]
+#[allow(clippy::unnecessary_wraps)] // as with the feature
+fn weight_bytes(_: &Session, _: &[Vec<usize>]) -> Result<Option<u64>, Error> {
+    Ok(None)
 }
 
 /// How recurrences run on a GPU, each way once.

@@ -68,6 +68,7 @@ fn entry(row: &Row) -> Value {
         "adapter": row.adapter,
         "threads": row.threads,
         "weights": row.weights,
+        "weight_bytes": row.weight_bytes,
         "strategy": row.strategy,
         "batch": row.batch,
         "seq_len": row.seq_len,
@@ -191,6 +192,7 @@ pub(super) fn text(rows: &[Row]) -> String {
         cells.extend(row.cold_ms.iter().map(|ms| or_dash(ms.map(ms_text))));
         let kept = row.pipelines_kept.map(|kept| if kept { "kept from earlier" } else { "new" }.to_owned());
         cells.push(or_dash(kept));
+        cells.push(or_dash(row.weight_bytes.map(|bytes| bytes.to_string())));
         if cold.iter().all(|known| known[..2] != cells[..2]) {
             cold.push(cells);
         }
@@ -198,8 +200,8 @@ pub(super) fn text(rows: &[Row]) -> String {
         let adapter = row.adapter.as_ref().map(|adapter| format!("{adapter}{peaks}"));
         adapters.extend(adapter.filter(|adapter| !adapters.contains(adapter)));
     }
-    let header = ["cold start", "device", "load", "open", "pipelines", "first run", "compiled"];
-    parts.push(table(&header, &[2, 3, 4, 5], &cold));
+    let header = ["cold start", "device", "load", "open", "pipelines", "first run", "compiled", "weight bytes"];
+    parts.push(table(&header, &[2, 3, 4, 5, 7], &cold));
     if !adapters.is_empty() {
         parts.push(adapters.join("\n"));
     }
