@@ -172,7 +172,8 @@ fn start(
 }
 
 fn adapter(args: &Args) -> Result<Gpu, wgpu_rnn::Error> {
-    let options = GpuOptions { adapter: args.adapter.clone(), ..GpuOptions::default() };
+    let mut options = GpuOptions::default();
+    options.adapter.clone_from(&args.adapter);
     let gpu = pollster::block_on(Gpu::open(options))?;
     if gpu.info().kind == AdapterKind::Software {
         crate::note(&format!("warning: {} computes on the CPU: its time says nothing about a GPU", gpu.info().name));
