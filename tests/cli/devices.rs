@@ -170,6 +170,7 @@ fn a_profile_has_every_kernel_and_every_choice() {
     let expected = [
         "adapter",
         "batch",
+        "gave_up",
         "kernels",
         "model",
         "peak_cache_gb_per_s",
