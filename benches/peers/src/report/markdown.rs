@@ -6,6 +6,9 @@ use crate::{
     turns::{Row, Timed},
 };
 
+/// A time of those that were measured.
+type Figure = fn(&Timed) -> Option<f64>;
+
 pub(crate) fn markdown(report: &Report) -> String {
     let mut out = vec![format!("{}, {}.", report.machine, report.date)];
     out.extend(report.adapter.iter().map(|adapter| format!("Adapter: {adapter}.")));
@@ -19,7 +22,7 @@ pub(crate) fn markdown(report: &Report) -> String {
             .to_owned(),
     );
     parts.extend(table(report, |timed| Some(timed.times().median()), true));
-    let clocks: [(&str, fn(&Timed) -> Option<f64>); 2] = [
+    let clocks: [(&str, Figure); 2] = [
         ("Input and output stay on the device:", Timed::resident),
         ("By the device's clock, without transfers:", Timed::on_device),
     ];
