@@ -11,7 +11,7 @@ use super::{
         not_equal,
         recurrence::{self, DirectionJob, RecurrenceJob},
         reduce,
-        strategy::{Traits, Way, Wish, choose_way},
+        strategy::{Traits, Way, Wish, way_within},
     },
     memory::Need,
     pool::Pool,
@@ -177,8 +177,7 @@ impl<'a> Run<'a> {
         let vectors = |layout: Option<Layout>| layout.map(|layout| self.weights.single(&layout)).transpose();
         let weight_hr = weights::projection(r).map(|layout| self.weights.matrix(&layout)).transpose()?;
         let [gates_x, state] = self.pool.scratch(self.need)?;
-        let rows = self.whole.shape(r.input).first().copied().unwrap_or(batch);
-        let (chosen, _) = choose_way(r, self.traits, self.wish, rows)?;
+        let (chosen, _) = way_within(r, self.traits, self.wish, self.whole)?;
         let job = RecurrenceJob {
             cell: r.cell,
             params: r.params,

@@ -5,7 +5,7 @@ use std::{future::Future, rc::Rc, sync::Arc};
 use super::{
     executor::{self, Inputs, Program, ProgramOptions},
     kernel::RowWidth,
-    kernels::strategy::{Strategy, choose_way},
+    kernels::strategy::{Strategy, way_within},
     memory::MemoryNeed,
     owner::Owner,
     pool::Pool,
@@ -249,8 +249,7 @@ impl GpuProgram {
         traits.cooperates &= !self.gpu().has_given_up();
         recurrences
             .map(|(step, r)| {
-                let rows = bound.shape(r.input).first().copied().unwrap_or_default();
-                let (way, reason) = choose_way(r, &traits, self.inner.options.wish(), rows)?;
+                let (way, reason) = way_within(r, &traits, self.inner.options.wish(), bound)?;
                 Ok((step.name.clone(), way.strategy, reason))
             })
             .collect()

@@ -47,6 +47,15 @@ impl Work {
         Self { cost: self.cost * count, multiply_adds: self.multiply_adds * count, bytes: self.bytes * count }
     }
 
+    /// Both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            cost: self.cost + other.cost,
+            multiply_adds: self.multiply_adds + other.multiply_adds,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
     /// A kernel without products: `cost`, and how many values it reads and writes.
     pub(crate) fn values(cost: f64, values: usize) -> Self {
         Self { cost, multiply_adds: 0.0, bytes: values as f64 * 4.0 }

@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Invocations of a workgroup, in every kernel.
+/// Invocations of a workgroup, in kernels of one invocation per element.
 const WORKGROUP: u64 = 256;
 
 /// Workgroups for one invocation per element.

@@ -1,4 +1,4 @@
-//! `recurrence_step.wgsl` and `recurrence_persistent.wgsl`: recurrent layers.
+//! `recurrence_step.wgsl`, `recurrence_persistent.wgsl` and `recurrence_cooperative.wgsl`: recurrent layers.
 //!
 //! A layer runs batch tile by batch tile and, within a tile, slice of timesteps by slice: the input
 //! projection of the slice goes into a scratch buffer, then the recurrence runs over it. Slices chain
@@ -7,7 +7,7 @@
 use super::{
     elementwise::encode_copy_rows,
     linear::{self, Linear, Rows},
-    strategy::{Strategy, Way},
+    strategy::{PARALLEL, Strategy, Way},
     with_activation,
 };
 use crate::{
@@ -23,18 +23,7 @@ use crate::{
     plan::DeadTimesteps,
 };
 
-const PARTS: &[Part] = &[
-    Part::Rows,
-    Part::Common,
-    Part::Activation,
-    Part::ActivationCell,
-    Part::Weights,
-    Part::Product,
-    Part::Cell,
-    Part::RecurrenceRows,
-    Part::Recurrence,
-];
-const PERSISTENT_PARTS: &[Part] = &[
+const PRODUCT_PARTS: &[Part] = &[
     Part::Rows,
     Part::Common,
     Part::Activation,
@@ -46,7 +35,12 @@ const PERSISTENT_PARTS: &[Part] = &[
     Part::Recurrence,
     Part::RecurrentProducts,
 ];
-const BINDINGS: &[Binding] = &[
+/// Without [`Part::RecurrentProducts`]: [`STEP`] has its own.
+const PARTS: &[Part] = match PRODUCT_PARTS {
+    [shared @ .., _] => shared,
+    [] => &[],
+};
+const COOPERATIVE_BINDINGS: &[Binding] = &[
     Binding::read("weights", "[directions, ceil(inputs / 4) and one of scales, gates, units] of vec4 over inputs"),
     Binding::read("bias", "[directions, gates, hidden]"),
     Binding::read("gates_x", "[directions, rows, slice_len, gates, hidden]"),
@@ -54,17 +48,13 @@ const BINDINGS: &[Binding] = &[
     Binding::read_write("state", "[slot, parity, directions, row_capacity * hidden]"),
     Binding::read_write("sequence", "[batch, seq_len, directions * outputs]"),
     Binding::read("peephole_weights", "[directions, peepholes, hidden]"),
-];
-const COOPERATIVE_BINDINGS: &[Binding] = &[
-    BINDINGS[0],
-    BINDINGS[1],
-    BINDINGS[2],
-    BINDINGS[3],
-    BINDINGS[4],
-    BINDINGS[5],
-    BINDINGS[6],
     Binding::read_write("exchange", "[gave up, tickets, .., [stage, parity, directions, rows, hidden, half]]"),
 ];
+/// Without `exchange`.
+const BINDINGS: &[Binding] = match COOPERATIVE_BINDINGS {
+    [shared @ .., _] => shared,
+    [] => &[],
+};
 const PARAMS_WORDS: usize = 17;
 
 pub(crate) static STEP: Kernel = Kernel {
@@ -79,7 +69,7 @@ pub(crate) static STEP: Kernel = Kernel {
 
 pub(crate) static PERSISTENT: Kernel = Kernel {
     name: "recurrence_persistent",
-    parts: PERSISTENT_PARTS,
+    parts: PRODUCT_PARTS,
     source: include_str!("../../../shaders/recurrence_persistent.wgsl"),
     bindings: BINDINGS,
     params_words: PARAMS_WORDS,
@@ -89,7 +79,7 @@ pub(crate) static PERSISTENT: Kernel = Kernel {
 
 pub(crate) static COOPERATIVE: Kernel = Kernel {
     name: "recurrence_cooperative",
-    parts: PERSISTENT_PARTS,
+    parts: PRODUCT_PARTS,
     source: include_str!("../../../shaders/recurrence_cooperative.wgsl"),
     bindings: COOPERATIVE_BINDINGS,
     params_words: PARAMS_WORDS,
@@ -111,9 +101,6 @@ pub(crate) const EXCHANGE_WORDS: usize = 1 << 20;
 pub(crate) fn exchange_len(directions: usize, rows: usize, hidden: usize) -> usize {
     [2, 2, 2, directions, rows].into_iter().fold(hidden, usize::saturating_mul).saturating_add(EXCHANGE_HEADER)
 }
-
-/// Workgroups that a device runs at once at least: fewer take as long.
-const PARALLEL: usize = 64;
 
 // Bits of the parameter `flags`.
 const REVERSE: u32 = 1;
@@ -215,6 +202,8 @@ struct Pass {
     units: usize,
     /// Of one timestep.
     work: Work,
+    /// Of a dispatch as such: loading the weights that workgroups hold.
+    once: Work,
 }
 
 /// Records a whole recurrent layer.
@@ -250,15 +239,11 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
 /// What one timestep of `rows` rows takes of the budget, the input projection included: by what is known of each
 /// kernel on this device.
 fn step_estimate(recorder: &Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> f64 {
-    let (kernel, dispatches) = match job.way.strategy {
-        Strategy::Step => (&STEP, 1.0),
-        Strategy::Persistent | Strategy::Held => (&PERSISTENT, 0.0),
-        Strategy::Cooperative => (&COOPERATIVE, 0.0),
-    };
+    let kernel = kernel_of(job.way.strategy);
     let product = linear::kernel_for(recorder.pipelines, rows.saturating_mul(job.seq_len), job.input_size);
     // Of a timestep within a slice: without the dispatch, unless it has one of its own.
     let within = |kernel: &'static Kernel, cost: f64| recorder.estimate(kernel, cost) - recorder.estimate(kernel, 0.0);
-    let own = recorder.estimate(kernel, 0.0) * dispatches;
+    let own = if job.way.strategy == Strategy::Step { recorder.estimate(kernel, 0.0) } else { 0.0 };
     let stacked = job.cell.spec().gates.len() * job.hidden;
     let input = (job.directions.len() * stacked * job.input_size) as f64 * rows as f64;
     let projected = if job.weight_hr.is_some() { stage_cost(job, rows, job.outputs, job.hidden) } else { 0.0 };
@@ -271,8 +256,8 @@ fn held_cost(job: &RecurrenceJob<'_>, rows: usize) -> f64 {
     if job.way.products == Products::Streamed {
         return 0.0;
     }
-    HOLD_STEPS / job.way.width.rows() as f64
-        * stage_cost(job, rows, job.cell.spec().gates.len() * job.hidden, job.outputs)
+    let stacked = job.cell.spec().gates.len() * job.hidden;
+    HOLD_STEPS / job.way.width.rows() as f64 * stage_cost(job, rows, stacked, job.outputs)
 }
 
 /// Cost of a stage that multiplies a state of `inputs` with `outputs` weights each.
@@ -287,17 +272,20 @@ fn stage_cost(job: &RecurrenceJob<'_>, rows: usize, outputs: usize, inputs: usiz
     idle * (job.directions.len() * outputs * inputs) as f64 * rows.next_multiple_of(width) as f64
 }
 
-/// The pipeline of a job, but for the stage.
-fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
-    let kernel = match job.way.strategy {
+fn kernel_of(strategy: Strategy) -> &'static Kernel {
+    match strategy {
         Strategy::Step => &STEP,
         Strategy::Persistent | Strategy::Held => &PERSISTENT,
         Strategy::Cooperative => &COOPERATIVE,
-    };
+    }
+}
+
+/// The pipeline of a job, but for the stage.
+fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
     let way = &job.way;
     let variant =
         Variant { cell: Some(job.cell), precision: job.weight_hh.precision, products: way.products, rows: way.width };
-    let key = PipelineKey::new(kernel).variant(variant).invocations(word(way.invocations())?);
+    let key = PipelineKey::new(kernel_of(way.strategy)).variant(variant).invocations(word(way.invocations())?);
     let key = with_activation(key, ["gate_kind", "gate_a", "gate_b", "gate_c"], job.params.gate)?;
     let names = ["candidate_kind", "candidate_a", "candidate_b", "candidate_c"];
     let key = with_activation(key, names, job.params.candidate)?;
@@ -331,6 +319,8 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
         (STAGE_UPDATE, Some(job.weight_hh), gates, job.outputs),
         (STAGE_PROJECT, job.weight_hr, 1, job.hidden),
     ];
+    let is_cooperative = job.way.strategy == Strategy::Cooperative;
+    let exchange = is_cooperative.then(|| recorder.pipelines.exchange()).transpose()?;
     let mut passes = Vec::new();
     for (stage, weights, gates, inputs) in stages {
         let Some(weights) = weights else { continue };
@@ -342,7 +332,7 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
             key = key.constant("PROJECTED", 1u32);
         }
         for window in &weights.windows {
-            let views = [
+            let mut views = vec![
                 Some(window.view),
                 job.bias_hh,
                 Some(job.gates_x),
@@ -351,10 +341,15 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
                 job.sequence,
                 job.peephole,
             ];
+            views.extend(exchange.as_ref().map(|buffer| Some(View { buffer, start: 0, len: EXCHANGE_WORDS })));
             // The reset gate has a stage of its own.
             let multiplied = gates - usize::from(reset.is_some() && stage == STAGE_UPDATE);
             let products = job.directions.len() * multiplied * window.count * inputs;
-            let weights_per_step = if job.way.products == Products::Streamed { window.view.len } else { 0 };
+            // Weights are read once where they are held.
+            let [weights_per_step, weights_once] = match job.way.products {
+                Products::Streamed => [window.view.len, 0],
+                Products::Held(_) | Products::Handed(_) => [0, window.view.len],
+            };
             // Weights, the states before and after, what comes of the input and what goes into the sequence.
             let values = job.directions.len() * rows * (gates * window.count + 2 * inputs + 2 * window.count);
             let work = Work {
@@ -362,14 +357,9 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
                 multiply_adds: rows as f64 * products as f64,
                 bytes: 4.0 * (weights_per_step + values) as f64,
             };
-            let mut views = views.to_vec();
-            let exchange;
-            if job.way.strategy == Strategy::Cooperative {
-                exchange = recorder.pipelines.exchange()?;
-                views.push(Some(View { buffer: &exchange, start: 0, len: EXCHANGE_WORDS }));
-            }
+            let once = Work::values(held_cost(job, rows), weights_once);
             let bound = recorder.bind(&key, &views)?;
-            passes.push(Pass { bound, first_unit: window.first, units: window.count, work });
+            passes.push(Pass { bound, first_unit: window.first, units: window.count, work, once });
         }
     }
     Ok(passes)
@@ -383,9 +373,9 @@ impl Tile<'_, '_> {
         let fits = (job.gates_x.len / row_gates).max(1);
         let step = step_estimate(recorder, job, self.rows);
         // The dispatches of a slice as such, and what is done once in it.
-        let held = held_cost(job, self.rows);
-        let held_estimate = recorder.estimate(&PERSISTENT, held) - recorder.estimate(&PERSISTENT, 0.0);
-        let slice = recorder.estimate(&linear::LINEAR, 0.0) * (job.directions.len() + 1) as f64 + held_estimate;
+        let kernel = kernel_of(job.way.strategy);
+        let held = recorder.estimate(kernel, held_cost(job, self.rows)) - recorder.estimate(kernel, 0.0);
+        let slice = recorder.estimate(&linear::LINEAR, 0.0) * (job.directions.len() + 1) as f64 + held;
         let mut start = 0;
         while start < job.seq_len {
             if recorder.budget_left() < slice + step {
@@ -534,12 +524,7 @@ impl Tile<'_, '_> {
                 word(job.way.rows_each)?,
                 job.way.tries,
             ];
-            let mut work = pass.work.times(steps);
-            if job.way.products != Products::Streamed {
-                work.cost += held_cost(job, self.rows);
-                work.bytes += 4.0 * job.weight_hh.windows.iter().map(|window| window.view.len as f64).sum::<f64>();
-            }
-            recorder.dispatch(&pass.bound, &params, workgroups as u64, work)?;
+            recorder.dispatch(&pass.bound, &params, workgroups as u64, pass.once.and(pass.work.times(steps)))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::{
         Calibration,
         kernel::{Kernel, Products, RowWidth},
     },
-    plan::Recurrence,
+    plan::{Bound, Recurrence},
 };
 
 /// How a recurrence runs on the device.
@@ -179,8 +179,8 @@ const REGISTERS: usize = 128;
 const STREAMED_BYTES: u64 = 256 << 10;
 /// Timesteps of a dispatch at most: cooperative workgroups count them in 16 bits.
 const MOST_STEPS: usize = 32_768;
-/// Workgroups that a device runs at once at least: until then a row each costs nothing.
-const PARALLEL: usize = 64;
+/// Workgroups that a device runs at once at least: fewer take as long.
+pub(crate) const PARALLEL: usize = 64;
 /// Rows that a cooperative workgroup takes in turn at most; more are faster step by step.
 const ROWS_EACH: usize = 8;
 
@@ -193,12 +193,20 @@ pub(crate) struct Wish {
     pub(crate) cooperative: bool,
 }
 
+/// How a recurrence runs where the sizes of the whole run are `bound`, and why: see [`choose_way`].
+///
+/// # Errors
+/// [`Error::Limit`] if the pinned strategy does not fit.
+pub(crate) fn way_within(r: &Recurrence, traits: &Traits, wish: Wish, bound: &Bound) -> Result<(Way, String)> {
+    choose_way(r, traits, wish, bound.shape(r.input).first().copied().unwrap_or_default())
+}
+
 /// How `batch` rows of a recurrence run, and why. What depends on the batch does not change a row's bits: how many rows
 /// a workgroup takes, and whether steps are taken one by one or cooperatively.
 ///
 /// # Errors
 /// [`Error::Limit`] if the pinned strategy does not fit.
-pub(crate) fn choose_way(r: &Recurrence, traits: &Traits, wish: Wish, batch: usize) -> Result<(Way, String)> {
+fn choose_way(r: &Recurrence, traits: &Traits, wish: Wish, batch: usize) -> Result<(Way, String)> {
     if wish.pinned == Some(Strategy::Cooperative) {
         return match cooperative(r, traits, batch) {
             Ok(way) => Ok((way, "cooperative: asked for".to_owned())),
@@ -242,13 +250,8 @@ fn cooperative(r: &Recurrence, traits: &Traits, batch: usize) -> std::result::Re
     let way = Way::new(Strategy::Cooperative, RowWidth::One, hidden, 1, false);
     let blocks = hidden.div_ceil(way.units).saturating_mul(directions).max(1);
     let words = exchange_len(directions, batch, hidden);
-    if r.is_projected() {
-        Err(("the product of a projection".to_owned(), "the recurrent products that this kernel has".to_owned()))
-    } else if hidden > COOPERATIVE_MAX_HIDDEN {
-        Err((format!("hidden size {hidden}"), format!("{COOPERATIVE_MAX_HIDDEN} units of one tile")))
-    } else if weight_bytes(r) > traits.limits.max_storage_buffer_binding_size {
-        Err(weights_beyond(r, traits))
-    } else if let Some(obstacle) = beyond_limits(&COOPERATIVE, traits) {
+    let room = format!("{COOPERATIVE_MAX_HIDDEN} units of one tile");
+    if let Some(obstacle) = walk_obstacle(r, traits, &COOPERATIVE, (COOPERATIVE_MAX_HIDDEN, room)) {
         Err(obstacle)
     } else if blocks > traits.resident {
         Err((format!("{blocks} workgroups"), format!("{} that run at once for sure", traits.resident)))
@@ -257,6 +260,28 @@ fn cooperative(r: &Recurrence, traits: &Traits, batch: usize) -> std::result::Re
     } else {
         let rows_each = batch.div_ceil(traits.resident / blocks).max(1);
         Ok(Way { rows_each, tries: traits.tries, rereads: traits.rereads, ..way }.bounded(r, traits))
+    }
+}
+
+/// What stands in the way of a kernel that walks through several timesteps, with room for so many units.
+fn walk_obstacle(
+    r: &Recurrence,
+    traits: &Traits,
+    kernel: &Kernel,
+    (most_hidden, room): (usize, String),
+) -> Option<(String, String)> {
+    let (weights, limit) = (weight_bytes(r), traits.limits.max_storage_buffer_binding_size);
+    if r.hidden_size > most_hidden {
+        Some((format!("hidden size {}", r.hidden_size), room))
+    } else if let Some(obstacle) = beyond_limits(kernel, traits) {
+        Some(obstacle)
+    } else if weights > limit {
+        let limit = format!("{limit} (max_storage_buffer_binding_size)");
+        Some((format!("{weights} bytes of recurrent weights"), limit))
+    } else if r.is_projected() {
+        Some(("the product of a projection".to_owned(), "the recurrent products that this kernel has".to_owned()))
+    } else {
+        None
     }
 }
 
@@ -288,11 +313,6 @@ fn weight_bytes(r: &Recurrence) -> u64 {
     rows.saturating_mul(r.hidden_size.next_multiple_of(4) * 4) as u64
 }
 
-fn weights_beyond(r: &Recurrence, traits: &Traits) -> (String, String) {
-    let limit = traits.limits.max_storage_buffer_binding_size;
-    (format!("{} bytes of recurrent weights", weight_bytes(r)), format!("{limit} (max_storage_buffer_binding_size)"))
-}
-
 /// The strategy for a recurrence, and why. It does not depend on the batch, so that a row's bits do not.
 ///
 /// # Errors
@@ -309,12 +329,11 @@ fn choose_strategy(r: &Recurrence, traits: &Traits, pinned: Option<Strategy>) ->
         return Ok((Strategy::Step, format!("step: {need} is more than {limit}")));
     }
     let streamed = weight_bytes(r) / r.directions.len().max(1) as u64;
-    let held_obstacle = obstacle(r, traits, Strategy::Held);
     if !traits.software && streamed > STREAMED_BYTES {
         let why = format!("one workgroup would read {streamed} bytes of weights at every timestep");
         return Ok((Strategy::Step, format!("step: {why}, more than {STREAMED_BYTES}")));
     }
-    if let Some((need, limit)) = held_obstacle {
+    if let Some((need, limit)) = obstacle(r, traits, Strategy::Held) {
         return Ok((
             Strategy::Persistent,
             format!("persistent: hidden size {hidden} fits one workgroup; not held: {need} is more than {limit}"),
@@ -333,17 +352,12 @@ fn choose_strategy(r: &Recurrence, traits: &Traits, pinned: Option<Strategy>) ->
 
 /// What stands in the way of a strategy: the need, and the limit that it exceeds.
 fn obstacle(r: &Recurrence, traits: &Traits, strategy: Strategy) -> Option<(String, String)> {
-    let (limits, hidden) = (&traits.limits, r.hidden_size);
+    let hidden = r.hidden_size;
+    let room = format!("{PERSISTENT_MAX_HIDDEN} units of one workgroup");
     if strategy == Strategy::Step {
         None
-    } else if hidden > PERSISTENT_MAX_HIDDEN {
-        Some((format!("hidden size {hidden}"), format!("{PERSISTENT_MAX_HIDDEN} units of one workgroup")))
-    } else if let Some(obstacle) = beyond_limits(&PERSISTENT, traits) {
+    } else if let Some(obstacle) = walk_obstacle(r, traits, &PERSISTENT, (PERSISTENT_MAX_HIDDEN, room)) {
         Some(obstacle)
-    } else if weight_bytes(r) > limits.max_storage_buffer_binding_size {
-        Some(weights_beyond(r, traits))
-    } else if r.is_projected() {
-        Some(("the product of a projection".to_owned(), "the recurrent products that this kernel has".to_owned()))
     } else if strategy == Strategy::Held && traits.software && !traits.hands() {
         let lanes = traits.subgroup.map_or("none".to_owned(), |[least, _]| least.to_string());
         Some((format!("a subgroup of {LANES} lanes"), format!("that of the device ({lanes})")))
@@ -395,6 +409,7 @@ mod tests {
     use super::*;
     use crate::{
         cell::{Cell, CellParams},
+        gpu::owner::LOOP_ROUNDS,
         plan::{BufferId, DeadTimesteps, Direction, WeightId},
     };
 
@@ -409,7 +424,7 @@ mod tests {
             resident: if software { 2 } else { 32 },
             tries: 1,
             rereads: !software,
-            loop_rounds: if software { 65_535 } else { usize::MAX },
+            loop_rounds: if software { LOOP_ROUNDS } else { usize::MAX },
             cooperates: !software,
         };
         let mut software = of(Some([8, 8]), true);
@@ -470,7 +485,7 @@ mod tests {
         };
         assert_eq!(steps(&hardware, Cell::Lstm, 64, Strategy::Held), MOST_STEPS);
         // Twice 66 rounds of products and 64 others.
-        assert_eq!(steps(&plain, Cell::GruResetBefore, 256, Strategy::Persistent), 65_535 / 196);
+        assert_eq!(steps(&plain, Cell::GruResetBefore, 256, Strategy::Persistent), LOOP_ROUNDS / 196);
         assert!(steps(&software, Cell::Lstm, 64, Strategy::Held) > 1000);
     }
 

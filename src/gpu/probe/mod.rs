@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{
     executor::{Inputs, Program, ProgramOptions},
     kernel::RowWidth,
-    kernels::strategy::{Strategy, choose_way},
+    kernels::strategy::{Strategy, way_within},
     owner::Owner,
     pool::Pool,
     weights::Weights,
@@ -19,7 +19,7 @@ use crate::{
     dim::Dim,
     error::{Error, Result},
     int8,
-    plan::{Bound, Buffer, BufferId, Op, Plan, Precision, Recurrence, Step, Weight, WeightId},
+    plan::{Bound, Buffer, BufferId, Op, Plan, Precision, Step, Weight, WeightId},
     reference,
     tensor::Tensor,
 };
@@ -72,12 +72,8 @@ pub(super) fn ways(
         Op::Recurrence(r) => Some(r),
         _ => None,
     });
-    let ways = recurrences.map(|r| choose_way(r, &owner.traits, options.wish(), rows(r, bound)));
+    let ways = recurrences.map(|r| way_within(r, &owner.traits, options.wish(), bound));
     ways.map(|way| way.map(|(way, _)| (way.strategy, way.width))).collect()
-}
-
-fn rows(r: &Recurrence, bound: &Bound) -> usize {
-    bound.shape(r.input).first().copied().unwrap_or_default()
 }
 
 /// The examples for one step: together they use every pipeline that the step may use with the sizes `bound`.
@@ -90,7 +86,7 @@ fn examples(owner: &Owner, plan: &Plan, bound: &Bound, op: &Op, options: &Progra
         }
         Op::Gather { table, .. } => vec![gather(precision(*table))],
         Op::Recurrence(r) => {
-            let (way, _) = choose_way(r, &owner.traits, options.wish(), rows(r, bound))?;
+            let (way, _) = way_within(r, &owner.traits, options.wish(), bound)?;
             let precisions = r.directions.first().map(|d| [d.weight_ih, d.weight_hh].map(precision));
             let [input, recurrent] = precisions.unwrap_or_default();
             let mut all = Vec::from(linear(input, Activation::Linear, r.input_size));

@@ -1,4 +1,4 @@
-//! Both strategies against plain f64 loops, and against themselves bit by bit.
+//! Every strategy against plain f64 loops, and against themselves bit by bit.
 
 use super::*;
 use crate::{
