@@ -79,7 +79,7 @@ fn hear_tile(stage: u32, parity: u32, direction: u32, row: u32, tag: u32, index:
     for (var unit = index; unit < params.hidden; unit += WORKGROUP) {
         let at = half_index(stage, parity, direction, row, unit);
         let upper = hear(at, tag);
-        hidden_tile[unit] = bitcast<f32>(upper | (hear(at + 1u, tag) >> 16u));
+        hidden_tile[tile_place(unit)] = bitcast<f32>(upper | (hear(at + 1u, tag) >> 16u));
     }
 }
 
@@ -90,8 +90,8 @@ fn main(@builtin(local_invocation_index) index: u32) {
         ticket = atomicAdd(&exchange[TICKETS], 1u);
         atomicStore(&late, look(GAVE_UP));
     }
-    for (var unit = index; unit < 4u * HELD_GROUPS * SLICES; unit += WORKGROUP) {
-        hidden_tile[unit] = 0.0;
+    for (var i = index; i < SLICE_PITCH * SLICES; i += WORKGROUP) {
+        hidden_tile[i] = 0.0;
     }
     workgroupBarrier();
     if (ticket >= params.workgroups || atomicLoad(&late) != 0u) {
@@ -128,7 +128,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
             }
             if (i == 0u) {
                 for (var other = index; other < params.hidden; other += WORKGROUP) {
-                    hidden_tile[other] = load_state(0u, parity, direction, row, other);
+                    hidden_tile[tile_place(other)] = load_state(0u, parity, direction, row, other);
                 }
             } else {
                 hear_tile(STAGE_HIDDEN, parity, direction, row, tag, index);

@@ -34,7 +34,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     }
     hold_weights(direction, slice, unit);
     if (slice == 0u) {
-        hidden_tile[local_unit] = select(Rows(0.0), old[0], RowFlags(holds));
+        hidden_tile[tile_place(local_unit)] = select(Rows(0.0), old[0], RowFlags(holds));
     }
     workgroupBarrier();
 
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
             reduce_sums(first, slice, local_unit);
             workgroupBarrier();
             if (holds) {
-                hidden_tile[unit] = reset_hidden(gx, own_scale, own_bias, old[0]);
+                hidden_tile[tile_place(unit)] = reset_hidden(gx, own_scale, own_bias, old[0]);
             }
             workgroupBarrier();
             multiply(direction, gate_bit(RESET_TARGET), slice, unit, index);
@@ -69,7 +69,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
                 old[slot] = select(old[slot], updated[slot], live);
             }
             output = output_of(live, old[0], output);
-            hidden_tile[unit] = old[0];
+            hidden_tile[tile_place(unit)] = old[0];
             store_sequence(direction, row, step, unit, output);
         }
         workgroupBarrier();

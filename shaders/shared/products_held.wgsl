@@ -8,3 +8,10 @@ fn load_held(direction: u32, k4: u32, gate: u32, unit: u32) -> vec4<f32> {
     let at = weight_index(direction, params.hidden, NUM_GATES, min(k4, groups - 1u), unit) + gate * params.units;
     return select(vec4<f32>(0.0), load_weight(at), k4 < groups);
 }
+
+const SLICE_PITCH = 4u * HELD_GROUPS + SLICE_PAD;
+
+// Where the tile has a unit.
+fn tile_place(unit: u32) -> u32 {
+    return unit / (4u * HELD_GROUPS) * SLICE_PITCH + unit % (4u * HELD_GROUPS);
+}

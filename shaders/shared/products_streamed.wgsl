@@ -1,5 +1,10 @@
 // Recurrent products whose weights are read from memory at every timestep.
 
+// Where the tile has a unit.
+fn tile_place(unit: u32) -> u32 {
+    return unit;
+}
+
 fn hold_weights(direction: u32, slice: u32, unit: u32) {}
 
 // Adds the products of `gates` (bits) with the tile.

@@ -1,5 +1,5 @@
 // What the recurrence kernels share: parameters, bindings, and the two ends of a timestep. Knows no
-// cell. A workgroup takes ROWS rows of one direction; SLICES invocations share the product of one unit.
+// cell. A value has ROWS rows of one direction.
 
 struct Params {
     workgroups: u32,    // workgroups with work; the dispatch may hold more
@@ -29,10 +29,6 @@ const HAS_SEQUENCE = 64u;
 const DEAD_REPEAT_STATE = 128u;
 const DEAD_ZERO = 256u;
 
-// Units per workgroup and invocations per unit; their product is the workgroup's size.
-override UNITS: u32 = 8u;
-override SLICES: u32 = 32u;
-
 const NO_GATE = 255u;
 const NUM_PEEPHOLES = 3u;
 const OUTPUT_SLOT = NUM_STATES;     // the last output
@@ -46,8 +42,6 @@ const SPARE_SLOT = NUM_STATES + 1u; // r * h of a cell with a reset stage; what 
 @group(0) @binding(5) var<storage, read_write> state: array<f32>; // [slot, parity, directions, row_capacity * hidden]
 @group(0) @binding(6) var<storage, read_write> sequence: array<f32>; // [batch, seq_len, directions * outputs]
 @group(0) @binding(7) var<storage, read> peephole_weights: array<f32>; // [directions, peepholes, hidden]
-
-var<workgroup> shared_tile: array<Rows, 4u * PARTIAL>; // [k], or partial sums [gate, PARTIAL]
 
 // Sums of the unit's gates. Named one by one so that they stay in registers.
 var<private> sum0: Rows;
@@ -74,14 +68,6 @@ fn clear_sums() {
     sum3 = Rows(0.0);
 }
 
-// Adds the products of `gates` (bits) with four hidden units.
-fn add_products(gates: u32, weight: u32, h0: Rows, h1: Rows, h2: Rows, h3: Rows) {
-    if ((gates & 1u) != 0u) { sum0 = multiply_add(sum0, load_weight(weight), h0, h1, h2, h3); }
-    if ((gates & 2u) != 0u) { sum1 = multiply_add(sum1, load_weight(weight + params.units), h0, h1, h2, h3); }
-    if ((gates & 4u) != 0u) { sum2 = multiply_add(sum2, load_weight(weight + 2u * params.units), h0, h1, h2, h3); }
-    if ((gates & 8u) != 0u) { sum3 = multiply_add(sum3, load_weight(weight + 3u * params.units), h0, h1, h2, h3); }
-}
-
 // Index of the first gate's weights for the inputs 4 * k4 .. 4 * k4 + 3 of `inputs`; beyond the last of these, of
 // its scale. `unit` counts within the window.
 fn weight_index(direction: u32, inputs: u32, gates: u32, k4: u32, unit: u32) -> u32 {
@@ -89,26 +75,10 @@ fn weight_index(direction: u32, inputs: u32, gates: u32, k4: u32, unit: u32) -> 
     return (direction * (groups + SCALE_GROUPS) + k4) * (gates * params.units) + unit;
 }
 
-// Adds the slices' sums of `gates` (bits) in a fixed tree; slice 0 holds the result.
-fn reduce_sums(gates: u32, slice: u32, unit: u32) {
-    for (var half = SLICES / 2u; half > 0u; half = half / 2u) {
-        workgroupBarrier();
-        if (slice >= half && slice < 2u * half) {
-            let at = (slice - half) * UNITS + unit;
-            if ((gates & 1u) != 0u) { shared_tile[at] = sum0; }
-            if ((gates & 2u) != 0u) { shared_tile[PARTIAL + at] = sum1; }
-            if ((gates & 4u) != 0u) { shared_tile[2u * PARTIAL + at] = sum2; }
-            if ((gates & 8u) != 0u) { shared_tile[3u * PARTIAL + at] = sum3; }
-        }
-        workgroupBarrier();
-        if (slice < half) {
-            let at = slice * UNITS + unit;
-            if ((gates & 1u) != 0u) { sum0 += shared_tile[at]; }
-            if ((gates & 2u) != 0u) { sum1 += shared_tile[PARTIAL + at]; }
-            if ((gates & 4u) != 0u) { sum2 += shared_tile[2u * PARTIAL + at]; }
-            if ((gates & 8u) != 0u) { sum3 += shared_tile[3u * PARTIAL + at]; }
-        }
-    }
+// Sums over `inputs` values are those of so many on end each, added in order, in every kernel that takes single
+// timesteps: a multiple of 16, so that there are at most 32.
+fn slice_inputs(inputs: u32) -> u32 {
+    return (inputs + 511u) / 512u * 16u;
 }
 
 // Units of what a slot holds.

@@ -1,7 +1,8 @@
 // Four rows of the recurrence's buffers. `at` is the element of the first, `stride` what lies between two.
 
-const PARTIAL = 128u;    // partial sums of a gate: those of half the invocations
-const TILE_UNITS = 256u; // hidden units that a tile has room for
+const ROOM = 512u;       // values that slices share
+const SLICE_PAD = 0u;     // values between the units of two slices: none, a vector is read by its own
+const TILE_UNITS = 288u; // hidden units that a tile has room for
 
 fn rows_present(row: u32) -> RowFlags {
     return vec4<u32>(row, row + 1u, row + 2u, row + 3u) < vec4<u32>(params.rows);

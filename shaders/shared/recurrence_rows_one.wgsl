@@ -1,7 +1,8 @@
 // One row of the recurrence's buffers; it is there.
 
-const PARTIAL = 512u;     // partial sums of a gate: those of half the invocations
-const TILE_UNITS = 1024u; // hidden units that a tile has room for
+const ROOM = 2048u;       // values that slices share
+const SLICE_PAD = 4u;      // values between the units of two slices, so that their reads spread over the banks
+const TILE_UNITS = 1152u; // hidden units that a tile has room for, with what lies between slices
 
 fn read_state(row: u32, at: u32, stride: u32) -> Rows {
     return state[at];

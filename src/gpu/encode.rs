@@ -1,7 +1,6 @@
 //! From a step of a plan to the kernels' recording functions: which buffer is which argument.
 
 use super::{
-    kernel::RowWidth,
     kernels::{
         elementwise, gather,
         linear::{self, Linear, Rows},
@@ -36,8 +35,8 @@ pub(super) struct Run<'a> {
     pub(super) whole: &'a Bound,
     /// Where the caller chose for the executor.
     pub(super) wish: Wish,
-    /// Where a known-answer test is of another width than its rows would get.
-    pub(super) width: Option<RowWidth>,
+    /// Where a known-answer test has the rows of a value and the products of another way than its sizes would get.
+    pub(super) like: Option<Way>,
 }
 
 impl<'a> Run<'a> {
@@ -182,7 +181,7 @@ impl<'a> Run<'a> {
             cell: r.cell,
             params: r.params,
             dead: r.dead,
-            way: Way { width: self.width.unwrap_or(chosen.width), ..chosen },
+            way: self.like.map_or(chosen, |like| chosen.like(&like)),
             hidden: r.hidden_size,
             outputs: r.output_size,
             input_size,

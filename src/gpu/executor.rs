@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::{
     encode::Run,
-    kernel::RowWidth,
-    kernels::strategy::{Strategy, Wish},
+    kernels::strategy::{Strategy, Way, Wish},
     memory::{self, MemoryLimits, MemoryNeed, Need},
     owner::Owner,
     pacer::Pacer,
@@ -88,8 +87,8 @@ pub(super) struct Program<'a> {
     pub(super) plan: &'a Plan,
     pub(super) weights: &'a Weights,
     pub(super) options: &'a ProgramOptions,
-    /// Of a known-answer test: how many rows a workgroup of a recurrence takes.
-    pub(super) width: Option<RowWidth>,
+    /// Of a known-answer test: see [`Run::like`].
+    pub(super) like: Option<Way>,
 }
 
 impl Program<'_> {
@@ -147,7 +146,7 @@ impl Program<'_> {
             traits: &traits,
             whole,
             wish: self.options.wish(),
-            width: self.width,
+            like: self.like,
         };
         let done = self.record_and_read(owner, &run, inputs, outputs);
         if done.is_err() {

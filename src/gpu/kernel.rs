@@ -5,7 +5,8 @@ use std::hash::{Hash, Hasher};
 
 use super::kernels::{
     self,
-    held::{COOPERATIVE_GROUPS, HELD, all_products, handed_linear, held_products},
+    held::{COOPERATIVE_HELD, all_products, handed_linear, held_products},
+    tile::{TILE_GROUPS, linear_tile, recurrent_tile},
 };
 use crate::{
     cell::Cell,
@@ -55,8 +56,16 @@ pub(crate) enum Part {
     LinearRows,
     /// Weights of a product that invocations hold.
     HandedLinear,
+    /// Sums of a product that invocations hold.
+    LinearTile,
+    /// Products of a unit that several invocations share.
+    Slices,
     /// The recurrent products, of weights that are streamed or held.
     RecurrentProducts,
+    /// The stages of a single timestep.
+    Stages,
+    /// Sums of recurrent products that invocations hold.
+    RecurrentTile,
     Linear,
     Line,
     /// The text of the cell asked for.
@@ -100,6 +109,27 @@ impl Kernel {
         self.parts.contains(&part)
     }
 
+    /// Where its recurrent products may come from.
+    fn all_products(&self) -> Vec<Products> {
+        match self.parts {
+            parts if parts.contains(&Part::RecurrentTile) => TILE_GROUPS.map(Products::Tiled).into(),
+            parts if !parts.contains(&Part::RecurrentProducts) => vec![Products::Streamed],
+            _ if *self == kernels::recurrence::COOPERATIVE => COOPERATIVE_HELD.map(Products::Held).into(),
+            _ => all_products().collect(),
+        }
+    }
+
+    /// How many rows its values may have.
+    fn widths(&self) -> &'static [RowWidth] {
+        if *self == kernels::recurrence::COOPERATIVE || self.has(Part::HandedLinear) {
+            &[RowWidth::One]
+        } else if self.has(Part::Slices) {
+            &RowWidth::ALL
+        } else {
+            &[RowWidth::Four]
+        }
+    }
+
     /// The WGSL of a variant; kernels without a part ignore what it would depend on.
     pub(crate) fn compose(&self, variant: Variant) -> Result<String> {
         let cell = || {
@@ -135,6 +165,16 @@ impl Kernel {
                     written = handed_linear();
                     &written
                 }
+                Part::LinearTile => {
+                    written = linear_tile();
+                    &written
+                }
+                Part::Slices => include_str!("../../shaders/shared/slices.wgsl"),
+                Part::Stages => include_str!("../../shaders/shared/stages.wgsl"),
+                Part::RecurrentTile => {
+                    written = recurrent_tile(cell()?.gates.len(), variant.products.row_groups());
+                    &written
+                }
                 Part::Line => include_str!("../../shaders/shared/line.wgsl"),
                 Part::Cell => cell()?.wgsl,
                 Part::RecurrenceRows => match variant.rows {
@@ -143,7 +183,9 @@ impl Kernel {
                 },
                 Part::Recurrence => include_str!("../../shaders/shared/recurrence.wgsl"),
                 Part::RecurrentProducts => match variant.products {
-                    Products::Streamed => include_str!("../../shaders/shared/products_streamed.wgsl"),
+                    Products::Streamed | Products::Tiled(_) => {
+                        include_str!("../../shaders/shared/products_streamed.wgsl")
+                    }
                     Products::Held(groups) => {
                         written = held_products(cell()?.gates.len(), groups, false);
                         &written
@@ -177,9 +219,18 @@ pub(crate) enum Products {
     Streamed,
     /// Held, so many groups of four hidden units; the hidden state is read from workgroup memory.
     Held(usize),
+    /// Read at every timestep, by workgroups that have many rows: so many groups of four rows to an invocation.
+    Tiled(usize),
     /// Held; of the hidden state eight lanes of a subgroup read eight units and hand them to the others. For drivers
     /// that compute on the CPU, where a read costs more than anything else.
     Handed(usize),
+}
+
+impl Products {
+    /// Groups of four rows of an invocation.
+    pub(crate) fn row_groups(self) -> usize {
+        if let Self::Tiled(groups) = self { groups } else { 1 }
+    }
 }
 
 impl Default for Variant {
@@ -204,6 +255,12 @@ impl RowWidth {
             Self::Four => 4,
         }
     }
+
+    /// Values that the slices of a workgroup have room for to share: `ROOM` of recurrence_rows_one.wgsl and
+    /// recurrence_rows_four.wgsl.
+    pub(crate) fn room(self) -> usize {
+        2048 / self.rows()
+    }
 }
 
 /// Every kernel.
@@ -212,6 +269,7 @@ pub(crate) static KERNELS: &[&Kernel] = &[
     &kernels::linear::LINEAR_FEW_ROWS,
     &kernels::linear::LINEAR_HANDED,
     &kernels::recurrence::STEP,
+    &kernels::recurrence::TILED,
     &kernels::recurrence::PERSISTENT,
     &kernels::recurrence::COOPERATIVE,
     &kernels::gather::GATHER,
@@ -307,19 +365,8 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
         let cells: Vec<Option<Cell>> =
             if kernel.has(Part::Cell) { Cell::ALL.into_iter().map(Some).collect() } else { vec![None] };
         let precisions: &[Precision] = if kernel.has(Part::Weights) { &Precision::ALL } else { &[Precision::F32] };
-        let products: Vec<Products> = if !kernel.has(Part::RecurrentProducts) {
-            vec![Products::Streamed]
-        } else if **kernel == kernels::recurrence::COOPERATIVE {
-            HELD.into_iter().filter(|groups| *groups <= COOPERATIVE_GROUPS).map(Products::Held).collect()
-        } else {
-            all_products().collect()
-        };
-        let widths: &[RowWidth] = match kernel {
-            kernel if **kernel == kernels::recurrence::COOPERATIVE => &[RowWidth::One],
-            kernel if kernel.has(Part::HandedLinear) => &[RowWidth::One],
-            kernel if kernel.has(Part::Recurrence) => &RowWidth::ALL,
-            _ => &[RowWidth::Four],
-        };
+        let products = kernel.all_products();
+        let widths = kernel.widths();
         for &cell in &cells {
             for (&precision, &products) in precisions.iter().flat_map(|p| products.iter().map(move |all| (p, all))) {
                 for &rows in widths {

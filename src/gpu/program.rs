@@ -4,7 +4,7 @@ use std::{future::Future, rc::Rc, sync::Arc};
 
 use super::{
     executor::{self, Inputs, Program, ProgramOptions},
-    kernel::RowWidth,
+    kernel::{Products, RowWidth},
     kernels::strategy::{Strategy, way_within},
     memory::MemoryNeed,
     owner::Owner,
@@ -38,7 +38,7 @@ struct State {
     weights: Rc<Weights>,
     pool: Pool,
     /// The ways of the recurrences in runs whose kernels passed their known-answer tests.
-    checked: Vec<Vec<(Strategy, RowWidth)>>,
+    checked: Vec<Vec<(Strategy, RowWidth, Products)>>,
 }
 
 impl State {
@@ -186,11 +186,11 @@ impl GpuProgram {
                 if options.known_answer_tests && !state.check(owner, &plan, &bound, options)? {
                     return Ok((Vec::new(), RunStats { gave_up: true, ..RunStats::default() }));
                 }
-                let program = Program { plan: &plan, weights: &state.weights, options, width: None };
+                let program = Program { plan: &plan, weights: &state.weights, options, like: None };
                 program.run(owner, &mut state.pool, &bound, inputs, &outputs)
             };
             let ways = probe::ways(owner, &plan, &bound, &options)?;
-            if !ways.iter().any(|(strategy, _)| *strategy == Strategy::Cooperative) {
+            if !ways.iter().any(|(strategy, ..)| *strategy == Strategy::Cooperative) {
                 return run(owner, &options, inputs);
             }
             let done = run(owner, &options, inputs.clone())?;

@@ -13,13 +13,9 @@ pub(crate) const HELD: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// The most groups of weights that an invocation may hold.
 pub(crate) const MAX_HELD: usize = HELD[HELD.len() - 1];
 
-/// The most of them in a workgroup that shares its units with others: its tile has room for no more.
-pub(crate) const COOPERATIVE_GROUPS: usize = 8;
-
-/// The smallest of [`HELD`] that is enough.
-pub(crate) fn held_class(groups: usize) -> Option<usize> {
-    HELD.into_iter().find(|class| *class >= groups)
-}
+/// How many of them in a workgroup that shares its units with others: as many as sums of a single timestep have on end
+/// (`slice_inputs` of recurrence.wgsl), up to what its tile has room for.
+pub(crate) const COOPERATIVE_HELD: [usize; 2] = [4, 8];
 
 /// All ways to come by the weights.
 pub(crate) fn all_products() -> impl Iterator<Item = Products> {
@@ -28,12 +24,12 @@ pub(crate) fn all_products() -> impl Iterator<Item = Products> {
 }
 
 /// Names, loads and products of `groups` groups of four hidden units, for `gates` gates. With `handed` (and an even
-/// number of groups) eight lanes of a subgroup, all of one slice, read eight hidden units and hand them to the others:
-/// a slice has groups on end. Without, everyone reads for itself, and slices take groups in turn.
+/// number of groups) eight lanes of a subgroup, all of one slice, read eight hidden units and hand them to the others.
+/// Without, everyone reads for itself.
 pub(crate) fn held_products(gates: usize, groups: usize, handed: bool) -> String {
     let (mut names, mut loads, mut products) = (String::new(), String::new(), String::new());
     for group in 0..groups {
-        let k4 = if handed { format!("slice * HELD_GROUPS + {group}u") } else { format!("{group}u * SLICES + slice") };
+        let k4 = format!("slice * HELD_GROUPS + {group}u");
         for gate in 0..gates {
             let _ = writeln!(names, "var<private> held_{group}_{gate}: vec4<f32>;");
             let _ = writeln!(loads, "    held_{group}_{gate} = load_held(direction, {k4}, {gate}u, unit);");
@@ -42,13 +38,9 @@ pub(crate) fn held_products(gates: usize, groups: usize, handed: bool) -> String
     let together = if handed { 2 } else { 1 };
     for first in (0..groups).step_by(together) {
         products.push_str("    {\n");
+        let _ = writeln!(products, "        let at = slice * SLICE_PITCH + {}u;", 4 * first);
         if handed {
-            let _ = writeln!(
-                products,
-                "        let h = hidden_tile[4u * (slice * HELD_GROUPS + {first}u) + (index & 7u)];"
-            );
-        } else {
-            let _ = writeln!(products, "        let at = 4u * ({first}u * SLICES + slice);");
+            products.push_str("        let h = hidden_tile[at + (index & 7u)];\n");
         }
         for i in 0..4 * together {
             let value = if handed { format!("subgroupBroadcast(h, {i}u)") } else { format!("hidden_tile[at + {i}u]") };
@@ -66,7 +58,7 @@ pub(crate) fn held_products(gates: usize, groups: usize, handed: bool) -> String
     }
     format!(
         "{HELPERS}\n\
-         const HELD_GROUPS = {groups}u; // groups of four hidden units whose weights an invocation holds\n\n\
+         const HELD_GROUPS = {groups}u; // groups of four hidden units on end whose weights an invocation holds\n\n\
          {names}\n\
          fn hold_weights(direction: u32, slice: u32, unit: u32) {{\n{loads}}}\n\n\
          // Adds the products of `gates` (bits) with the tile.\n\

@@ -12,26 +12,21 @@ use crate::{
     },
 };
 
-const PARTS: &[Part] = &[
-    Part::Rows,
-    Part::Common,
-    Part::Activation,
-    Part::ActivationOne,
-    Part::Weights,
-    Part::Product,
-    Part::Linear,
-    Part::LinearRows,
-];
-const HANDED_PARTS: &[Part] = &[
-    Part::Rows,
-    Part::Common,
-    Part::Activation,
-    Part::ActivationOne,
-    Part::Weights,
-    Part::Product,
-    Part::Linear,
-    Part::HandedLinear,
-];
+/// The last one is each kernel's own.
+macro_rules! parts {
+    ($($own:ident),+) => {
+        &[
+            Part::Rows,
+            Part::Common,
+            Part::Activation,
+            Part::ActivationOne,
+            Part::Weights,
+            Part::Product,
+            Part::Linear,
+            $(Part::$own),+
+        ]
+    };
+}
 const BINDINGS: &[Binding] = &[
     Binding::read("weights", "[ceil(inputs / 4), outputs] of vec4 over inputs, scales [outputs]"),
     Binding::read("input", "[source rows, inputs]"),
@@ -42,7 +37,7 @@ const PARAMS_WORDS: usize = 11;
 
 pub(crate) static LINEAR: Kernel = Kernel {
     name: "linear",
-    parts: PARTS,
+    parts: parts!(LinearRows, LinearTile),
     source: include_str!("../../../shaders/linear.wgsl"),
     bindings: BINDINGS,
     params_words: PARAMS_WORDS,
@@ -52,7 +47,7 @@ pub(crate) static LINEAR: Kernel = Kernel {
 
 pub(crate) static LINEAR_FEW_ROWS: Kernel = Kernel {
     name: "linear_few_rows",
-    parts: PARTS,
+    parts: parts!(LinearRows),
     source: include_str!("../../../shaders/linear_few_rows.wgsl"),
     bindings: BINDINGS,
     params_words: PARAMS_WORDS,
@@ -62,7 +57,7 @@ pub(crate) static LINEAR_FEW_ROWS: Kernel = Kernel {
 
 pub(crate) static LINEAR_HANDED: Kernel = Kernel {
     name: "linear_handed",
-    parts: HANDED_PARTS,
+    parts: parts!(HandedLinear),
     source: include_str!("../../../shaders/linear_handed.wgsl"),
     bindings: BINDINGS,
     params_words: PARAMS_WORDS,

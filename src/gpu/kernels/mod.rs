@@ -14,6 +14,7 @@ pub(crate) mod not_equal;
 pub(crate) mod recurrence;
 pub(crate) mod reduce;
 pub(crate) mod strategy;
+pub(crate) mod tile;
 
 use super::kernel::PipelineKey;
 use crate::{

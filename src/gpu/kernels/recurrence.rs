@@ -1,4 +1,5 @@
-//! `recurrence_step.wgsl`, `recurrence_persistent.wgsl` and `recurrence_cooperative.wgsl`: recurrent layers.
+//! `recurrence_step.wgsl`, `recurrence_tiled.wgsl`, `recurrence_persistent.wgsl` and `recurrence_cooperative.wgsl`:
+//! recurrent layers.
 //!
 //! A layer runs batch tile by batch tile and, within a tile, slice of timesteps by slice: the input
 //! projection of the slice goes into a scratch buffer, then the recurrence runs over it. Slices chain
@@ -23,23 +24,23 @@ use crate::{
     plan::DeadTimesteps,
 };
 
-const PRODUCT_PARTS: &[Part] = &[
-    Part::Rows,
-    Part::Common,
-    Part::Activation,
-    Part::ActivationCell,
-    Part::Weights,
-    Part::Product,
-    Part::Cell,
-    Part::RecurrenceRows,
-    Part::Recurrence,
-    Part::RecurrentProducts,
-];
-/// Without [`Part::RecurrentProducts`]: [`STEP`] has its own.
-const PARTS: &[Part] = match PRODUCT_PARTS {
-    [shared @ .., _] => shared,
-    [] => &[],
-};
+/// The shared ones, then each kernel's own.
+macro_rules! parts {
+    ($($own:ident),+) => {
+        &[
+            Part::Rows,
+            Part::Common,
+            Part::Activation,
+            Part::ActivationCell,
+            Part::Weights,
+            Part::Product,
+            Part::Cell,
+            Part::RecurrenceRows,
+            Part::Recurrence,
+            $(Part::$own),+
+        ]
+    };
+}
 const COOPERATIVE_BINDINGS: &[Binding] = &[
     Binding::read("weights", "[directions, ceil(inputs / 4) and one of scales, gates, units] of vec4 over inputs"),
     Binding::read("bias", "[directions, gates, hidden]"),
@@ -59,7 +60,7 @@ const PARAMS_WORDS: usize = 17;
 
 pub(crate) static STEP: Kernel = Kernel {
     name: "recurrence_step",
-    parts: PARTS,
+    parts: parts!(Slices, Stages),
     source: include_str!("../../../shaders/recurrence_step.wgsl"),
     bindings: BINDINGS,
     params_words: PARAMS_WORDS,
@@ -67,23 +68,33 @@ pub(crate) static STEP: Kernel = Kernel {
     invocations: 256,
 };
 
+pub(crate) static TILED: Kernel = Kernel {
+    name: "recurrence_tiled",
+    parts: parts!(Stages, RecurrentTile),
+    source: include_str!("../../../shaders/recurrence_tiled.wgsl"),
+    bindings: BINDINGS,
+    params_words: PARAMS_WORDS,
+    workgroup_bytes: 8448,
+    invocations: 64,
+};
+
 pub(crate) static PERSISTENT: Kernel = Kernel {
     name: "recurrence_persistent",
-    parts: PRODUCT_PARTS,
+    parts: parts!(Slices, RecurrentProducts),
     source: include_str!("../../../shaders/recurrence_persistent.wgsl"),
     bindings: BINDINGS,
     params_words: PARAMS_WORDS,
-    workgroup_bytes: 12_288,
+    workgroup_bytes: 12_800,
     invocations: 256,
 };
 
 pub(crate) static COOPERATIVE: Kernel = Kernel {
     name: "recurrence_cooperative",
-    parts: PRODUCT_PARTS,
+    parts: parts!(Slices, RecurrentProducts),
     source: include_str!("../../../shaders/recurrence_cooperative.wgsl"),
     bindings: COOPERATIVE_BINDINGS,
     params_words: PARAMS_WORDS,
-    workgroup_bytes: 12_296,
+    workgroup_bytes: 12_808,
     invocations: 256,
 };
 
@@ -223,7 +234,7 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
         return Err(Error::internal("scratch of a recurrence below one row"));
     }
     // One timestep of a tile must fit a submission; whole workgroups of rows where that is possible.
-    let width = job.way.width.rows();
+    let width = job.way.rows();
     let affordable =
         ((recorder.budget() / step_estimate(recorder, job, width)).max(1.0) as usize).saturating_mul(width);
     let whole = if capacity >= width { capacity - capacity % width } else { capacity };
@@ -239,7 +250,7 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
 /// What one timestep of `rows` rows takes of the budget, the input projection included: by what is known of each
 /// kernel on this device.
 fn step_estimate(recorder: &Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> f64 {
-    let kernel = kernel_of(job.way.strategy);
+    let kernel = job.way.kernel();
     let product = linear::kernel_for(recorder.pipelines, rows.saturating_mul(job.seq_len), job.input_size);
     // Of a timestep within a slice: without the dispatch, unless it has one of its own.
     let within = |kernel: &'static Kernel, cost: f64| recorder.estimate(kernel, cost) - recorder.estimate(kernel, 0.0);
@@ -253,7 +264,7 @@ fn step_estimate(recorder: &Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) 
 
 /// Cost of loading the weights that the workgroups of a slice hold.
 fn held_cost(job: &RecurrenceJob<'_>, rows: usize) -> f64 {
-    if job.way.products == Products::Streamed {
+    if matches!(job.way.products, Products::Streamed | Products::Tiled(_)) {
         return 0.0;
     }
     let stacked = job.cell.spec().gates.len() * job.hidden;
@@ -262,7 +273,7 @@ fn held_cost(job: &RecurrenceJob<'_>, rows: usize) -> f64 {
 
 /// Cost of a stage that multiplies a state of `inputs` with `outputs` weights each.
 fn stage_cost(job: &RecurrenceJob<'_>, rows: usize, outputs: usize, inputs: usize) -> f64 {
-    let width = job.way.width.rows();
+    let width = job.way.rows();
     let workgroups = rows.div_ceil(width) * job.directions.len();
     // A persistent workgroup walks alone; what the device could have done beside it is part of the cost.
     let idle = match job.way.strategy {
@@ -272,20 +283,12 @@ fn stage_cost(job: &RecurrenceJob<'_>, rows: usize, outputs: usize, inputs: usiz
     idle * (job.directions.len() * outputs * inputs) as f64 * rows.next_multiple_of(width) as f64
 }
 
-fn kernel_of(strategy: Strategy) -> &'static Kernel {
-    match strategy {
-        Strategy::Step => &STEP,
-        Strategy::Persistent | Strategy::Held => &PERSISTENT,
-        Strategy::Cooperative => &COOPERATIVE,
-    }
-}
-
 /// The pipeline of a job, but for the stage.
 fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
     let way = &job.way;
     let variant =
         Variant { cell: Some(job.cell), precision: job.weight_hh.precision, products: way.products, rows: way.width };
-    let key = PipelineKey::new(kernel_of(way.strategy)).variant(variant).invocations(word(way.invocations())?);
+    let key = PipelineKey::new(way.kernel()).variant(variant).invocations(word(way.invocations())?);
     let key = with_activation(key, ["gate_kind", "gate_a", "gate_b", "gate_c"], job.params.gate)?;
     let names = ["candidate_kind", "candidate_a", "candidate_b", "candidate_c"];
     let key = with_activation(key, names, job.params.candidate)?;
@@ -305,7 +308,10 @@ fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
     if way.strategy == Strategy::Cooperative && way.rereads {
         key = key.constant("REREADS", 1u32);
     }
-    Ok(key.constant("UNITS", word(way.units)?).constant("SLICES", word(way.slices)?))
+    Ok(match way.products {
+        Products::Tiled(_) => key,
+        _ => key.constant("UNITS", word(way.units)?).constant("SLICES", word(way.slices)?),
+    })
 }
 
 /// The dispatches of a timestep of `rows` rows, in order: every unit's reset comes before any unit's
@@ -347,7 +353,7 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
             let products = job.directions.len() * multiplied * window.count * inputs;
             // Weights are read once where they are held.
             let [weights_per_step, weights_once] = match job.way.products {
-                Products::Streamed => [window.view.len, 0],
+                Products::Streamed | Products::Tiled(_) => [window.view.len, 0],
                 Products::Held(_) | Products::Handed(_) => [0, window.view.len],
             };
             // Weights, the states before and after, what comes of the input and what goes into the sequence.
@@ -373,7 +379,7 @@ impl Tile<'_, '_> {
         let fits = (job.gates_x.len / row_gates).max(1);
         let step = step_estimate(recorder, job, self.rows);
         // The dispatches of a slice as such, and what is done once in it.
-        let kernel = kernel_of(job.way.strategy);
+        let kernel = job.way.kernel();
         let held = recorder.estimate(kernel, held_cost(job, self.rows)) - recorder.estimate(kernel, 0.0);
         let slice = recorder.estimate(&linear::LINEAR, 0.0) * (job.directions.len() + 1) as f64 + held;
         let mut start = 0;
@@ -492,7 +498,7 @@ impl Tile<'_, '_> {
         steps: usize,
     ) -> Result<()> {
         let job = self.job;
-        let row_blocks = self.rows.div_ceil(job.way.width.rows()) * job.directions.len();
+        let row_blocks = self.rows.div_ceil(job.way.rows()) * job.directions.len();
         for pass in &self.passes {
             let workgroups = match job.way.strategy {
                 Strategy::Step => row_blocks * pass.units.div_ceil(job.way.units),

@@ -1,8 +1,9 @@
 //! Which kernel a recurrence runs on.
 
 use super::{
-    held::{MAX_HELD, held_class},
-    recurrence::{COOPERATIVE, COOPERATIVE_MAX_HIDDEN, EXCHANGE_WORDS, PERSISTENT, exchange_len},
+    held::{COOPERATIVE_HELD, MAX_HELD},
+    recurrence::{COOPERATIVE, COOPERATIVE_MAX_HIDDEN, EXCHANGE_WORDS, PERSISTENT, STEP, TILED, exchange_len},
+    tile::{GROUP_ROWS, tile_units},
 };
 use crate::{
     error::{Error, Result},
@@ -72,7 +73,7 @@ pub(crate) struct Traits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Way {
     pub(crate) strategy: Strategy,
-    /// Rows of a workgroup.
+    /// Rows of a value.
     pub(crate) width: RowWidth,
     /// Units of a workgroup.
     pub(crate) units: usize,
@@ -114,7 +115,7 @@ impl Way {
             Strategy::Held => Products::Held(units / GROUP / slices),
             Strategy::Cooperative => {
                 let groups = hidden.div_ceil(GROUP).div_ceil(slices);
-                Products::Held(held_class(groups).unwrap_or(groups))
+                Products::Held(COOPERATIVE_HELD.into_iter().find(|most| *most >= groups).unwrap_or(groups))
             }
         };
         Self {
@@ -130,16 +131,47 @@ impl Way {
         }
     }
 
+    /// The same with many rows to a workgroup: so many groups of four to an invocation.
+    pub(crate) fn tiled(self, gates: usize, groups: usize) -> Self {
+        Self { products: Products::Tiled(groups), units: tile_units(gates, groups), ..self }
+    }
+
+    /// The same with the rows of a value and the products of another way.
+    pub(crate) fn like(self, other: &Self) -> Self {
+        let (width, products, units, slices) = (other.width, other.products, other.units, other.slices);
+        Self { width, products, units, slices, ..self }
+    }
+
+    pub(crate) fn kernel(&self) -> &'static Kernel {
+        match (self.strategy, self.products) {
+            (Strategy::Step, Products::Tiled(_)) => &TILED,
+            (Strategy::Step, _) => &STEP,
+            (Strategy::Persistent | Strategy::Held, _) => &PERSISTENT,
+            (Strategy::Cooperative, _) => &COOPERATIVE,
+        }
+    }
+
     /// Groups of four hidden units whose weights an invocation holds.
     fn groups(&self) -> usize {
         match self.products {
-            Products::Streamed => 0,
+            Products::Streamed | Products::Tiled(_) => 0,
             Products::Held(groups) | Products::Handed(groups) => groups,
         }
     }
 
+    /// Rows of a workgroup.
+    pub(crate) fn rows(&self) -> usize {
+        match self.products {
+            Products::Tiled(groups) => groups * GROUP_ROWS,
+            _ => self.width.rows(),
+        }
+    }
+
     pub(crate) fn invocations(&self) -> usize {
-        self.units.saturating_mul(self.slices)
+        match self.products {
+            Products::Tiled(_) => TILED.invocations as usize,
+            _ => self.units.saturating_mul(self.slices),
+        }
     }
 
     /// The same with as many timesteps in a dispatch as the device's loops allow.
@@ -147,17 +179,19 @@ impl Way {
         // Small loops over gates and states, which a compiler may leave as they are, and the wait for others.
         let small = 64;
         let products = match self.products {
-            Products::Streamed => self.units / GROUP / self.slices + 2,
+            Products::Streamed | Products::Tiled(_) => self.units / GROUP / self.slices + 2,
             Products::Held(_) | Products::Handed(_) => 0,
         };
         let calls = 1 + usize::from(r.cell.spec().reset.is_some());
-        let rounds = (small + calls * products).saturating_mul(self.rows_each).max(1);
+        // Gates may be added one by one.
+        let sums = GATES * (self.slices - 1);
+        let rounds = (small + calls * (products + sums)).saturating_mul(self.rows_each).max(1);
         Self { most_steps: (traits.loop_rounds / rounds).clamp(1, MOST_STEPS), ..self }
     }
 
-    /// Whether the partial sums of so many invocations have room in workgroup memory.
+    /// Whether the sums that slices share have room in workgroup memory.
     pub(crate) fn fits(&self) -> bool {
-        self.width == RowWidth::One || self.invocations() <= INVOCATIONS
+        self.units.saturating_mul(self.slices - 1) <= self.width.room()
     }
 }
 
@@ -169,6 +203,10 @@ const PERSISTENT_MAX_HIDDEN: usize = 256;
 const STEP_UNITS: usize = 8;
 /// Weights come in groups of four hidden units.
 const GROUP: usize = 4;
+/// Gates of a cell, at most.
+const GATES: usize = 4;
+/// Rows from which workgroups with many of them are the faster ones.
+const TILED_ROWS: usize = 64;
 /// Lanes of a subgroup that hand each other the hidden state.
 const LANES: u32 = 8;
 /// Groups that one invocation holds where the CPU computes; more compile too long, unless two hold them.
@@ -241,6 +279,14 @@ fn choose_way(r: &Recurrence, traits: &Traits, wish: Wish, batch: usize) -> Resu
         Way::new(strategy, width, r.hidden_size, traits.held_slices(r.hidden_size), traits.software).bounded(r, traits)
     };
     let four = way(RowWidth::Four);
+    if strategy == Strategy::Step && batch >= TILED_ROWS && beyond_limits(&TILED, traits).is_none() {
+        let gates = r.cell.spec().gates.len();
+        let [small, large] = [1, 2].map(|groups| four.tiled(gates, groups));
+        let blocks = batch.div_ceil(large.rows()).saturating_mul(r.hidden_size.div_ceil(large.units));
+        let many = traits.software || blocks.saturating_mul(r.directions.len()) >= PARALLEL;
+        let way = if many { large } else { small };
+        return Ok((way, format!("{reason}; {} rows a workgroup", way.rows())));
+    }
     Ok((if one || !four.fits() { way(RowWidth::One) } else { four }, reason))
 }
 

@@ -6,7 +6,10 @@ use crate::{
     dim::Dim,
     gpu::{
         kernel::Products,
-        kernels::strategy::{Strategy, Way},
+        kernels::{
+            held::COOPERATIVE_HELD,
+            strategy::{Strategy, Way},
+        },
     },
     plan::{Direction, Op, Precision, Recurrence},
 };
@@ -42,9 +45,9 @@ pub(super) fn recurrence(r: &Recurrence, way: Way, [input_precision, precision]:
     let hidden = match way.strategy {
         Strategy::Persistent | Strategy::Held => way.units / 2 + 1,
         Strategy::Step => 11,
-        // More than one workgroup, and as many groups.
+        // As many groups; where that is the least, more than one workgroup.
         Strategy::Cooperative => match way.products {
-            Products::Held(groups) if groups > 1 => groups / 2 * 4 * way.slices + 1,
+            Products::Held(groups) if groups > COOPERATIVE_HELD[0] => groups / 2 * 4 * way.slices + 1,
             _ => r.hidden_size.min(11),
         },
     };
@@ -62,12 +65,13 @@ pub(super) fn recurrence(r: &Recurrence, way: Way, [input_precision, precision]:
         (true, true) => ", peepholes, projected",
     };
     let mut example = Example::new(format!(
-        "recurrence of cell {}, {:?} with {hidden} units, rows by {:?}, {precision:?}, {functions:?}{extras}",
+        "recurrence of cell {}, {:?} with {hidden} units, {:?}, rows by {:?}, {precision:?}, {functions:?}{extras}",
         cell.spec().name,
         way.strategy,
+        way.products,
         way.width,
     ));
-    (example.strategy, example.width) = (Some(way.strategy), Some(way.width));
+    (example.strategy, example.like) = (Some(way.strategy), Some(way));
     let input = example.input(&[batch, seq_len, features], 1.0);
     let mask = Some(example.mask(batch, seq_len));
     let mut directions = Vec::with_capacity(count);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::{
     executor::{Inputs, Program, ProgramOptions},
-    kernel::RowWidth,
-    kernels::strategy::{Strategy, way_within},
+    kernel::{Products, RowWidth},
+    kernels::strategy::{Strategy, Way, way_within},
     owner::Owner,
     pool::Pool,
     weights::Weights,
@@ -67,13 +67,13 @@ pub(super) fn ways(
     plan: &Plan,
     bound: &Bound,
     options: &ProgramOptions,
-) -> Result<Vec<(Strategy, RowWidth)>> {
+) -> Result<Vec<(Strategy, RowWidth, Products)>> {
     let recurrences = plan.steps.iter().filter_map(|step| match &step.op {
         Op::Recurrence(r) => Some(r),
         _ => None,
     });
     let ways = recurrences.map(|r| way_within(r, &owner.traits, options.wish(), bound));
-    ways.map(|way| way.map(|(way, _)| (way.strategy, way.width))).collect()
+    ways.map(|way| way.map(|(way, _)| (way.strategy, way.width, way.products))).collect()
 }
 
 /// The examples for one step: together they use every pipeline that the step may use with the sizes `bound`.
@@ -106,7 +106,7 @@ struct Example {
     inputs: Inputs,
     weights: Vec<(Vec<usize>, Vec<f32>, Precision)>,
     strategy: Option<Strategy>,
-    width: Option<RowWidth>,
+    like: Option<Way>,
     random: u64,
 }
 
@@ -114,7 +114,7 @@ impl Example {
     fn new(key: String) -> Self {
         let plan = Plan { symbols: vec!["batch".to_owned()], ..Plan::default() };
         let bound = Bound { symbols: vec![1], shapes: Vec::new() };
-        Self { key, plan, bound, inputs: Vec::new(), weights: Vec::new(), strategy: None, width: None, random: 1 }
+        Self { key, plan, bound, inputs: Vec::new(), weights: Vec::new(), strategy: None, like: None, random: 1 }
     }
 
     /// The next of a fixed sequence of numbers in -1..1, multiples of 1/1024, which f16 holds.
@@ -204,7 +204,7 @@ impl Example {
         let expected = self.expected(&outputs)?;
         let options = ProgramOptions { strategy: self.strategy, ..ProgramOptions::default() };
         let weights = Weights::upload(owner, &self.plan)?;
-        let program = Program { plan: &self.plan, weights: &weights, options: &options, width: self.width };
+        let program = Program { plan: &self.plan, weights: &weights, options: &options, like: self.like };
         let mut pool = Pool::default();
         // Compiling, as much of the time as it takes, says nothing about the kernels' speed.
         let speed = owner.speed.clone();
