@@ -102,6 +102,11 @@ fn main(@builtin(local_invocation_index) index: u32) {
     let first_row = (ticket / unit_blocks) % row_blocks * params.rows_each;
     let end_row = min(first_row + params.rows_each, params.rows);
     let direction = ticket / (unit_blocks * row_blocks);
+    if (!is_due(direction)) {
+        return;
+    }
+    let first = first_step(direction);
+    let steps = num_steps(direction);
     let slice = index / UNITS;
     let local_unit = ticket % unit_blocks * UNITS + index % UNITS;
     let unit = min(local_unit, params.hidden - 1u);
@@ -113,8 +118,8 @@ fn main(@builtin(local_invocation_index) index: u32) {
     hold_weights(direction, slice, unit);
 
     var done = 0u;
-    for (var i = 0u; i < params.steps; i++) {
-        let step = params.first_step + i;
+    for (var i = 0u; i < steps; i++) {
+        let step = first + i;
         let parity = step % 2u;
         // Of the values that the step starts from; 0 would be that of a cleared word.
         let tag = i;
@@ -138,9 +143,9 @@ fn main(@builtin(local_invocation_index) index: u32) {
                 return;
             }
             clear_sums();
-            let first = all_gates() & ~gate_bit(RESET_TARGET);
-            multiply(direction, first, slice, unit, index);
-            reduce_sums(first, slice, index % UNITS);
+            let plain = all_gates() & ~gate_bit(RESET_TARGET);
+            multiply(direction, plain, slice, unit, index);
+            reduce_sums(plain, slice, index % UNITS);
             if (RESET_GATE != NO_GATE) {
                 if (owns) {
                     tell(half_index(STAGE_RESET, parity, direction, row, unit), tag + 1u, reset_hidden(gx, own_scale, own_bias, old[0]));
@@ -166,7 +171,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
         }
     }
     // A driver may end loops on its own.
-    if (done != params.steps * (end_row - first_row)) {
+    if (done != steps * (end_row - first_row)) {
         atomicStore(&exchange[GAVE_UP], 1u);
     }
 }

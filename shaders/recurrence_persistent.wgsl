@@ -14,6 +14,11 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let row_blocks = (params.rows + ROWS - 1u) / ROWS;
     let row = workgroup % row_blocks * ROWS;
     let direction = workgroup / row_blocks;
+    if (!is_due(direction)) {
+        return;
+    }
+    let first = first_step(direction);
+    let steps = num_steps(direction);
     let slice = index / UNITS;
     let local_unit = index % UNITS;
     let unit = min(local_unit, params.hidden - 1u);
@@ -26,7 +31,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     var old: array<Rows, NUM_STATES>;
     var output = Rows(0.0);
     if (holds) {
-        let parity = params.first_step % 2u;
+        let parity = first % 2u;
         for (var slot = 0u; slot < NUM_STATES; slot++) {
             old[slot] = load_state(slot, parity, direction, row, unit);
         }
@@ -38,8 +43,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     }
     workgroupBarrier();
 
-    for (var i = 0u; i < params.steps; i++) {
-        let step = params.first_step + i;
+    for (var i = 0u; i < steps; i++) {
+        let step = first + i;
         // Asked for before the products, so that they come while those are made.
         var gx: array<Rows, NUM_GATES>;
         if (holds) {
@@ -50,9 +55,9 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
             multiply(direction, all_gates(), slice, unit, index);
             reduce_sums(all_gates(), slice, local_unit);
         } else {
-            let first = all_gates() & ~gate_bit(RESET_TARGET);
-            multiply(direction, first, slice, unit, index);
-            reduce_sums(first, slice, local_unit);
+            let plain = all_gates() & ~gate_bit(RESET_TARGET);
+            multiply(direction, plain, slice, unit, index);
+            reduce_sums(plain, slice, local_unit);
             workgroupBarrier();
             if (holds) {
                 hidden_tile[tile_place(unit)] = reset_hidden(gx, own_scale, own_bias, old[0]);
@@ -76,7 +81,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     }
 
     if (holds) {
-        let parity = (params.first_step + params.steps) % 2u;
+        let parity = (first + steps) % 2u;
         for (var slot = 0u; slot < NUM_STATES; slot++) {
             store_state(slot, parity, direction, row, unit, old[slot]);
         }

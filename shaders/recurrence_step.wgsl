@@ -45,7 +45,10 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let slice = index / UNITS;
     let local_unit = workgroup % unit_blocks * UNITS + index % UNITS;
     let unit = min(local_unit, params.units - 1u);
-    let step = params.first_step;
+    if (!is_due(direction)) {
+        return;
+    }
+    let step = first_step(direction);
     let parity = step % 2u;
 
     clear_sums();

@@ -50,7 +50,10 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let first_unit = workgroup % unit_blocks * GATE_COLUMNS;
     let first_row = (workgroup / unit_blocks) % row_blocks * TILE_ROWS;
     let direction = workgroup / (unit_blocks * row_blocks);
-    let step = params.first_step;
+    if (!is_due(direction)) {
+        return;
+    }
+    let step = first_step(direction);
     let parity = step % 2u;
 
     clear_totals();

@@ -9,6 +9,8 @@ use common::{
     Rng,
     nets::{Net, devices},
 };
+#[cfg(feature = "gpu")]
+use wgpu_rnn::Error;
 use wgpu_rnn::{Device, Inputs, Model, Session, SessionOptions, Tensor, cell::Cell, model::MergeMode, plan::Precision};
 
 /// How far an output may be from that of the reference on f32 weights.
@@ -78,6 +80,44 @@ fn outputs_are_near_those_of_f32_weights() {
             }
         }
     }
+}
+
+/// Products in f16, where the GPU has them, stay as near as f16 weights have to be.
+#[cfg(feature = "gpu")]
+#[test]
+fn products_in_f16_are_near_enough() {
+    let Some(gpu) = common::nets::gpu() else { return };
+    let (mut demo, mut nets) = (0.0f64, 0.0f64);
+    for (name, model, inputs) in cases() {
+        let exact = session(&model, Device::Reference, Precision::F32);
+        let mut options = SessionOptions::on(Device::Opened(gpu.clone()));
+        (options.weights, options.half_arithmetic) = (Precision::F16, true);
+        let half = match Session::new(&model, options) {
+            Err(error @ Error::Unsupported { .. }) => return println!("SKIPPED: {error}"),
+            session => session.unwrap(),
+        };
+        let worst = inputs.iter().map(|inputs| error(&exact, &half, inputs)).fold(0.0, f64::max);
+        println!("{name}: {worst:.1e}");
+        assert!(worst <= tolerance(Precision::F16), "{name}: {worst:.1e}");
+        *(if name == "demo" { &mut demo } else { &mut nets }) = worst.max(if name == "demo" { demo } else { nets });
+    }
+    println!("worst with products in f16: demo {demo:.1e}, networks {nets:.1e}");
+    // More than f32 arithmetic costs, or it was never asked for.
+    assert!(nets > 2e-4);
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn products_in_f16_are_refused_where_they_make_no_sense() {
+    let (_, model, _) = cases().swap_remove(1);
+    let refused = |device: Device, weights| {
+        let mut options = SessionOptions::on(device);
+        (options.weights, options.half_arithmetic) = (weights, true);
+        Session::new(&model, options).unwrap_err().to_string()
+    };
+    assert!(refused(Device::Cpu, Precision::F16).contains("ask for a GPU"));
+    let Some(gpu) = common::nets::gpu() else { return };
+    assert!(refused(Device::Opened(gpu), Precision::F32).contains("ask for f16 weights"));
 }
 
 /// Of matrices whose rows have at least 64 weights, scales are a sixteenth of the integers' bytes or less.

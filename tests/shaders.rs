@@ -26,9 +26,11 @@ fn sources() -> Vec<KernelSource> {
 }
 
 /// Subgroups only where the table says that a kernel needs them.
-fn parse(source: &str, subgroups: bool) -> Result<(Module, ModuleInfo), String> {
+fn parse(source: &str, subgroups: bool, half: bool) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let capabilities = if subgroups { CAPABILITIES | Capabilities::SUBGROUP } else { CAPABILITIES };
+    let mut capabilities = CAPABILITIES;
+    capabilities.set(Capabilities::SUBGROUP, subgroups);
+    capabilities.set(Capabilities::SHADER_FLOAT16, half);
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     if subgroups {
         validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
@@ -39,7 +41,7 @@ fn parse(source: &str, subgroups: bool) -> Result<(Module, ModuleInfo), String> 
 
 /// The first thing about `kernel` that its WGSL and the table do not agree on.
 fn check(kernel: &KernelSource) -> Result<(), String> {
-    let (module, info) = parse(&kernel.source, kernel.subgroups)?;
+    let (module, info) = parse(&kernel.source, kernel.subgroups, kernel.half)?;
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
 
@@ -239,7 +241,7 @@ fn texts_for_another_compiler() {
             // A software driver takes a second and more for a pipeline: one precision, the two cells that have every
             // stage between them, one with single rows, and one number of held groups, that of the constants above.
             let variants = [" F32", "lstm F32", "gru_reset_before F32"].into_iter().zip([4, 4, 1]);
-            let products = ["Streamed", "Held(4)", "Handed(4)"];
+            let products = ["Streamed", "Held(4)", "Handed(4)", "Tiled(2)"];
             let linked = variants
                 .flat_map(|(start, rows)| products.map(|from| format!("{start}, {from}, {rows} rows")))
                 .any(|variant| kernel.variant == variant);
@@ -248,6 +250,7 @@ fn texts_for_another_compiler() {
                 "variant": kernel.variant.trim(),
                 "source": kernel.source,
                 "subgroups": kernel.subgroups,
+                "half": kernel.half,
                 "bindings": kernel.bindings,
                 "constants": linked.then(|| constants(&kernel.source)),
             })

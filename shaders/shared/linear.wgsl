@@ -8,6 +8,8 @@ struct Params {
     slice_len: u32,      // row r is source row first + r / slice_len * source_stride + r % slice_len
     source_stride: u32,
     source_first: u32,
+    input_start: u32,    // element where source row 0 starts
+    input_stride: u32,   // elements from source row to source row
     output_start: u32,   // element where row 0 of this window goes
     output_stride: u32,  // elements from row to row
     has_bias: u32,
@@ -16,7 +18,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 // @binding(1) weights: [ceil(inputs / 4), outputs] of vec4 over inputs, scales [outputs]
-@group(0) @binding(2) var<storage, read> input: array<f32>; // [source rows, inputs]
+@group(0) @binding(2) var<storage, read> input: array<f32>; // [.., input_stride]
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [all outputs]
 @group(0) @binding(4) var<storage, read_write> output: array<f32>; // [.., output_stride]
 
@@ -32,5 +34,6 @@ fn finished(sum: Rows, column: u32) -> Rows {
 }
 
 fn source_row(row: u32) -> u32 {
-    return (params.source_first + row / params.slice_len * params.source_stride + row % params.slice_len) * params.inputs;
+    let source = params.source_first + row / params.slice_len * params.source_stride + row % params.slice_len;
+    return params.input_start + source * params.input_stride;
 }

@@ -9,25 +9,26 @@ struct Params {
     first_row: u32,     // batch row of the tile's first row
     row_capacity: u32,  // rows that `state` has room for
     seq_len: u32,
-    first_step: u32,    // first timestep of this dispatch, in processing order
-    steps: u32,         // timesteps of this dispatch
-    slice_start: u32,   // first timestep of the slice that `gates_x` holds, in processing order
-    slice_len: u32,
+    first_step: u32,    // first timestep of this dispatch, in processing order, of direction 0
+    steps: u32,         // timesteps of this dispatch, at most
+    slice_start: u32,   // first timestep of the slice that `gates_x` holds, in processing order, of direction 0
+    slice_len: u32,     // its timesteps, at most
+    lag: u32,           // timesteps that a direction is behind the one before: layers of a stack are
     directions: u32,
     first_unit: u32,    // the window of units that `weights` holds
     units: u32,
     flags: u32,
+    reverse: u32,       // directions (bits) that go from the last timestep to the first,
+    flipped: u32,       // and those whose outputs stand in the opposite order
     rows_each: u32,     // recurrence_cooperative: rows that a workgroup takes in turn,
     tries: u32,         // and how often it looks for what the others tell
 }
 
-const REVERSE = 1u;         // bit of direction 0, next bit direction 1
-const FLIPPED = 4u;         // likewise
-const HAS_MASK = 16u;
-const HAS_BIAS = 32u;
-const HAS_SEQUENCE = 64u;
-const DEAD_REPEAT_STATE = 128u;
-const DEAD_ZERO = 256u;
+const HAS_MASK = 1u;
+const HAS_BIAS = 2u;
+const HAS_SEQUENCE = 4u;
+const DEAD_REPEAT_STATE = 8u;
+const DEAD_ZERO = 16u;
 
 const NO_GATE = 255u;
 const NUM_PEEPHOLES = 3u;
@@ -100,7 +101,22 @@ fn store_state(slot: u32, parity: u32, direction: u32, row: u32, unit: u32, valu
 }
 
 fn is_reverse(direction: u32) -> bool {
-    return has(REVERSE << direction);
+    return ((params.reverse >> direction) & 1u) != 0u;
+}
+
+// Whether this dispatch has a timestep of the direction.
+fn is_due(direction: u32) -> bool {
+    let behind = direction * params.lag;
+    return params.first_step >= behind && params.first_step - behind < params.seq_len;
+}
+
+// The first timestep of a direction that is due, and how many.
+fn first_step(direction: u32) -> u32 {
+    return params.first_step - direction * params.lag;
+}
+
+fn num_steps(direction: u32) -> u32 {
+    return min(params.steps, params.seq_len - first_step(direction));
 }
 
 fn time_of(direction: u32, step: u32) -> u32 {
@@ -109,11 +125,12 @@ fn time_of(direction: u32, step: u32) -> u32 {
 
 // Pre-activation from the input, rows of one unit and gate.
 fn load_gate_x(direction: u32, row: u32, step: u32, gate: u32, unit: u32) -> Rows {
-    let local = step - params.slice_start;
-    let place = select(local, params.slice_len - 1u - local, is_reverse(direction));
-    let stride = params.slice_len * NUM_GATES * params.hidden;
-    let at = (((direction * params.rows + row) * params.slice_len + place) * NUM_GATES + gate) * params.hidden + unit;
-    return read_gates_x(row, at, stride);
+    let start = params.slice_start - direction * params.lag;
+    let len = min(params.slice_len, params.seq_len - start);
+    let place = select(step - start, len - 1u - (step - start), is_reverse(direction));
+    let stride = NUM_GATES * params.hidden;
+    let first = direction * params.rows * params.slice_len + row * len + place;
+    return read_gates_x(row, first * stride + gate * params.hidden + unit, len * stride);
 }
 
 fn load_bias(direction: u32, unit: u32) -> array<f32, NUM_GATES> {
@@ -194,7 +211,7 @@ fn store_sequence(direction: u32, row: u32, step: u32, unit: u32, value: Rows) {
     if (!has(HAS_SEQUENCE)) {
         return;
     }
-    let place = select(step, params.seq_len - 1u - step, has(FLIPPED << direction));
+    let place = select(step, params.seq_len - 1u - step, ((params.flipped >> direction) & 1u) != 0u);
     let width = params.directions * params.outputs;
     let stride = params.seq_len * width;
     let at = ((params.first_row + row) * params.seq_len + place) * width + direction * params.outputs + unit;

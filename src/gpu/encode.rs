@@ -3,7 +3,7 @@
 use super::{
     kernels::{
         elementwise, gather,
-        linear::{self, Linear, Rows},
+        linear::{self, Columns, Linear, Rows},
         mat_mul,
         moves::{self, Windows},
         normalize::{self, Scale},
@@ -15,6 +15,7 @@ use super::{
     memory::Need,
     pool::Pool,
     recorder::{Recorder, View},
+    schedule::{Schedule, Unit},
     weights::{self, Layout, Weights},
 };
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
 /// Everything that recording the steps of a run looks at.
 pub(super) struct Run<'a> {
     pub(super) plan: &'a Plan,
+    pub(super) schedule: &'a Schedule,
     pub(super) bound: &'a Bound,
     pub(super) need: &'a Need,
     pub(super) weights: &'a Weights,
@@ -59,8 +61,16 @@ impl<'a> Run<'a> {
         weight.map(|weight| self.weights.plain(weight)).transpose()
     }
 
-    /// Records one step.
-    pub(super) fn encode(&self, recorder: &mut Recorder<'_>, op: &Op) -> Result<()> {
+    /// Records the steps of a unit.
+    pub(super) fn encode_unit(&self, recorder: &mut Recorder<'_>, unit: &Unit) -> Result<()> {
+        if let Some(r) = unit.recurrence(self.plan) {
+            return self.recurrence(recorder, unit, r);
+        }
+        let mut steps = self.plan.steps.get(unit.steps.clone()).unwrap_or_default().iter();
+        steps.try_for_each(|step| self.encode(recorder, &step.op))
+    }
+
+    fn encode(&self, recorder: &mut Recorder<'_>, op: &Op) -> Result<()> {
         match op {
             Op::Linear { input, weight, bias, activation, output } => {
                 let (input, shape) = self.shaped(*input)?;
@@ -69,7 +79,7 @@ impl<'a> Run<'a> {
                 let outputs = output.1.last().copied().unwrap_or(0);
                 let rows = output.0.len.checked_div(outputs).unwrap_or(0);
                 let linear = Linear {
-                    input,
+                    input: Columns::all(input, inputs),
                     rows: Rows::on_end(rows),
                     inputs,
                     outputs,
@@ -86,7 +96,7 @@ impl<'a> Run<'a> {
                 let table = self.weights.matrix(&Layout::Table(*table))?;
                 gather::encode(recorder, self.view(*ids)?, &table, width, self.view(*output)?)
             }
-            Op::Recurrence(r) => self.recurrence(recorder, r),
+            Op::Recurrence(_) => Err(Error::internal("a recurrence out of its unit")),
             Op::Map { input, activation, output } => {
                 elementwise::encode_map(recorder, self.view(*input)?, *activation, self.view(*output)?)
             }
@@ -155,24 +165,43 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn recurrence(&self, recorder: &mut Recorder<'_>, r: &Recurrence) -> Result<()> {
-        let &[batch, seq_len, input_size] = self.bound.shape(r.input) else {
+    /// A recurrence, or several as the directions of one, `r`.
+    fn recurrence(&self, recorder: &mut Recorder<'_>, unit: &Unit, r: &Recurrence) -> Result<()> {
+        let &[batch, seq_len, _] = self.bound.shape(r.input) else {
             return Err(Error::internal("input of a recurrence"));
+        };
+        let (count, outputs) = (r.directions.len(), r.output_size);
+        let (is_stack, sequence) = match &unit.wavefront {
+            Some(wavefront) => (wavefront.is_stack, Some(self.pool.sequence(batch * seq_len * count * outputs)?)),
+            None => (false, self.optional(r.sequence)?),
         };
         let matrices = r.directions.iter().map(|d| self.weights.matrix(&Layout::Linear(d.weight_ih)));
         let matrices = matrices.collect::<Result<Vec<_>>>()?;
         let states = |ids: &[Option<BufferId>]| ids.iter().map(|id| self.optional(*id)).collect::<Result<Vec<_>>>();
-        let directions = r.directions.iter().zip(&matrices).map(|(d, weight_ih)| {
-            Ok(DirectionJob {
-                reverse: d.reverse,
-                flipped: d.flipped,
+        let mut directions = Vec::with_capacity(count);
+        // Which recurrence a direction is of, and its place among those of it.
+        let places = unit.members(self.plan).flat_map(|member| (0..member.directions.len()).map(move |d| (member, d)));
+        for ((direction, weight_ih), (member, place)) in r.directions.iter().zip(&matrices).zip(places) {
+            let input = match sequence {
+                Some(view) if is_stack && !directions.is_empty() => {
+                    Columns { view, first: (directions.len() - 1) * outputs, stride: count * outputs }
+                }
+                _ => Columns::all(self.view(member.input)?, member.input_size),
+            };
+            let stride = member.directions.len() * outputs;
+            let last = self.optional(member.last)?.map(|view| Columns { view, first: place * outputs, stride });
+            directions.push(DirectionJob {
+                reverse: direction.reverse,
+                flipped: direction.flipped,
+                input,
+                input_size: member.input_size,
                 weight_ih,
-                bias_ih: self.plain(d.bias_ih)?,
-                initial: states(&d.initial)?,
-                finals: states(&d.finals)?,
-            })
-        });
-        let directions = directions.collect::<Result<Vec<_>>>()?;
+                bias_ih: self.plain(direction.bias_ih)?,
+                initial: states(&direction.initial)?,
+                finals: states(&direction.finals)?,
+                last,
+            });
+        }
         let vectors = |layout: Option<Layout>| layout.map(|layout| self.weights.single(&layout)).transpose();
         let weight_hr = weights::projection(r).map(|layout| self.weights.matrix(&layout)).transpose()?;
         let [gates_x, state] = self.pool.scratch(self.need)?;
@@ -183,23 +212,28 @@ impl<'a> Run<'a> {
             dead: r.dead,
             way: self.like.map_or(chosen, |like| chosen.like(&like)),
             hidden: r.hidden_size,
-            outputs: r.output_size,
-            input_size,
+            outputs,
             batch,
             seq_len,
-            input: self.view(r.input)?,
             mask: self.optional(r.mask)?,
             weight_hh: &self.weights.matrix(&weights::recurrent(r))?,
             bias_hh: vectors(weights::recurrent_bias(r))?,
             peephole: vectors(weights::peephole(r))?,
             weight_hr: weight_hr.as_ref(),
             directions,
-            sequence: self.optional(r.sequence)?,
-            last: self.optional(r.last)?,
+            is_stack,
+            sequence,
             gates_x,
             state,
         };
-        recurrence::encode(recorder, &job)
+        recurrence::encode(recorder, &job)?;
+        let Some(from) = sequence.filter(|_| unit.wavefront.is_some()) else { return Ok(()) };
+        for (d, member) in unit.members(self.plan).enumerate() {
+            let Some(to) = member.sequence.filter(|id| self.is_wanted(*id)) else { continue };
+            let (from, to) = ((from, d * outputs, count * outputs), (self.view(to)?, 0, outputs));
+            elementwise::encode_copy_rows(recorder, batch * seq_len, outputs, from, to)?;
+        }
+        Ok(())
     }
 
     /// Whether the run has a use for `buffer`.

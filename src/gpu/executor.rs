@@ -10,6 +10,7 @@ use super::{
     pacer::Pacer,
     pool::Pool,
     recorder::Recorder,
+    schedule::Schedule,
     weights::Weights,
 };
 use crate::{
@@ -27,6 +28,13 @@ pub struct ProgramOptions {
     /// Whether recurrences too large for one workgroup may run as [`Strategy::Cooperative`]. It has not been
     /// measured on hardware yet, so it is off by default.
     pub cooperative: bool,
+    /// Whether recurrent layers of one kind run one after the other. Else they run together, as directions of one: a
+    /// stack of them, each a slice of timesteps behind the one below, or branches side by side; but not where
+    /// cooperative ones are asked for, which need the device for themselves. No bit depends on it.
+    pub layer_by_layer: bool,
+    /// Whether products with f16 weights are made in f16, four at a time, and added in f32. Values beyond 65504
+    /// become infinite there. Needs a device with f16 arithmetic.
+    pub half_arithmetic: bool,
     /// How long the device may make no progress; without one, as the device was opened.
     pub deadline: Option<Duration>,
     /// What a run may take of the device's memory, weights included, bytes. A batch that would take
@@ -44,6 +52,8 @@ impl Default for ProgramOptions {
         Self {
             strategy: None,
             cooperative: false,
+            layer_by_layer: false,
+            half_arithmetic: false,
             deadline: None,
             memory_budget: None,
             known_answer_tests: true,
@@ -53,6 +63,27 @@ impl Default for ProgramOptions {
 }
 
 impl ProgramOptions {
+    /// Which steps of `plan` run together.
+    pub(super) fn schedule(&self, plan: &Plan) -> Schedule {
+        let is_cooperative = self.cooperative || self.strategy == Some(Strategy::Cooperative);
+        Schedule::new(plan, !self.layer_by_layer && !is_cooperative)
+    }
+
+    /// Whether a device can do what is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub(super) fn check(&self, owner: &Owner) -> Result<()> {
+        if self.half_arithmetic && !owner.has_half_arithmetic() {
+            return Err(Error::Unsupported {
+                subject: owner.adapter.clone(),
+                what: "arithmetic in f16".to_owned(),
+                instead: "leave it out: f16 weights then count in f32".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     pub(super) fn wish(&self) -> Wish {
         Wish { pinned: self.strategy, cooperative: self.cooperative }
     }
@@ -71,20 +102,21 @@ pub(super) fn memory_limits(limits: &wgpu::Limits, options: &ProgramOptions) -> 
 
 /// What a run takes on a device with `limits`, and the rows that fit at once.
 pub(super) fn memory_need(
-    plan: &Plan,
+    program: (&Plan, &Schedule),
     bound: &Bound,
     ports: (&[BufferId], &[BufferId]),
     weights: u64,
     limits: &MemoryLimits,
 ) -> Result<(MemoryNeed, Bound)> {
-    let figures = |bound: &Bound| Need::new(plan, bound, ports.0, ports.1, limits).figures(weights, bound.batch());
-    let tile = memory::batch_tile(plan, bound, limits, figures)?;
+    let figures = |bound: &Bound| Need::new(program, bound, ports.0, ports.1, limits).figures(weights, bound.batch());
+    let tile = memory::batch_tile(program.0, bound, limits, figures)?;
     Ok((figures(&tile), tile))
 }
 
 /// What a run is of, apart from its sizes and values.
 pub(super) struct Program<'a> {
     pub(super) plan: &'a Plan,
+    pub(super) schedule: &'a Schedule,
     pub(super) weights: &'a Weights,
     pub(super) options: &'a ProgramOptions,
     /// Of a known-answer test: see [`Run::like`].
@@ -109,7 +141,7 @@ impl Program<'_> {
         }
         let limits = memory_limits(&owner.limits, self.options);
         let given: Vec<BufferId> = inputs.iter().map(|(id, _)| *id).collect();
-        let (_, tile) = memory_need(plan, bound, (&given, outputs), self.weights.bytes, &limits)?;
+        let (_, tile) = memory_need((plan, self.schedule), bound, (&given, outputs), self.weights.bytes, &limits)?;
         let tiles = bound.batch().div_ceil(tile.batch().max(1));
         if tiles <= 1 {
             return self.run_tile(owner, pool, (bound, bound), &inputs, outputs);
@@ -134,11 +166,12 @@ impl Program<'_> {
     ) -> Result<(Vec<Vec<f32>>, RunStats)> {
         let limits = memory_limits(&owner.limits, self.options);
         let given: Vec<BufferId> = inputs.iter().map(|(id, _)| *id).collect();
-        let need = Need::new(self.plan, bound, &given, outputs, &limits);
+        let need = Need::new((self.plan, self.schedule), bound, &given, outputs, &limits);
         pool.prepare(owner, &need)?;
         let traits = owner.traits.clone();
         let run = Run {
             plan: self.plan,
+            schedule: self.schedule,
             bound,
             need: &need,
             weights: self.weights,
@@ -171,7 +204,8 @@ impl Program<'_> {
         let deadline = self.options.deadline.unwrap_or(owner.options.deadline);
         let mut pacer = Pacer::new(owner, deadline);
         let timer = if self.options.profile { pacer.owner.timer()? } else { None };
-        let mut recorder = Recorder::new(&mut pipelines, &mut pacer).timed(timer);
+        let mut recorder =
+            Recorder::new(&mut pipelines, &mut pacer).timed(timer).arithmetic(self.options.half_arithmetic);
         let recorded = record(&mut recorder, run, outputs);
         let (kernels, timer) = recorder.finish();
         pacer.owner.pipelines = Some(pipelines);
@@ -205,10 +239,13 @@ fn record(recorder: &mut Recorder<'_>, run: &Run<'_>, outputs: &[BufferId]) -> R
         let view = run.view(id)?;
         recorder.clear(view.buffer, view.start, view.len)?;
     }
-    let steps = run.plan.steps.iter().zip(&run.need.layout.needed);
-    for (step, _) in steps.filter(|(_, needed)| **needed) {
-        run.encode(recorder, &step.op).map_err(|error| match error {
-            Error::Internal { what } => Error::internal(format!("step {}: {what}", step.name)),
+    let units = run.schedule.units.iter().zip(&run.need.layout.needed);
+    for (unit, _) in units.filter(|(_, needed)| **needed) {
+        run.encode_unit(recorder, unit).map_err(|error| match error {
+            Error::Internal { what } => {
+                let name = run.plan.steps.get(unit.steps.start).map_or("", |step| step.name.as_str());
+                Error::internal(format!("step {name}: {what}"))
+            }
             other => other,
         })?;
     }

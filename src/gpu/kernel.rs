@@ -109,6 +109,11 @@ impl Kernel {
         self.parts.contains(&part)
     }
 
+    /// Whether a variant needs the f16 extension.
+    fn is_half(&self, variant: Variant) -> bool {
+        variant.half && self.has(Part::Product)
+    }
+
     /// Where its recurrent products may come from.
     fn all_products(&self) -> Vec<Products> {
         match self.parts {
@@ -135,7 +140,7 @@ impl Kernel {
         let cell = || {
             variant.cell.ok_or_else(|| Error::internal(format!("kernel {} without a cell", self.name))).map(Cell::spec)
         };
-        let mut text = String::new();
+        let mut text = if self.is_half(variant) { "enable f16;\n\n".to_owned() } else { String::new() };
         for part in self.parts {
             let written;
             text.push_str(match part {
@@ -158,6 +163,12 @@ impl Kernel {
                     ),
                     Precision::I8 => include_str!("../../shaders/shared/weights_i8.wgsl"),
                 },
+                Part::Product if variant.half => {
+                    let rows = if variant.rows == RowWidth::One { "f16" } else { "vec4<f16>" };
+                    let product = include_str!("../../shaders/shared/product_half.wgsl");
+                    written = format!("alias HalfRows = {rows};\n\n{product}");
+                    &written
+                }
                 Part::Product => include_str!("../../shaders/shared/product.wgsl"),
                 Part::Linear => include_str!("../../shaders/shared/linear.wgsl"),
                 Part::LinearRows => include_str!("../../shaders/shared/linear_rows.wgsl"),
@@ -210,6 +221,8 @@ pub(crate) struct Variant {
     pub(crate) precision: Precision,
     pub(crate) products: Products,
     pub(crate) rows: RowWidth,
+    /// Whether products are made in f16, four at a time.
+    pub(crate) half: bool,
 }
 
 /// Where the weights of recurrent products come from, and how the hidden state comes to them.
@@ -235,7 +248,7 @@ impl Products {
 
 impl Default for Variant {
     fn default() -> Self {
-        Self { cell: None, precision: Precision::F32, products: Products::Streamed, rows: RowWidth::Four }
+        Self { cell: None, precision: Precision::F32, products: Products::Streamed, rows: RowWidth::Four, half: false }
     }
 }
 
@@ -342,6 +355,8 @@ pub struct KernelSource {
     pub source: String,
     /// Whether it needs subgroups.
     pub subgroups: bool,
+    /// Whether it needs the f16 extension.
+    pub half: bool,
     /// Binding number, name and whether it is written.
     pub bindings: Vec<(u32, &'static str, bool)>,
     /// The bindings' shapes, in their order.
@@ -368,14 +383,16 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
         let products = kernel.all_products();
         let widths = kernel.widths();
         for &cell in &cells {
-            for (&precision, &products) in precisions.iter().flat_map(|p| products.iter().map(move |all| (p, all))) {
-                for &rows in widths {
+            for (precision, half) in arithmetics(kernel, precisions) {
+                for (&products, &rows) in products.iter().flat_map(|p| widths.iter().map(move |rows| (p, rows))) {
                     let name = cell.map_or("", |cell| cell.spec().name);
+                    let arithmetic = if half { " in f16" } else { "" };
                     all.push(KernelSource {
                         name: kernel.name,
-                        variant: format!("{name} {precision:?}, {products:?}, {} rows", rows.rows()),
-                        source: kernel.compose(Variant { cell, precision, products, rows })?,
+                        variant: format!("{name} {precision:?}{arithmetic}, {products:?}, {} rows", rows.rows()),
+                        source: kernel.compose(Variant { cell, precision, products, rows, half })?,
                         subgroups: matches!(products, Products::Handed(_)) || kernel.has(Part::HandedLinear),
+                        half,
                         bindings: (1..)
                             .zip(kernel.bindings)
                             .map(|(i, b)| (i, b.name, b.access == Access::ReadWrite))
@@ -390,4 +407,13 @@ pub fn kernel_sources() -> Result<Vec<KernelSource>> {
         }
     }
     Ok(all)
+}
+
+/// Each precision, and whether products are made in f16: of weights that are stored so, either.
+fn arithmetics<'p>(kernel: &Kernel, precisions: &'p [Precision]) -> impl Iterator<Item = (Precision, bool)> + use<'p> {
+    let has_products = kernel.has(Part::Product);
+    precisions.iter().flat_map(move |&precision| {
+        let half = (has_products && precision == Precision::F16).then_some((precision, true));
+        [(precision, false)].into_iter().chain(half)
+    })
 }

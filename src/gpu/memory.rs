@@ -1,9 +1,10 @@
 //! How much device memory a run takes and which values share a buffer. Pure arithmetic.
 
+use super::schedule::Schedule;
 use crate::{
     error::{Error, Result, bytes, quoted},
     gpu::kernels::recurrence::{gates_x_len, state_len},
-    plan::{Bound, BufferId, Op, Plan},
+    plan::{Bound, BufferId, Plan},
 };
 
 /// Bytes of a value.
@@ -27,6 +28,8 @@ pub struct MemoryNeed {
     pub staging: u64,
     /// Rows that run together; a larger batch runs in several tiles.
     pub batch_tile: usize,
+    /// Of the scratch, what must lie in one buffer: the outputs of layers that run together.
+    pub(super) together: u64,
 }
 
 impl MemoryNeed {
@@ -65,26 +68,39 @@ pub(super) struct Layout {
     pub(super) slots: Vec<u64>,
     /// Slot of each buffer of the plan; none where nothing needed touches it.
     pub(super) slot_of: Vec<Option<usize>>,
-    /// Whether the requested outputs depend on each step.
+    /// Whether the requested outputs depend on each unit of the schedule.
     pub(super) needed: Vec<bool>,
     /// Buffers that are read but neither given nor written: states of a first run. They start as zero.
     pub(super) zeroed: Vec<BufferId>,
 }
 
 /// The buffer whose memory `id` is a view of. A checked plan has no buffer without one.
-fn root(plan: &Plan, id: BufferId) -> BufferId {
+pub(super) fn root(plan: &Plan, id: BufferId) -> BufferId {
     plan.storage(id).unwrap_or(id)
 }
 
 impl Layout {
     /// Assigns slots for a run that is given `inputs` and asked for `outputs`.
-    pub(super) fn new(plan: &Plan, bound: &Bound, inputs: &[BufferId], outputs: &[BufferId]) -> Self {
-        let touched: Vec<(Vec<BufferId>, Vec<BufferId>)> =
-            plan.steps.iter().map(|step| (roots(plan, &step.op.inputs()), roots(plan, &step.op.outputs()))).collect();
+    pub(super) fn new(
+        (plan, schedule): (&Plan, &Schedule),
+        bound: &Bound,
+        inputs: &[BufferId],
+        outputs: &[BufferId],
+    ) -> Self {
         let (inputs, outputs) = (roots(plan, inputs), roots(plan, outputs));
-        let needed = needed_steps(plan.buffers.len(), &touched, &outputs);
+        let touched: Vec<(Vec<BufferId>, Vec<BufferId>)> = schedule
+            .units
+            .iter()
+            .map(|unit| {
+                unit.touched(plan, |id| {
+                    let mut others = plan.steps.iter().enumerate().filter(|(step, _)| !unit.steps.contains(step));
+                    outputs.contains(&id) || others.any(|(_, step)| roots(plan, &step.op.inputs()).contains(&id))
+                })
+            })
+            .collect();
+        let needed = needed_units(plan.buffers.len(), &touched, &outputs);
 
-        // First and last moment at which each buffer matters: 0 is before the first step, step i is i + 1.
+        // First and last moment at which each buffer matters: 0 is before the first unit, unit i is i + 1.
         let mut lives: Vec<Option<(usize, usize)>> = vec![None; plan.buffers.len()];
         let mut live = |id: BufferId, moment: usize| {
             if let Some(life) = lives.get_mut(id.0) {
@@ -97,13 +113,13 @@ impl Layout {
             live(id, 0);
             set(&mut written, id);
         }
-        for (step, (reads, writes)) in touched.iter().enumerate().filter(|(step, _)| needed.get(*step) == Some(&true)) {
+        for (unit, (reads, writes)) in touched.iter().enumerate().filter(|(unit, _)| needed.get(*unit) == Some(&true)) {
             for &id in reads.iter().filter(|id| written.get(id.0) == Some(&false)) {
                 live(id, 0);
                 zeroed.push(id);
             }
             for &id in reads.iter().chain(writes) {
-                live(id, step + 1);
+                live(id, unit + 1);
                 set(&mut written, id);
             }
         }
@@ -112,7 +128,7 @@ impl Layout {
                 live(id, 0);
                 zeroed.push(id);
             }
-            live(id, plan.steps.len() + 1);
+            live(id, schedule.units.len() + 1);
         }
         let (slots, slot_of) = assign(plan, bound, &lives);
         Self { slots, slot_of, needed, zeroed }
@@ -130,16 +146,17 @@ pub(super) struct Scratch {
     pub(super) gates_x: usize,
     /// States of the rows under way.
     pub(super) state: usize,
+    /// Outputs of recurrences that run together.
+    pub(super) sequence: usize,
 }
 
 impl Scratch {
     /// Enough for every recurrence of `plan` to keep all rows under way, for as many timesteps as
     /// `limit` bytes hold. The kernels make do with less where even that is too much.
-    fn new(plan: &Plan, bound: &Bound, limit: u64) -> Self {
+    fn new((plan, schedule): (&Plan, &Schedule), bound: &Bound, limit: u64) -> Self {
         let limit = usize::try_from(limit / F32).unwrap_or(usize::MAX);
         let mut scratch = Self::default();
-        for step in &plan.steps {
-            let Op::Recurrence(r) = &step.op else { continue };
+        for (unit, r) in schedule.recurrences(plan) {
             let &[rows, seq_len, _] = bound.shape(r.input) else { continue };
             let at_least_one = |one: usize, rows: usize| {
                 let one = one.max(1);
@@ -150,8 +167,16 @@ impl Scratch {
             let state = state_len(r.cell, r.is_projected(), directions, 1, hidden);
             scratch.gates_x = scratch.gates_x.max(at_least_one(gates_x, rows.saturating_mul(seq_len)));
             scratch.state = scratch.state.max(at_least_one(state, rows));
+            if unit.wavefront.is_some() {
+                let sequence = [rows, seq_len, directions].into_iter().fold(hidden, usize::saturating_mul);
+                scratch.sequence = scratch.sequence.max(sequence);
+            }
         }
         scratch
+    }
+
+    fn bytes(&self) -> u64 {
+        [self.state_bytes(), self.sequence_bytes()].into_iter().fold(self.gates_x_bytes(), u64::saturating_add)
     }
 
     pub(super) fn gates_x_bytes(&self) -> u64 {
@@ -160,6 +185,10 @@ impl Scratch {
 
     pub(super) fn state_bytes(&self) -> u64 {
         byte_size(self.state)
+    }
+
+    pub(super) fn sequence_bytes(&self) -> u64 {
+        byte_size(self.sequence)
     }
 }
 
@@ -174,7 +203,7 @@ pub(super) struct Need {
 
 impl Need {
     pub(super) fn new(
-        plan: &Plan,
+        program: (&Plan, &Schedule),
         bound: &Bound,
         inputs: &[BufferId],
         outputs: &[BufferId],
@@ -182,8 +211,8 @@ impl Need {
     ) -> Self {
         let staging = outputs.iter().fold(0u64, |sum, &id| sum.saturating_add(byte_size(bound.len(id))));
         Self {
-            layout: Layout::new(plan, bound, inputs, outputs),
-            scratch: Scratch::new(plan, bound, limits.scratch()),
+            layout: Layout::new(program, bound, inputs, outputs),
+            scratch: Scratch::new(program, bound, limits.scratch()),
             staging,
         }
     }
@@ -193,7 +222,8 @@ impl Need {
         MemoryNeed {
             weights,
             activations: self.layout.bytes(),
-            scratch: self.scratch.gates_x_bytes().saturating_add(self.scratch.state_bytes()),
+            scratch: self.scratch.bytes(),
+            together: self.scratch.sequence_bytes(),
             staging: self.staging,
             batch_tile,
         }
@@ -210,8 +240,8 @@ fn set(flags: &mut [bool], id: BufferId) {
     }
 }
 
-/// The steps that something requested depends on, found from the end.
-fn needed_steps(buffers: usize, touched: &[(Vec<BufferId>, Vec<BufferId>)], outputs: &[BufferId]) -> Vec<bool> {
+/// The units that something requested depends on, found from the end.
+fn needed_units(buffers: usize, touched: &[(Vec<BufferId>, Vec<BufferId>)], outputs: &[BufferId]) -> Vec<bool> {
     let mut wanted = vec![false; buffers];
     outputs.iter().for_each(|&id| set(&mut wanted, id));
     let mut needed = vec![false; touched.len()];
@@ -279,9 +309,13 @@ pub(super) fn check(plan: &Plan, bound: &Bound, need: &MemoryNeed, limits: &Memo
         let hint = "use a shorter sequence or another adapter".to_owned();
         Err(Error::Limit { what, need: bytes(need), limit, hint })
     };
+    let largest = limits.binding.min(limits.buffer).min(MAX_VALUES * F32);
+    if need.together > largest {
+        let what = "the outputs of layers that run together".to_owned();
+        return refuse(what, need.together, format!("{} for one buffer in a kernel", bytes(largest)));
+    }
     for (id, buffer) in plan.buffers.iter().enumerate() {
         let size = byte_size(bound.len(BufferId(id)));
-        let largest = limits.binding.min(limits.buffer).min(MAX_VALUES * F32);
         if size > largest {
             let what = format!("{} {:?}", quoted(&buffer.name), bound.shape(BufferId(id)));
             return refuse(what, size, format!("{} for one buffer in a kernel", bytes(largest)));
@@ -336,8 +370,12 @@ mod tests {
     use crate::{
         activation::Activation,
         dim::{Dim, Symbol},
-        plan::{Buffer, Step},
+        plan::{Buffer, Op, Step},
     };
+
+    fn lay_out(plan: &Plan, bound: &Bound, inputs: &[BufferId], outputs: &[BufferId]) -> Layout {
+        Layout::new((plan, &Schedule::new(plan, true)), bound, inputs, outputs)
+    }
 
     /// A chain of `count` maps over buffers `[batch, 256]`.
     fn chain(count: usize) -> Plan {
@@ -365,7 +403,7 @@ mod tests {
     #[test]
     fn a_chain_needs_two_slots() {
         let plan = chain(5);
-        let layout = Layout::new(&plan, &bound(&plan, 2), &[BufferId(0)], &[BufferId(5)]);
+        let layout = lay_out(&plan, &bound(&plan, 2), &[BufferId(0)], &[BufferId(5)]);
         assert_eq!(layout.slots, [2048, 2048]);
         assert!(layout.zeroed.is_empty());
         for step in 0..5 {
@@ -377,7 +415,7 @@ mod tests {
     fn a_requested_value_keeps_its_slot_and_views_share_it() {
         let mut plan = chain(5);
         plan.buffers.push(Buffer { name: "view".to_owned(), shape: vec![Dim::from(512)], view_of: Some(BufferId(2)) });
-        let layout = Layout::new(&plan, &bound(&plan, 2), &[BufferId(0)], &[BufferId(5), BufferId(6)]);
+        let layout = lay_out(&plan, &bound(&plan, 2), &[BufferId(0)], &[BufferId(5), BufferId(6)]);
         assert_eq!(layout.slots.len(), 3);
         assert_eq!(layout.slot_of[6], layout.slot_of[2]);
         for later in 3..=5 {
@@ -388,7 +426,7 @@ mod tests {
     #[test]
     fn steps_that_nothing_asks_for_are_not_needed() {
         let plan = chain(4);
-        let layout = Layout::new(&plan, &bound(&plan, 2), &[BufferId(0)], &[BufferId(2)]);
+        let layout = lay_out(&plan, &bound(&plan, 2), &[BufferId(0)], &[BufferId(2)]);
         assert_eq!(layout.needed, [true, true, false, false]);
         assert_eq!(layout.slot_of[4], None);
     }
@@ -396,7 +434,7 @@ mod tests {
     #[test]
     fn what_is_read_but_never_written_starts_as_zero() {
         let plan = chain(1);
-        let layout = Layout::new(&plan, &bound(&plan, 2), &[], &[BufferId(1)]);
+        let layout = lay_out(&plan, &bound(&plan, 2), &[], &[BufferId(1)]);
         assert_eq!(layout.zeroed, [BufferId(0)]);
     }
 
@@ -419,7 +457,7 @@ mod tests {
                 buffer.shape[1] = Dim::from(1 + random(300));
             }
             let outputs = [BufferId(count), BufferId(random(count + 1))];
-            let layout = Layout::new(&plan, &bound(&plan, 3), &[BufferId(0)], &outputs);
+            let layout = lay_out(&plan, &bound(&plan, 3), &[BufferId(0)], &outputs);
             // Walk the steps: what a slot holds must be what a reader expects.
             let mut holds = vec![None; layout.slots.len()];
             holds[layout.slot_of[0].expect("the input has a slot")] = Some(0);
@@ -456,7 +494,7 @@ mod tests {
         let plan = chain(2);
         let limits = MemoryLimits { binding: u64::MAX, buffer: u64::MAX, budget: 8 * 1024 };
         let need = |bound: &Bound| MemoryNeed {
-            activations: Layout::new(&plan, bound, &[BufferId(0)], &[BufferId(2)]).bytes(),
+            activations: lay_out(&plan, bound, &[BufferId(0)], &[BufferId(2)]).bytes(),
             ..MemoryNeed::default()
         };
         let tile = batch_tile(&plan, &bound(&plan, 9), &limits, need).expect("three tiles");

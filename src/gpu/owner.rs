@@ -6,6 +6,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering, mpsc},
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use super::{
     adapter::AdapterInfo,
     calibration::Calibration,
     faults::{Fault, FaultPoint},
-    kernels::strategy::Traits,
+    kernels::strategy::{PARALLEL, Traits},
     pacer::Speed,
     pipeline_cache::PipelineCache,
     pipelines::Pipelines,
@@ -108,6 +109,7 @@ impl Owner {
             subgroup: has_subgroups.then_some([details.subgroup_min_size, details.subgroup_max_size]),
             software,
             resident: resident(software, options.calibration.as_ref()),
+            parallel: if software { available_parallelism().map_or(1, usize::from) } else { PARALLEL },
             // Where workgroups are threads of a busy CPU, a wait may take long.
             tries: if software { 1 << 26 } else { 1 << 17 },
             rereads: !software,
@@ -144,6 +146,11 @@ impl Owner {
         owner.pipelines = Some(pipelines);
         let pipeline_cache_used = owner.pipeline_cache.as_ref().map(|known| known.used);
         Ok((owner, Opened { info, traits, options, pipeline_cache_used }))
+    }
+
+    /// Whether kernels may compute in f16.
+    pub(super) fn has_half_arithmetic(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
     /// No workgroup waits for another any more, unless it is told to.
@@ -369,7 +376,7 @@ pub(super) struct Mapping {
 /// What kernels use where the adapter has it, and do without elsewhere.
 fn wanted_features() -> wgpu::Features {
     use wgpu::Features;
-    Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::PIPELINE_CACHE
+    Features::TIMESTAMP_QUERY | Features::SUBGROUP | Features::PIPELINE_CACHE | Features::SHADER_F16
 }
 
 /// Workgroups that hold many weights each and run at once for sure.

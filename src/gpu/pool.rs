@@ -13,6 +13,7 @@ pub(super) struct Pool {
     slots: Vec<wgpu::Buffer>,
     gates_x: Option<wgpu::Buffer>,
     state: Option<wgpu::Buffer>,
+    sequence: Option<wgpu::Buffer>,
     staging: Option<wgpu::Buffer>,
 }
 
@@ -47,6 +48,8 @@ impl Pool {
         }
         replaced |= ensure(owner, &mut self.gates_x, "input projection", need.scratch.gates_x_bytes(), STORAGE)?;
         replaced |= ensure(owner, &mut self.state, "recurrent state", need.scratch.state_bytes(), STORAGE)?;
+        let bytes = need.scratch.sequence_bytes();
+        replaced |= ensure(owner, &mut self.sequence, "outputs of layers that run together", bytes, STORAGE)?;
         ensure(owner, &mut self.staging, "results", need.staging.saturating_add(VERDICT_BYTES), STAGING)?;
         if replaced {
             owner.forget_buffers();
@@ -71,6 +74,12 @@ impl Pool {
             ]),
             _ => Err(Error::internal("no scratch buffer")),
         }
+    }
+
+    /// Where recurrences that run together put their outputs, of so many values.
+    pub(super) fn sequence(&self, len: usize) -> Result<View<'_>> {
+        let buffer = self.sequence.as_ref().ok_or_else(|| Error::internal("no scratch buffer"))?;
+        Ok(View { buffer, start: 0, len })
     }
 }
 

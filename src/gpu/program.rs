@@ -11,11 +11,12 @@ use super::{
     pool::Pool,
     probe,
     room::{Gpu, Owned},
+    schedule::Schedule,
     weights::Weights,
 };
 use crate::{
     error::Result,
-    plan::{Bound, BufferId, Op, Plan, WeightId},
+    plan::{Bound, BufferId, Plan, WeightId},
     stats::RunStats,
 };
 
@@ -28,6 +29,7 @@ pub struct GpuProgram {
 
 struct Inner {
     plan: Arc<Plan>,
+    schedule: Arc<Schedule>,
     options: ProgramOptions,
     weight_bytes: u64,
     state: Owned<State>,
@@ -47,13 +49,19 @@ impl State {
     }
 
     /// Whether the kernels are right; not if workgroups waited in vain in those of a strategy that was asked for.
-    fn check(&mut self, owner: &mut Owner, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<bool> {
+    fn check(
+        &mut self,
+        owner: &mut Owner,
+        program: (&Plan, &Schedule),
+        bound: &Bound,
+        options: &ProgramOptions,
+    ) -> Result<bool> {
         loop {
-            let ways = probe::ways(owner, plan, bound, options)?;
+            let ways = probe::ways(owner, program, bound, options)?;
             if self.checked.contains(&ways) {
                 return Ok(true);
             }
-            if probe::check(owner, plan, bound, options)? {
+            if probe::check(owner, program, bound, options)? {
                 self.checked.push(ways);
                 return Ok(true);
             }
@@ -79,15 +87,21 @@ impl GpuProgram {
     ///
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) naming a weight of which not even one row fits,
-    /// [`Error::OutOfDeviceMemory`](crate::Error::OutOfDeviceMemory), or a device's failure.
+    /// [`Error::OutOfDeviceMemory`](crate::Error::OutOfDeviceMemory),
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for f16 arithmetic that the device has not, or a device's failure.
     pub fn new(
         gpu: &Gpu,
         plan: Arc<Plan>,
         options: ProgramOptions,
     ) -> impl Future<Output = Result<Self>> + Send + use<> {
-        let for_owner = Arc::clone(&plan);
-        let state = gpu.keep(move |owner| Weights::upload(owner, &for_owner).map(State::new));
-        Self::finish(state, plan, options)
+        let schedule = Arc::new(options.schedule(&plan));
+        let for_owner = (Arc::clone(&plan), Arc::clone(&schedule));
+        let asked = options.clone();
+        let state = gpu.keep(move |owner| {
+            asked.check(owner)?;
+            Weights::upload(owner, &for_owner.0, &for_owner.1).map(State::new)
+        });
+        Self::finish(state, plan, schedule, options)
     }
 
     /// The same program without the plan's own copies of the weights, which are on the device.
@@ -103,25 +117,30 @@ impl GpuProgram {
         }
     }
 
-    /// Another program of the same plan that shares the weights but has buffers of its own.
+    /// Another program of the same plan that shares the weights, and which layers run together, but has buffers of its
+    /// own.
     ///
     /// # Errors
     /// A device's failure.
     pub fn with_options(&self, options: ProgramOptions) -> impl Future<Output = Result<Self>> + Send + use<> {
         let id = self.inner.state.id();
-        let state =
-            self.gpu().keep(move |owner| owner.object::<State>(id).map(|state| State::new(Rc::clone(&state.weights))));
-        Self::finish(state, Arc::clone(&self.inner.plan), options)
+        let asked = options.clone();
+        let state = self.gpu().keep(move |owner| {
+            asked.check(owner)?;
+            owner.object::<State>(id).map(|state| State::new(Rc::clone(&state.weights)))
+        });
+        Self::finish(state, Arc::clone(&self.inner.plan), Arc::clone(&self.inner.schedule), options)
     }
 
     async fn finish(
         state: impl Future<Output = Result<Owned<State>>> + Send,
         plan: Arc<Plan>,
+        schedule: Arc<Schedule>,
         options: ProgramOptions,
     ) -> Result<Self> {
         let state = state.await?;
         let weight_bytes = state.call(|_, state| Ok(state.weights.bytes)).await?;
-        Ok(Self { inner: Arc::new(Inner { plan, options, weight_bytes, state }) })
+        Ok(Self { inner: Arc::new(Inner { plan, schedule, options, weight_bytes, state }) })
     }
 
     /// The plan.
@@ -180,16 +199,17 @@ impl GpuProgram {
         inputs: Inputs,
         outputs: Vec<BufferId>,
     ) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
-        let plan = Arc::clone(&self.inner.plan);
+        let (plan, schedule) = (Arc::clone(&self.inner.plan), Arc::clone(&self.inner.schedule));
         self.inner.state.call(move |owner, state| {
             let mut run = |owner: &mut Owner, options: &ProgramOptions, inputs| {
-                if options.known_answer_tests && !state.check(owner, &plan, &bound, options)? {
+                if options.known_answer_tests && !state.check(owner, (&plan, &schedule), &bound, options)? {
                     return Ok((Vec::new(), RunStats { gave_up: true, ..RunStats::default() }));
                 }
-                let program = Program { plan: &plan, weights: &state.weights, options, like: None };
+                let program =
+                    Program { plan: &plan, schedule: &schedule, weights: &state.weights, options, like: None };
                 program.run(owner, &mut state.pool, &bound, inputs, &outputs)
             };
-            let ways = probe::ways(owner, &plan, &bound, &options)?;
+            let ways = probe::ways(owner, (&plan, &schedule), &bound, &options)?;
             if !ways.iter().any(|(strategy, ..)| *strategy == Strategy::Cooperative) {
                 return run(owner, &options, inputs);
             }
@@ -224,8 +244,9 @@ impl GpuProgram {
     /// [`Error::KnownAnswer`](crate::Error::KnownAnswer), or a device's failure.
     pub fn warm_up(&self, bound: &Bound) -> impl Future<Output = Result<()>> + Send + use<> {
         let bound = bound.clone();
-        let (plan, options) = (Arc::clone(&self.inner.plan), self.inner.options.clone());
-        self.inner.state.call(move |owner, state| state.check(owner, &plan, &bound, &options).map(|_| ()))
+        let (plan, schedule) = (Arc::clone(&self.inner.plan), Arc::clone(&self.inner.schedule));
+        let options = self.inner.options.clone();
+        self.inner.state.call(move |owner, state| state.check(owner, (&plan, &schedule), &bound, &options).map(|_| ()))
     }
 
     /// The device memory that a run with the sizes `bound` takes, all outputs and states read.
@@ -233,7 +254,8 @@ impl GpuProgram {
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) if not even one row fits.
     pub fn memory_need(&self, bound: &Bound) -> Result<MemoryNeed> {
-        self.gpu().memory_need_of(&self.inner.plan, bound, &self.inner.options, self.inner.weight_bytes)
+        let program = (self.inner.plan.as_ref(), self.inner.schedule.as_ref());
+        self.gpu().memory_need_of(program, bound, &self.inner.options, self.inner.weight_bytes)
     }
 
     /// How each recurrence runs with the sizes `bound`, by step name, and why.
@@ -241,18 +263,24 @@ impl GpuProgram {
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) if the strategy asked for does not fit.
     pub fn strategies(&self, bound: &Bound) -> Result<Vec<(String, Strategy, String)>> {
-        let recurrences = self.inner.plan.steps.iter().filter_map(|step| match &step.op {
-            Op::Recurrence(r) => Some((step, r)),
-            _ => None,
-        });
+        let plan = &self.inner.plan;
         let mut traits = self.gpu().traits().clone();
         traits.cooperates &= !self.gpu().has_given_up();
-        recurrences
-            .map(|(step, r)| {
-                let (way, reason) = way_within(r, &traits, self.inner.options.wish(), bound)?;
-                Ok((step.name.clone(), way.strategy, reason))
-            })
-            .collect()
+        let mut all = Vec::new();
+        for (unit, r) in self.inner.schedule.recurrences(plan) {
+            let (way, reason) = way_within(r, &traits, self.inner.options.wish(), bound)?;
+            let names: Vec<_> =
+                plan.steps.get(unit.steps.clone()).unwrap_or_default().iter().map(|step| &step.name).collect();
+            let count = names.len();
+            let reason = match &unit.wavefront {
+                None => reason,
+                Some(wavefront) if !wavefront.is_stack => format!("{reason}; {count} layers side by side"),
+                Some(_) if way.leaves_room => format!("{reason}; {count} layers in a wavefront"),
+                Some(_) => format!("{reason}; {count} layers in turn, as each has work for the whole device"),
+            };
+            all.extend(names.into_iter().map(|name| (name.clone(), way.strategy, reason.clone())));
+        }
+        Ok(all)
     }
 }
 
@@ -263,14 +291,21 @@ impl Gpu {
     /// # Errors
     /// [`Error::Limit`](crate::Error::Limit) if not even one row fits.
     pub fn memory_need(&self, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<MemoryNeed> {
-        self.memory_need_of(plan, bound, options, Weights::need(plan)?)
+        let schedule = options.schedule(plan);
+        self.memory_need_of((plan, &schedule), bound, options, Weights::need(plan, &schedule)?)
     }
 
-    fn memory_need_of(&self, plan: &Plan, bound: &Bound, options: &ProgramOptions, weights: u64) -> Result<MemoryNeed> {
+    fn memory_need_of(
+        &self,
+        (plan, schedule): (&Plan, &Schedule),
+        bound: &Bound,
+        options: &ProgramOptions,
+        weights: u64,
+    ) -> Result<MemoryNeed> {
         let states = |port: fn(&crate::plan::StatePort) -> BufferId| plan.states.iter().map(port);
         let inputs: Vec<_> = plan.inputs.iter().map(|port| port.buffer).chain(states(|port| port.initial)).collect();
         let outputs: Vec<_> = plan.outputs.iter().map(|port| port.buffer).chain(states(|port| port.last)).collect();
         let limits = executor::memory_limits(self.limits(), options);
-        executor::memory_need(plan, bound, (&inputs, &outputs), weights, &limits).map(|(need, _)| need)
+        executor::memory_need((plan, schedule), bound, (&inputs, &outputs), weights, &limits).map(|(need, _)| need)
     }
 }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    plan::Precision,
     stats::KernelStats,
 };
 
@@ -92,6 +93,8 @@ pub(crate) trait Submitter {
 /// Records one run. What is recorded and not flushed is lost.
 pub(crate) struct Recorder<'a> {
     pub(crate) pipelines: &'a mut Pipelines,
+    /// Whether products with f16 weights are made in f16.
+    half_arithmetic: bool,
     submitter: &'a mut dyn Submitter,
     /// Ends before `encoder` is used otherwise, or dropped.
     pass: Option<wgpu::ComputePass<'static>>,
@@ -110,6 +113,7 @@ impl<'a> Recorder<'a> {
     pub(crate) fn new(pipelines: &'a mut Pipelines, submitter: &'a mut dyn Submitter) -> Self {
         Self {
             pipelines,
+            half_arithmetic: false,
             submitter,
             encoder: None,
             pass: None,
@@ -119,6 +123,16 @@ impl<'a> Recorder<'a> {
             timer: None,
             kernels: Vec::new(),
         }
+    }
+
+    /// The same, where products with f16 weights may be made in f16.
+    pub(crate) fn arithmetic(self, half_arithmetic: bool) -> Self {
+        Self { half_arithmetic, ..self }
+    }
+
+    /// Whether products with weights stored as `precision` are made in f16.
+    pub(crate) fn is_half(&self, precision: Precision) -> bool {
+        self.half_arithmetic && precision == Precision::F16
     }
 
     /// The same, which times each kernel with `timer`.

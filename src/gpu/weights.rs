@@ -10,6 +10,7 @@ use super::{
     owner::Owner,
     pack::{self, Matrix, Packed, Window},
     recorder::View,
+    schedule::Schedule,
 };
 use crate::{
     error::{Error, Result},
@@ -55,9 +56,9 @@ pub(super) struct Weights {
 
 impl Weights {
     /// Uploads the weights that the steps of `plan` read.
-    pub(super) fn upload(owner: &mut Owner, plan: &Plan) -> Result<Rc<Self>> {
+    pub(super) fn upload(owner: &mut Owner, plan: &Plan, schedule: &Schedule) -> Result<Rc<Self>> {
         let mut weights = Self::default();
-        for layout in plan.steps.iter().flat_map(|step| layouts(&step.op)) {
+        for layout in all_layouts(plan, schedule) {
             if !weights.stored.contains_key(&layout) {
                 weights.add(owner, plan, layout)?;
             }
@@ -66,10 +67,10 @@ impl Weights {
     }
 
     /// What [`upload`](Self::upload) takes where nothing is shared yet, bytes.
-    pub(super) fn need(plan: &Plan) -> Result<u64> {
+    pub(super) fn need(plan: &Plan, schedule: &Schedule) -> Result<u64> {
         let mut seen = HashSet::new();
         let mut bytes = 0u64;
-        for layout in plan.steps.iter().flat_map(|step| layouts(&step.op)) {
+        for layout in all_layouts(plan, schedule) {
             if seen.insert(identity(plan, &layout)?) {
                 bytes = bytes.saturating_add(stored_bytes(plan, &layout)?);
             }
@@ -188,7 +189,15 @@ fn store(owner: &mut Owner, plan: &Plan, layout: &Layout) -> Result<Stored> {
     Ok(Stored { bytes: total, precision, windows })
 }
 
-/// The weights that `op` reads, as its kernels read them.
+/// The weights that the steps of `plan` read, as their kernels read them.
+fn all_layouts(plan: &Plan, schedule: &Schedule) -> impl Iterator<Item = Layout> {
+    schedule.units.iter().flat_map(|unit| match &unit.wavefront {
+        Some(wavefront) => of_recurrence(&wavefront.together),
+        None => plan.steps.get(unit.steps.clone()).unwrap_or_default().iter().flat_map(|s| layouts(&s.op)).collect(),
+    })
+}
+
+/// The weights that `op` reads.
 fn layouts(op: &Op) -> Vec<Layout> {
     match op {
         Op::Linear { weight, bias, .. } => {
@@ -196,18 +205,20 @@ fn layouts(op: &Op) -> Vec<Layout> {
         }
         Op::Gather { table, .. } => vec![Layout::Table(*table)],
         Op::Constant { weight, .. } => vec![Layout::Plain(*weight)],
-        Op::Recurrence(r) => {
-            let matrices = r.directions.iter().map(|d| Layout::Linear(d.weight_ih));
-            let biases = r.directions.iter().filter_map(|d| d.bias_ih.map(Layout::Plain));
-            let [bias, peephole] = [recurrent_bias(r), peephole(r)];
-            matrices.chain(biases).chain([recurrent(r)]).chain(projection(r)).chain(bias).chain(peephole).collect()
-        }
+        Op::Recurrence(r) => of_recurrence(r),
         Op::LayerNorm { gamma, beta, .. } => gamma.iter().chain(beta).copied().map(Layout::Plain).collect(),
         Op::BatchNorm { mean, variance, gamma, beta, .. } => {
             [mean, variance].into_iter().chain(gamma).chain(beta).copied().map(Layout::Plain).collect()
         }
         _ => Vec::new(),
     }
+}
+
+fn of_recurrence(r: &Recurrence) -> Vec<Layout> {
+    let matrices = r.directions.iter().map(|d| Layout::Linear(d.weight_ih));
+    let biases = r.directions.iter().filter_map(|d| d.bias_ih.map(Layout::Plain));
+    let [bias, peephole] = [recurrent_bias(r), peephole(r)];
+    matrices.chain(biases).chain([recurrent(r)]).chain(projection(r)).chain(bias).chain(peephole).collect()
 }
 
 /// The recurrent matrices of a recurrence.
@@ -382,7 +393,7 @@ mod tests {
             let for_owner = Arc::clone(&plan);
             let windows = small.call(move |owner| {
                 owner.limits.max_storage_buffer_binding_size = 256;
-                let weights = Weights::upload(owner, &for_owner)?;
+                let weights = Weights::upload(owner, &for_owner, &Schedule::new(&for_owner, true))?;
                 let counts = weights.stored.iter().map(|(layout, stored)| (layout.clone(), stored.windows.len()));
                 Ok(counts.collect::<Vec<_>>())
             });
@@ -403,7 +414,7 @@ mod tests {
         let plan = Plan::new(&model(), &PlanOptions::default()).unwrap();
         let upload = gpu.call(move |owner| {
             owner.limits.max_storage_buffer_binding_size = 15;
-            Weights::upload(owner, &plan).map(|_| ())
+            Weights::upload(owner, &plan, &Schedule::new(&plan, true)).map(|_| ())
         });
         let error = pollster::block_on(upload).unwrap_err();
         assert!(matches!(&error, Error::Limit { what, .. } if what.contains("embedding")), "{error}");

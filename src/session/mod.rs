@@ -60,6 +60,14 @@ pub struct SessionOptions {
     /// Whether workgroups of a GPU may wait for each other, [`Strategy::Cooperative`].
     #[cfg(feature = "gpu")]
     pub cooperative: bool,
+    /// Whether recurrent layers that could run together on a GPU run one after the other
+    /// ([`ProgramOptions::layer_by_layer`]).
+    #[cfg(feature = "gpu")]
+    pub layer_by_layer: bool,
+    /// Whether a GPU makes products with f16 weights in f16 ([`ProgramOptions::half_arithmetic`]). It is refused where
+    /// weights are stored otherwise, on other devices, and on a GPU that has none.
+    #[cfg(feature = "gpu")]
+    pub half_arithmetic: bool,
     /// How a GPU is opened, where `device` does not give one that is open; which one is up to `device`.
     #[cfg(feature = "gpu")]
     pub gpu: GpuOptions,
@@ -384,6 +392,10 @@ impl Program {
         opened: &Opened,
         ragged_beside: Option<&Self>,
     ) -> Result<Self> {
+        #[cfg(feature = "gpu")]
+        if options.half_arithmetic {
+            half_arithmetic_makes_sense(opened, options.weights)?;
+        }
         let ragged = ragged_beside.is_some();
         let rewrites = if matches!(opened, Opened::Reference) { Rewrites::NONE } else { Rewrites::ALL };
         let plan = PlanOptions { rewrites, precision: options.weights, carry: options.carry, ragged };
@@ -392,8 +404,13 @@ impl Program {
         let engine = match opened {
             #[cfg(feature = "gpu")]
             Opened::Gpu(gpu) => {
-                let (strategy, cooperative) = (options.strategy, options.cooperative);
-                let options = ProgramOptions { strategy, cooperative, ..ProgramOptions::default() };
+                let options = ProgramOptions {
+                    strategy: options.strategy,
+                    cooperative: options.cooperative,
+                    layer_by_layer: options.layer_by_layer,
+                    half_arithmetic: options.half_arithmetic,
+                    ..ProgramOptions::default()
+                };
                 let mut program = GpuProgram::new(gpu, Arc::clone(&plan), options).await?;
                 if release {
                     program = program.without_host_weights();
@@ -504,4 +521,22 @@ impl Program {
         let tensors = wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values));
         Ok((tensors.collect::<Result<_>>()?, stats))
     }
+}
+
+/// Whether products can be made in f16.
+///
+/// # Errors
+/// [`Error::Unsupported`].
+#[cfg(feature = "gpu")]
+fn half_arithmetic_makes_sense(opened: &Opened, weights: Precision) -> Result<()> {
+    let (what, instead) = match opened {
+        Opened::Gpu(_) if weights == Precision::F16 => return Ok(()),
+        Opened::Gpu(_) => ("arithmetic in f16 with weights that are not", "ask for f16 weights, too"),
+        _ => ("arithmetic in f16 on another device than a GPU", "leave it out, or ask for a GPU"),
+    };
+    Err(Error::Unsupported {
+        subject: "half_arithmetic".to_owned(),
+        what: what.to_owned(),
+        instead: instead.to_owned(),
+    })
 }

@@ -29,7 +29,7 @@ def wrong(why, source, subgroups=False, constants=None):
     """A text that Tint must refuse, so that a check that finds nothing is known to look."""
     main = "(@builtin(local_invocation_index) i: u32) { %s }" % source
     return {
-        "kernel": "known to be wrong", "variant": why, "subgroups": subgroups, "bindings": [], "constants": constants,
+        "kernel": "known to be wrong", "variant": why, "subgroups": subgroups, "half": False, "bindings": [], "constants": constants,
         "source": "override SIZE: u32 = 64u; @compute @workgroup_size(SIZE) fn main" + main,
     }
 

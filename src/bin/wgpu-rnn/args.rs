@@ -314,6 +314,14 @@ pub(crate) struct HowArgs {
     /// Let workgroups of a GPU wait for each other where a layer is too large for one of them
     #[arg(long, env = "WGPU_RNN_COOPERATIVE")]
     pub(crate) cooperative: bool,
+    #[cfg(feature = "gpu")]
+    /// Run recurrent layers one after the other on a GPU, where they could run together
+    #[arg(long, env = "WGPU_RNN_LAYER_BY_LAYER")]
+    pub(crate) layer_by_layer: bool,
+    #[cfg(feature = "gpu")]
+    /// Let a GPU make products with f16 weights in f16
+    #[arg(long, env = "WGPU_RNN_HALF_ARITHMETIC")]
+    pub(crate) half_arithmetic: bool,
 }
 
 impl HowArgs {
@@ -325,6 +333,10 @@ impl HowArgs {
         strategy: None,
         #[cfg(feature = "gpu")]
         cooperative: false,
+        #[cfg(feature = "gpu")]
+        layer_by_layer: false,
+        #[cfg(feature = "gpu")]
+        half_arithmetic: false,
     };
 }
 

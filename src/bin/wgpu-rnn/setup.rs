@@ -73,6 +73,8 @@ pub(crate) fn options(device: Device, how: &HowArgs) -> SessionOptions {
             StrategyName::Cooperative => Strategy::Cooperative,
         });
         options.cooperative = how.cooperative;
+        options.layer_by_layer = how.layer_by_layer;
+        options.half_arithmetic = how.half_arithmetic;
         options.gpu = crate::cache::known(&options.device);
     }
     options

@@ -29,11 +29,11 @@ macro_rules! parts {
 }
 const BINDINGS: &[Binding] = &[
     Binding::read("weights", "[ceil(inputs / 4), outputs] of vec4 over inputs, scales [outputs]"),
-    Binding::read("input", "[source rows, inputs]"),
+    Binding::read("input", "[.., input_stride]"),
     Binding::read("bias", "[all outputs]"),
     Binding::read_write("output", "[.., output_stride]"),
 ];
-const PARAMS_WORDS: usize = 11;
+const PARAMS_WORDS: usize = 13;
 
 pub(crate) static LINEAR: Kernel = Kernel {
     name: "linear",
@@ -97,11 +97,25 @@ impl Rows {
     }
 }
 
+/// Columns of a matrix `[source rows, stride]`, from column `first` on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Columns<'a> {
+    pub(crate) view: View<'a>,
+    pub(crate) first: usize,
+    pub(crate) stride: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// All of a matrix with so many.
+    pub(crate) fn all(view: View<'a>, stride: usize) -> Self {
+        Self { view, first: 0, stride }
+    }
+}
+
 /// One product.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linear<'a> {
-    /// `[source rows, inputs]`
-    pub(crate) input: View<'a>,
+    pub(crate) input: Columns<'a>,
     pub(crate) rows: Rows,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
@@ -161,11 +175,12 @@ fn encode_part(recorder: &mut Recorder<'_>, linear: &Linear<'_>, rows: Rows, sta
         name if name == LINEAR_HANDED.name => (HANDED_TILE, RowWidth::One),
         _ => (FEW_TILE, RowWidth::Four),
     };
-    let variant = Variant { precision: linear.weight.precision, rows: width, ..Variant::default() };
+    let precision = linear.weight.precision;
+    let variant = Variant { precision, rows: width, half: recorder.is_half(precision), ..Variant::default() };
     let key = PipelineKey::new(kernel).variant(variant);
     let key = with_activation(key, ACTIVATION, linear.activation)?;
     for window in &linear.weight.windows {
-        let views = [Some(window.view), Some(linear.input), linear.bias, Some(linear.output)];
+        let views = [Some(window.view), Some(linear.input.view), linear.bias, Some(linear.output)];
         let bound = recorder.bind(&key, &views)?;
         let workgroups = rows.count.div_ceil(tile[0]) * window.count.div_ceil(tile[1]);
         let params = [
@@ -176,6 +191,8 @@ fn encode_part(recorder: &mut Recorder<'_>, linear: &Linear<'_>, rows: Rows, sta
             word(rows.slice_len)?,
             word(rows.stride)?,
             word(rows.first)?,
+            word(linear.input.first)?,
+            word(linear.input.stride)?,
             word(linear.output_start + start * linear.outputs + window.first)?,
             word(linear.outputs)?,
             u32::from(linear.bias.is_some()),
@@ -238,7 +255,7 @@ mod tests {
             let output = gpu.empty(rows.count * self.outputs);
             gpu.run_within(budget, |recorder| {
                 let product = Linear {
-                    input: input.view(),
+                    input: Columns::all(input.view(), self.inputs),
                     rows,
                     inputs: self.inputs,
                     outputs: self.outputs,

@@ -7,7 +7,7 @@
 
 use super::{
     elementwise::encode_copy_rows,
-    linear::{self, Linear, Rows},
+    linear::{self, Columns, Linear, Rows},
     strategy::{PARALLEL, Strategy, Way},
     with_activation,
 };
@@ -21,7 +21,7 @@ use crate::{
         pipelines::Bound,
         recorder::{Recorder, View, Work, word},
     },
-    plan::DeadTimesteps,
+    plan::{DeadTimesteps, Precision},
 };
 
 /// The shared ones, then each kernel's own.
@@ -56,7 +56,7 @@ const BINDINGS: &[Binding] = match COOPERATIVE_BINDINGS {
     [shared @ .., _] => shared,
     [] => &[],
 };
-const PARAMS_WORDS: usize = 17;
+const PARAMS_WORDS: usize = 20;
 
 pub(crate) static STEP: Kernel = Kernel {
     name: "recurrence_step",
@@ -103,6 +103,8 @@ pub(crate) const COOPERATIVE_MAX_HIDDEN: usize = 1024;
 /// To load a weight into a register takes as long as to multiply it so often: measured on lavapipe, and the same from the
 /// ratio of a GPU's caches to its arithmetic.
 const HOLD_STEPS: f64 = 6.0;
+/// What a slice costs as such, in timesteps: its dispatches.
+const SLICE_STEPS: f64 = 2.0;
 /// Words of `exchange` before the values.
 const EXCHANGE_HEADER: usize = 64;
 /// Words of `exchange`, at most: what [`crate::gpu::pipelines::Pipelines`] has room for.
@@ -114,13 +116,11 @@ pub(crate) fn exchange_len(directions: usize, rows: usize, hidden: usize) -> usi
 }
 
 // Bits of the parameter `flags`.
-const REVERSE: u32 = 1;
-const FLIPPED: u32 = 4;
-const HAS_MASK: u32 = 16;
-const HAS_BIAS: u32 = 32;
-const HAS_SEQUENCE: u32 = 64;
-const DEAD_REPEAT_STATE: u32 = 128;
-const DEAD_ZERO: u32 = 256;
+const HAS_MASK: u32 = 1;
+const HAS_BIAS: u32 = 2;
+const HAS_SEQUENCE: u32 = 4;
+const DEAD_REPEAT_STATE: u32 = 8;
+const DEAD_ZERO: u32 = 16;
 
 // What a dispatch of STEP does, the constant `STAGE`.
 const STAGE_UPDATE: u32 = 0;
@@ -132,6 +132,9 @@ const STAGE_PROJECT: u32 = 2;
 pub(crate) struct DirectionJob<'a> {
     pub(crate) reverse: bool,
     pub(crate) flipped: bool,
+    /// `[batch, seq_len, input_size]`
+    pub(crate) input: Columns<'a>,
+    pub(crate) input_size: usize,
     /// Of [`crate::gpu::pack::pack_linear`], `[gates * hidden, input_size]`.
     pub(crate) weight_ih: &'a Matrix<'a>,
     /// `[gates * hidden]`
@@ -140,6 +143,8 @@ pub(crate) struct DirectionJob<'a> {
     pub(crate) initial: Vec<Option<View<'a>>>,
     /// Per state, `[batch, units]`.
     pub(crate) finals: Vec<Option<View<'a>>>,
+    /// The output at the last timestep, `[batch, outputs]`.
+    pub(crate) last: Option<Columns<'a>>,
 }
 
 /// A recurrent layer with its buffers; see [`crate::plan::Recurrence`].
@@ -152,11 +157,8 @@ pub(crate) struct RecurrenceJob<'a> {
     pub(crate) hidden: usize,
     /// Units of the hidden state: `hidden`, unless it is projected.
     pub(crate) outputs: usize,
-    pub(crate) input_size: usize,
     pub(crate) batch: usize,
     pub(crate) seq_len: usize,
-    /// `[batch, seq_len, input_size]`
-    pub(crate) input: View<'a>,
     /// `[batch, seq_len]`
     pub(crate) mask: Option<View<'a>>,
     /// Of [`crate::gpu::pack::pack_recurrent`], every direction.
@@ -169,10 +171,11 @@ pub(crate) struct RecurrenceJob<'a> {
     /// state is projected.
     pub(crate) weight_hr: Option<&'a Matrix<'a>>,
     pub(crate) directions: Vec<DirectionJob<'a>>,
+    /// Whether the directions are layers of a stack, each of which reads in `sequence` what the one before wrote. They
+    /// run one slice of timesteps apart.
+    pub(crate) is_stack: bool,
     /// `[batch, seq_len, directions * outputs]`
     pub(crate) sequence: Option<View<'a>>,
-    /// `[batch, directions * outputs]`
-    pub(crate) last: Option<View<'a>>,
     /// Scratch for the projection of a slice; any length from [`gates_x_len`] of one row and one timestep.
     pub(crate) gates_x: View<'a>,
     /// Scratch for the states of a batch tile; any length from [`state_len`] of one row.
@@ -206,6 +209,14 @@ struct Tile<'j, 'a> {
     passes: Vec<Pass>,
 }
 
+/// A slice of timesteps, in processing order: those of direction 0. Of each further one it is `lag` timesteps earlier.
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    start: usize,
+    len: usize,
+    lag: usize,
+}
+
 /// A dispatch of a timestep (or of several, [`PERSISTENT`]): one stage, one window of its weights.
 struct Pass {
     bound: Bound,
@@ -222,7 +233,7 @@ struct Pass {
 /// # Errors
 /// [`Error::Internal`] if a scratch buffer cannot hold one row and timestep; those of recording.
 pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Result<()> {
-    let wanted = job.last.is_some() || job.directions.iter().any(|d| d.finals.iter().any(Option::is_some));
+    let wanted = job.directions.iter().any(|d| d.last.is_some() || d.finals.iter().any(Option::is_some));
     if job.batch == 0 || job.hidden == 0 || (job.seq_len == 0 && !wanted) {
         return Ok(());
     }
@@ -251,12 +262,14 @@ pub(crate) fn encode(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>) -> Re
 /// kernel on this device.
 fn step_estimate(recorder: &Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> f64 {
     let kernel = job.way.kernel();
-    let product = linear::kernel_for(recorder.pipelines, rows.saturating_mul(job.seq_len), job.input_size);
+    let inputs = job.directions.iter().map(|direction| direction.input_size);
+    let longest = inputs.clone().max().unwrap_or_default();
+    let product = linear::kernel_for(recorder.pipelines, rows.saturating_mul(job.seq_len), longest);
     // Of a timestep within a slice: without the dispatch, unless it has one of its own.
     let within = |kernel: &'static Kernel, cost: f64| recorder.estimate(kernel, cost) - recorder.estimate(kernel, 0.0);
     let own = if job.way.strategy == Strategy::Step { recorder.estimate(kernel, 0.0) } else { 0.0 };
     let stacked = job.cell.spec().gates.len() * job.hidden;
-    let input = (job.directions.len() * stacked * job.input_size) as f64 * rows as f64;
+    let input = (stacked * inputs.sum::<usize>()) as f64 * rows as f64;
     let projected = if job.weight_hr.is_some() { stage_cost(job, rows, job.outputs, job.hidden) } else { 0.0 };
     let stages = f64::from(1 + u8::from(job.weight_hr.is_some()) + u8::from(job.cell.spec().reset.is_some()));
     within(product, input) + within(kernel, stage_cost(job, rows, stacked, job.outputs) + projected) + own * stages
@@ -284,10 +297,9 @@ fn stage_cost(job: &RecurrenceJob<'_>, rows: usize, outputs: usize, inputs: usiz
 }
 
 /// The pipeline of a job, but for the stage.
-fn pipeline(job: &RecurrenceJob<'_>) -> Result<PipelineKey> {
+fn pipeline(job: &RecurrenceJob<'_>, precision: Precision, half: bool) -> Result<PipelineKey> {
     let way = &job.way;
-    let variant =
-        Variant { cell: Some(job.cell), precision: job.weight_hh.precision, products: way.products, rows: way.width };
+    let variant = Variant { cell: Some(job.cell), precision, products: way.products, rows: way.width, half };
     let key = PipelineKey::new(way.kernel()).variant(variant).invocations(word(way.invocations())?);
     let key = with_activation(key, ["gate_kind", "gate_a", "gate_b", "gate_c"], job.params.gate)?;
     let names = ["candidate_kind", "candidate_a", "candidate_b", "candidate_c"];
@@ -330,7 +342,8 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
     let mut passes = Vec::new();
     for (stage, weights, gates, inputs) in stages {
         let Some(weights) = weights else { continue };
-        let mut key = pipeline(job)?.precision(weights.precision);
+        let precision = weights.precision;
+        let mut key = pipeline(job, precision, recorder.is_half(precision))?;
         if stage != STAGE_UPDATE {
             key = key.constant("STAGE", stage);
         }
@@ -382,27 +395,48 @@ impl Tile<'_, '_> {
         let kernel = job.way.kernel();
         let held = recorder.estimate(kernel, held_cost(job, self.rows)) - recorder.estimate(kernel, 0.0);
         let slice = recorder.estimate(&linear::LINEAR, 0.0) * (job.directions.len() + 1) as f64 + held;
+        let most = fits.min(job.way.most_steps);
+        let in_step = job.is_stack.then(|| {
+            let affordable = ((recorder.budget() - slice) / step).max(1.0) as usize;
+            most.min(affordable).min(self.stack_slice())
+        });
+        let end = job.seq_len + in_step.map_or(0, |len| len * (job.directions.len() - 1));
         let mut start = 0;
-        while start < job.seq_len {
-            if recorder.budget_left() < slice + step {
+        while start < end {
+            if recorder.budget_left() < slice + step * in_step.unwrap_or(1) as f64 {
                 recorder.flush()?;
             }
             let affordable = ((recorder.budget_left() - slice) / step).max(1.0) as usize;
-            let end = job.seq_len.min(start.saturating_add(fits.min(affordable).min(job.way.most_steps)));
-            self.encode_projection(recorder, start, end)?;
+            let len = in_step.unwrap_or_else(|| most.min(affordable).min(job.seq_len - start));
+            let slice = Slice { start, len, lag: in_step.unwrap_or_default() };
+            self.encode_projection(recorder, slice)?;
             match job.way.strategy {
                 Strategy::Persistent | Strategy::Held | Strategy::Cooperative => {
-                    self.encode_steps(recorder, start, end, start, end - start)?;
+                    self.encode_steps(recorder, slice, start, len)?;
                 }
                 Strategy::Step => {
-                    for step in start..end {
-                        self.encode_steps(recorder, start, end, step, 1)?;
+                    for step in start..start + len {
+                        self.encode_steps(recorder, slice, step, 1)?;
                     }
                 }
             }
-            start = end;
+            start += len;
         }
         self.encode_results(recorder)
+    }
+
+    /// Timesteps of a slice of a stack, whose layers keep that distance. Where a layer leaves room for others, the
+    /// shorter slices are, the more of the time all layers are under way, and the more often workgroups load what
+    /// they hold: (slices + layers - 1) (seq_len / slices + loading) is least here.
+    fn stack_slice(&self) -> usize {
+        let job = self.job;
+        let behind = job.directions.len() - 1;
+        if !job.way.leaves_room || behind == 0 {
+            return job.seq_len;
+        }
+        let holds = matches!(job.way.products, Products::Held(_) | Products::Handed(_));
+        let loading = SLICE_STEPS + if holds { HOLD_STEPS / job.way.width.rows() as f64 } else { 0.0 };
+        (job.seq_len as f64 * loading / behind as f64).sqrt().ceil() as usize
     }
 
     /// First element of the tile's rows in the state buffer.
@@ -442,13 +476,17 @@ impl Tile<'_, '_> {
         Ok(())
     }
 
-    /// The input projection of the timesteps processed from `start` to `end`.
-    fn encode_projection(&self, recorder: &mut Recorder<'_>, start: usize, end: usize) -> Result<()> {
+    /// The input projection of the timesteps of a slice.
+    fn encode_projection(&self, recorder: &mut Recorder<'_>, slice: Slice) -> Result<()> {
         let job = self.job;
         let outputs = job.cell.spec().gates.len() * job.hidden;
-        let len = end - start;
         for (d, direction) in job.directions.iter().enumerate() {
-            let time = if direction.reverse { job.seq_len - end } else { start };
+            let Some(start) = slice.start.checked_sub(d * slice.lag) else { continue };
+            let len = slice.len.min(job.seq_len.saturating_sub(start));
+            if len == 0 {
+                continue;
+            }
+            let time = if direction.reverse { job.seq_len - start - len } else { start };
             let rows = Rows {
                 count: self.rows * len,
                 first: self.first_row * job.seq_len + time,
@@ -456,15 +494,15 @@ impl Tile<'_, '_> {
                 stride: job.seq_len,
             };
             let product = Linear {
-                input: job.input,
+                input: direction.input,
                 rows,
-                inputs: job.input_size,
+                inputs: direction.input_size,
                 outputs,
                 weight: direction.weight_ih,
                 bias: direction.bias_ih,
                 activation: Activation::Linear,
                 output: job.gates_x,
-                output_start: d * self.rows * len * outputs,
+                output_start: d * self.rows * slice.len * outputs,
             };
             linear::encode(recorder, &product)?;
         }
@@ -476,27 +514,21 @@ impl Tile<'_, '_> {
         let mut flags = HAS_MASK * u32::from(job.mask.is_some())
             + HAS_BIAS * u32::from(job.bias_hh.is_some())
             + HAS_SEQUENCE * u32::from(job.sequence.is_some());
-        for (d, direction) in job.directions.iter().enumerate() {
-            flags |= (REVERSE << d) * u32::from(direction.reverse);
-            flags |= (FLIPPED << d) * u32::from(direction.flipped);
-        }
+        flags |= match job.dead {
+            DeadTimesteps::RepeatOutput => 0,
+            DeadTimesteps::RepeatState => DEAD_REPEAT_STATE,
+            DeadTimesteps::Zero => DEAD_ZERO,
+        };
         flags
-            | match job.dead {
-                DeadTimesteps::RepeatOutput => 0,
-                DeadTimesteps::RepeatState => DEAD_REPEAT_STATE,
-                DeadTimesteps::Zero => DEAD_ZERO,
-            }
     }
 
-    /// The recurrence over `steps` timesteps from `first`, whose slice is `start..end`.
-    fn encode_steps(
-        &self,
-        recorder: &mut Recorder<'_>,
-        start: usize,
-        end: usize,
-        first: usize,
-        steps: usize,
-    ) -> Result<()> {
+    /// The directions that `which` holds for, as bits.
+    fn bits(&self, which: impl Fn(&DirectionJob<'_>) -> bool) -> u32 {
+        (0..u32::BITS).zip(&self.job.directions).filter(|(_, d)| which(d)).fold(0, |bits, (d, _)| bits | (1 << d))
+    }
+
+    /// The recurrence over `steps` timesteps of a slice, from `first` on.
+    fn encode_steps(&self, recorder: &mut Recorder<'_>, slice: Slice, first: usize, steps: usize) -> Result<()> {
         let job = self.job;
         let row_blocks = self.rows.div_ceil(job.way.rows()) * job.directions.len();
         for pass in &self.passes {
@@ -521,12 +553,15 @@ impl Tile<'_, '_> {
                 word(job.seq_len)?,
                 word(first)?,
                 word(steps)?,
-                word(start)?,
-                word(end - start)?,
+                word(slice.start)?,
+                word(slice.len)?,
+                word(slice.lag)?,
                 word(job.directions.len())?,
                 word(pass.first_unit)?,
                 word(pass.units)?,
                 self.flags(),
+                self.bits(|direction| direction.reverse),
+                self.bits(|direction| direction.flipped),
                 word(job.way.rows_each)?,
                 job.way.tries,
             ];
@@ -547,10 +582,9 @@ impl Tile<'_, '_> {
                 let to = view.start + self.first_row * units;
                 recorder.copy_buffer(job.state.buffer, from, view.buffer, to, self.rows * units)?;
             }
-            if let Some(last) = job.last {
-                let width = job.directions.len() * outputs;
+            if let Some(last) = direction.last {
                 let from = (job.state, self.state_start(states, parity, d), outputs);
-                let to = (last, self.first_row * width + d * outputs, width);
+                let to = (last.view, self.first_row * last.stride + last.first, last.stride);
                 encode_copy_rows(recorder, self.rows, outputs, from, to)?;
             }
         }

@@ -57,6 +57,8 @@ pub(crate) struct Traits {
     pub(crate) software: bool,
     /// Workgroups of 256 invocations that run at once for sure; of no others may one wait for another.
     pub(crate) resident: usize,
+    /// Workgroups that it works on at once, about: fewer take as long.
+    pub(crate) parallel: usize,
     /// How often a workgroup looks for what it waits for.
     pub(crate) tries: u32,
     /// Whether a plain read sees what another workgroup wrote meanwhile: compilers for the CPU read once.
@@ -87,6 +89,8 @@ pub(crate) struct Way {
     pub(crate) rereads: bool,
     /// Timesteps of a dispatch at most.
     pub(crate) most_steps: usize,
+    /// Whether a direction has less work at once than the device can do.
+    pub(crate) leaves_room: bool,
 }
 
 impl Way {
@@ -128,6 +132,7 @@ impl Way {
             tries: 0,
             rereads: false,
             most_steps: MOST_STEPS,
+            leaves_room: true,
         }
     }
 
@@ -245,6 +250,13 @@ pub(crate) fn way_within(r: &Recurrence, traits: &Traits, wish: Wish, bound: &Bo
 /// # Errors
 /// [`Error::Limit`] if the pinned strategy does not fit.
 fn choose_way(r: &Recurrence, traits: &Traits, wish: Wish, batch: usize) -> Result<(Way, String)> {
+    let (way, reason) = fastest(r, traits, wish, batch)?;
+    let blocks = if way.strategy == Strategy::Step { r.hidden_size.div_ceil(way.units) } else { 1 };
+    let leaves_room = batch.div_ceil(way.rows()).saturating_mul(blocks) < traits.parallel;
+    Ok((Way { leaves_room, ..way }, reason))
+}
+
+fn fastest(r: &Recurrence, traits: &Traits, wish: Wish, batch: usize) -> Result<(Way, String)> {
     if wish.pinned == Some(Strategy::Cooperative) {
         return match cooperative(r, traits, batch) {
             Ok(way) => Ok((way, "cooperative: asked for".to_owned())),
@@ -468,6 +480,7 @@ mod tests {
             software,
             calibration: Calibration::ASSUMED,
             resident: if software { 2 } else { 32 },
+            parallel: if software { 2 } else { PARALLEL },
             tries: 1,
             rereads: !software,
             loop_rounds: if software { LOOP_ROUNDS } else { usize::MAX },

@@ -12,6 +12,7 @@ use super::{
     kernels::strategy::{Strategy, Way, way_within},
     owner::Owner,
     pool::Pool,
+    schedule::{Schedule, Unit},
     weights::Weights,
 };
 use crate::{
@@ -25,8 +26,9 @@ use crate::{
 };
 use examples::{gather, linear, recurrence, simple};
 
-/// Largest error of a kernel that works, relative to the larger of 1 and the value.
+/// Largest error of a kernel that works, relative to the larger of 1 and the value; with products in f16.
 const TOLERANCE: f64 = 1e-5;
+const HALF_TOLERANCE: f64 = 4e-3;
 /// Relative change of every weight in the twin whose results show how much an example amplifies
 /// rounding: a model may choose functions that let small differences grow.
 const NUDGE: f32 = 1.0 / (1 << 20) as f32;
@@ -40,9 +42,14 @@ const LARGEST: f64 = 1e4;
 ///
 /// # Errors
 /// [`Error::KnownAnswer`], now and whenever the kernel is asked for again; a device's failure.
-pub(super) fn check(owner: &mut Owner, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<bool> {
-    for step in &plan.steps {
-        for mut example in examples(owner, plan, bound, &step.op, options)? {
+pub(super) fn check(
+    owner: &mut Owner,
+    (plan, schedule): (&Plan, &Schedule),
+    bound: &Bound,
+    options: &ProgramOptions,
+) -> Result<bool> {
+    for unit in &schedule.units {
+        for mut example in examples(owner, plan, bound, unit, options)? {
             match owner.verdicts.get(&example.key) {
                 Some(verdict) => verdict.clone()?,
                 None => {
@@ -64,37 +71,40 @@ pub(super) fn check(owner: &mut Owner, plan: &Plan, bound: &Bound, options: &Pro
 /// Which pipelines the recurrences of a run with the sizes `bound` take, as far as the sizes have a say.
 pub(super) fn ways(
     owner: &Owner,
-    plan: &Plan,
+    (plan, schedule): (&Plan, &Schedule),
     bound: &Bound,
     options: &ProgramOptions,
 ) -> Result<Vec<(Strategy, RowWidth, Products)>> {
-    let recurrences = plan.steps.iter().filter_map(|step| match &step.op {
-        Op::Recurrence(r) => Some(r),
-        _ => None,
-    });
-    let ways = recurrences.map(|r| way_within(r, &owner.traits, options.wish(), bound));
+    let ways = schedule.recurrences(plan).map(|(_, r)| way_within(r, &owner.traits, options.wish(), bound));
     ways.map(|way| way.map(|(way, _)| (way.strategy, way.width, way.products))).collect()
 }
 
-/// The examples for one step: together they use every pipeline that the step may use with the sizes `bound`.
-fn examples(owner: &Owner, plan: &Plan, bound: &Bound, op: &Op, options: &ProgramOptions) -> Result<Vec<Example>> {
+/// The examples for a unit: together they use every pipeline that it may use with the sizes `bound`.
+fn examples(owner: &Owner, plan: &Plan, bound: &Bound, unit: &Unit, options: &ProgramOptions) -> Result<Vec<Example>> {
     let precision = |id: WeightId| plan.weights.get(id.index()).map_or(Precision::F32, |weight| weight.precision);
-    Ok(match op {
-        Op::Linear { weight, activation, input, .. } => {
-            let inputs = bound.shape(*input).last().copied().unwrap_or_default();
-            linear(precision(*weight), *activation, inputs).into()
-        }
-        Op::Gather { table, .. } => vec![gather(precision(*table))],
-        Op::Recurrence(r) => {
-            let (way, _) = way_within(r, &owner.traits, options.wish(), bound)?;
-            let precisions = r.directions.first().map(|d| [d.weight_ih, d.weight_hh].map(precision));
+    let half = |example: Example| example.in_half(options.half_arithmetic);
+    let mut all = Vec::new();
+    if let Some(r) = unit.recurrence(plan) {
+        let (way, _) = way_within(r, &owner.traits, options.wish(), bound)?;
+        for member in unit.members(plan) {
+            let precisions = member.directions.first().map(|d| [d.weight_ih, d.weight_hh].map(precision));
             let [input, recurrent] = precisions.unwrap_or_default();
-            let mut all = Vec::from(linear(input, Activation::Linear, r.input_size));
-            all.push(recurrence(r, way, [input, recurrent]));
-            all
+            all.extend(linear(input, Activation::Linear, member.input_size).map(half));
+            all.push(half(recurrence(member, way, [input, recurrent])));
         }
-        other => vec![simple(other)],
-    })
+        return Ok(all);
+    }
+    for step in plan.steps.get(unit.steps.clone()).unwrap_or_default() {
+        match &step.op {
+            Op::Linear { weight, activation, input, .. } => {
+                let inputs = bound.shape(*input).last().copied().unwrap_or_default();
+                all.extend(linear(precision(*weight), *activation, inputs).map(half));
+            }
+            Op::Gather { table, .. } => all.push(gather(precision(*table))),
+            other => all.push(simple(other)),
+        }
+    }
+    Ok(all)
 }
 
 /// A plan of one step, with values.
@@ -107,6 +117,8 @@ struct Example {
     weights: Vec<(Vec<usize>, Vec<f32>, Precision)>,
     strategy: Option<Strategy>,
     like: Option<Way>,
+    /// Whether products with f16 weights are made in f16.
+    half: bool,
     random: u64,
 }
 
@@ -114,7 +126,24 @@ impl Example {
     fn new(key: String) -> Self {
         let plan = Plan { symbols: vec!["batch".to_owned()], ..Plan::default() };
         let bound = Bound { symbols: vec![1], shapes: Vec::new() };
-        Self { key, plan, bound, inputs: Vec::new(), weights: Vec::new(), strategy: None, like: None, random: 1 }
+        Self {
+            key,
+            plan,
+            bound,
+            inputs: Vec::new(),
+            weights: Vec::new(),
+            strategy: None,
+            like: None,
+            half: false,
+            random: 1,
+        }
+    }
+
+    /// The same with f16 arithmetic, if it has f16 weights.
+    fn in_half(self, asked: bool) -> Self {
+        let half = asked && self.weights.iter().any(|(.., precision)| *precision == Precision::F16);
+        let key = if half { format!("{}, in f16", self.key) } else { self.key.clone() };
+        Self { key, half, ..self }
     }
 
     /// The next of a fixed sequence of numbers in -1..1, multiples of 1/1024, which f16 holds.
@@ -202,9 +231,13 @@ impl Example {
         let twin = self.expected(&outputs)?;
         self.set_weights(0.0)?;
         let expected = self.expected(&outputs)?;
-        let options = ProgramOptions { strategy: self.strategy, ..ProgramOptions::default() };
-        let weights = Weights::upload(owner, &self.plan)?;
-        let program = Program { plan: &self.plan, weights: &weights, options: &options, like: self.like };
+        let (strategy, half_arithmetic) = (self.strategy, self.half);
+        let options = ProgramOptions { strategy, half_arithmetic, ..ProgramOptions::default() };
+        let tolerance = if self.half { HALF_TOLERANCE } else { TOLERANCE };
+        let schedule = options.schedule(&self.plan);
+        let weights = Weights::upload(owner, &self.plan, &schedule)?;
+        let program =
+            Program { plan: &self.plan, schedule: &schedule, weights: &weights, options: &options, like: self.like };
         let mut pool = Pool::default();
         // Compiling, as much of the time as it takes, says nothing about the kernels' speed.
         let speed = owner.speed.clone();
@@ -220,7 +253,7 @@ impl Example {
             let distances = expected.iter().zip(twin).map(|(a, b)| (a - b).abs());
             let distance = distances.filter(|distance| distance.is_finite()).fold(0.0, f64::max);
             let mut pairs = found.iter().zip(expected).enumerate();
-            if let Some((index, (found, expected))) = pairs.find(|(_, (a, b))| !agrees(**a, **b, distance)) {
+            if let Some((index, (found, expected))) = pairs.find(|(_, (a, b))| !agrees(**a, **b, tolerance, distance)) {
                 return Err(Error::KnownAnswer {
                     kernel: self.key.clone(),
                     adapter: owner.adapter.clone(),
@@ -232,7 +265,7 @@ impl Example {
     }
 }
 
-fn agrees(found: f32, expected: f64, distance: f64) -> bool {
+fn agrees(found: f32, expected: f64, tolerance: f64, distance: f64) -> bool {
     let found = f64::from(found);
     if found.is_nan() || expected.is_nan() {
         return found.is_nan() && expected.is_nan();
@@ -240,7 +273,7 @@ fn agrees(found: f32, expected: f64, distance: f64) -> bool {
     if expected.is_infinite() {
         return found == expected;
     }
-    let tolerance = TOLERANCE * expected.abs().max(1.0) + TWIN_DISTANCES * distance;
+    let tolerance = tolerance * expected.abs().max(1.0) + TWIN_DISTANCES * distance;
     expected.abs() > LARGEST || (found - expected).abs() <= tolerance
 }
 
@@ -313,6 +346,7 @@ mod tests {
         let compiled = || {
             pollster::block_on(gpu.call(|owner| Ok(owner.pipelines.as_ref().map(|all| all.compiled())))).expect("alive")
         };
+        let has_half = pollster::block_on(gpu.call(|owner| Ok(owner.has_half_arithmetic()))).expect("alive");
         for (cell, strategy, hidden, precision) in [
             (Cell::Lstm, Strategy::Persistent, 5, Precision::F32),
             (Cell::Lstm, Strategy::Step, 5, Precision::F16),
@@ -327,9 +361,10 @@ mod tests {
             let all_options = hidden == 6;
             let options = PlanOptions { precision, ..PlanOptions::default() };
             let plan = Arc::new(Plan::new(&model(cell, hidden, all_options), &options).expect("a plan"));
-            let options = ProgramOptions { strategy: Some(strategy), ..ProgramOptions::default() };
+            let mut options = ProgramOptions { strategy: Some(strategy), ..ProgramOptions::default() };
+            options.half_arithmetic = precision == Precision::F16 && !all_options && has_half;
             let program = pollster::block_on(GpuProgram::new(&gpu, Arc::clone(&plan), options)).expect("a program");
-            for rows in [1, 12] {
+            for rows in [1, 12, 64] {
                 let bound = plan.bind(&[vec![rows, 4]]).expect("bound");
                 pollster::block_on(program.warm_up(&bound)).expect("right kernels");
                 let before = compiled();
@@ -450,10 +485,10 @@ mod tests {
 
     #[test]
     fn agreement_is_strict_about_nan_and_infinity() {
-        let exact = |found: f32, expected: f64| agrees(found, expected, 0.0);
+        let exact = |found: f32, expected: f64| agrees(found, expected, TOLERANCE, 0.0);
         assert!(exact(f32::NAN, f64::NAN) && exact(f32::INFINITY, f64::INFINITY) && exact(1000.001, 1000.0));
         assert!(!exact(f32::NAN, 1.0) && !exact(1.0, f64::NAN) && !exact(f32::INFINITY, 1.0));
         assert!(!exact(f32::NEG_INFINITY, f64::INFINITY) && !exact(2e-5, 0.0));
-        assert!(agrees(2e-5, 0.0, 1e-6) && !agrees(4e-5, 0.0, 1e-6));
+        assert!(agrees(2e-5, 0.0, TOLERANCE, 1e-6) && !agrees(4e-5, 0.0, TOLERANCE, 1e-6));
     }
 }
