@@ -101,10 +101,7 @@ fn main(@builtin(local_invocation_index) index: u32) {
     let row_blocks = (params.rows + params.rows_each - 1u) / params.rows_each;
     let first_row = (ticket / unit_blocks) % row_blocks * params.rows_each;
     let end_row = min(first_row + params.rows_each, params.rows);
-    let direction = ticket / (unit_blocks * row_blocks);
-    if (!is_due(direction)) {
-        return;
-    }
+    let direction = params.first_direction + ticket / (unit_blocks * row_blocks);
     let first = first_step(direction);
     let steps = num_steps(direction);
     let slice = index / UNITS;

@@ -13,10 +13,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     }
     let row_blocks = (params.rows + ROWS - 1u) / ROWS;
     let row = workgroup % row_blocks * ROWS;
-    let direction = workgroup / row_blocks;
-    if (!is_due(direction)) {
-        return;
-    }
+    let direction = params.first_direction + workgroup / row_blocks;
     let first = first_step(direction);
     let steps = num_steps(direction);
     let slice = index / UNITS;

@@ -41,13 +41,10 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let unit_blocks = (params.units + UNITS - 1u) / UNITS;
     let row_blocks = (params.rows + ROWS - 1u) / ROWS;
     let row = (workgroup / unit_blocks) % row_blocks * ROWS;
-    let direction = workgroup / (unit_blocks * row_blocks);
+    let direction = params.first_direction + workgroup / (unit_blocks * row_blocks);
     let slice = index / UNITS;
     let local_unit = workgroup % unit_blocks * UNITS + index % UNITS;
     let unit = min(local_unit, params.units - 1u);
-    if (!is_due(direction)) {
-        return;
-    }
     let step = first_step(direction);
     let parity = step % 2u;
 

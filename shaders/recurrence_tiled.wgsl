@@ -49,10 +49,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) count: ve
     let row_blocks = (params.rows + TILE_ROWS - 1u) / TILE_ROWS;
     let first_unit = workgroup % unit_blocks * GATE_COLUMNS;
     let first_row = (workgroup / unit_blocks) % row_blocks * TILE_ROWS;
-    let direction = workgroup / (unit_blocks * row_blocks);
-    if (!is_due(direction)) {
-        return;
-    }
+    let direction = params.first_direction + workgroup / (unit_blocks * row_blocks);
     let step = first_step(direction);
     let parity = step % 2u;
 

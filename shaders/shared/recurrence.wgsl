@@ -14,6 +14,7 @@ struct Params {
     slice_start: u32,   // first timestep of the slice that `gates_x` holds, in processing order, of direction 0
     slice_len: u32,     // its timesteps, at most
     lag: u32,           // timesteps that a direction is behind the one before: layers of a stack are
+    first_direction: u32, // of those that this dispatch has timesteps of
     directions: u32,
     first_unit: u32,    // the window of units that `weights` holds
     units: u32,
@@ -104,13 +105,7 @@ fn is_reverse(direction: u32) -> bool {
     return ((params.reverse >> direction) & 1u) != 0u;
 }
 
-// Whether this dispatch has a timestep of the direction.
-fn is_due(direction: u32) -> bool {
-    let behind = direction * params.lag;
-    return params.first_step >= behind && params.first_step - behind < params.seq_len;
-}
-
-// The first timestep of a direction that is due, and how many.
+// The first timestep of a direction in this dispatch, and how many.
 fn first_step(direction: u32) -> u32 {
     return params.first_step - direction * params.lag;
 }

@@ -5,6 +5,8 @@
 //! projection of the slice goes into a scratch buffer, then the recurrence runs over it. Slices chain
 //! through the state buffer, so neither tiles nor slices change a bit of the result.
 
+use std::ops::Range;
+
 use super::{
     elementwise::encode_copy_rows,
     linear::{self, Columns, Linear, Rows},
@@ -56,7 +58,7 @@ const BINDINGS: &[Binding] = match COOPERATIVE_BINDINGS {
     [shared @ .., _] => shared,
     [] => &[],
 };
-const PARAMS_WORDS: usize = 20;
+const PARAMS_WORDS: usize = 21;
 
 pub(crate) static STEP: Kernel = Kernel {
     name: "recurrence_step",
@@ -103,8 +105,8 @@ pub(crate) const COOPERATIVE_MAX_HIDDEN: usize = 1024;
 /// To load a weight into a register takes as long as to multiply it so often: measured on lavapipe, and the same from the
 /// ratio of a GPU's caches to its arithmetic.
 const HOLD_STEPS: f64 = 6.0;
-/// What a slice costs as such, in timesteps: its dispatches.
-const SLICE_STEPS: f64 = 2.0;
+/// And a slice as such: its projections and dispatches.
+const SLICE_STEPS: f64 = 4.0;
 /// Words of `exchange` before the values.
 const EXCHANGE_HEADER: usize = 64;
 /// Words of `exchange`, at most: what [`crate::gpu::pipelines::Pipelines`] has room for.
@@ -426,8 +428,8 @@ impl Tile<'_, '_> {
     }
 
     /// Timesteps of a slice of a stack, whose layers keep that distance. Where a layer leaves room for others, the
-    /// shorter slices are, the more of the time all layers are under way, and the more often workgroups load what
-    /// they hold: (slices + layers - 1) (seq_len / slices + loading) is least here.
+    /// shorter slices are, the more of the time all layers are under way, and the more often a slice costs as much as
+    /// `once` timesteps as such: (slices + layers - 1) (seq_len / slices + once) is least here.
     fn stack_slice(&self) -> usize {
         let job = self.job;
         let behind = job.directions.len() - 1;
@@ -435,8 +437,8 @@ impl Tile<'_, '_> {
             return job.seq_len;
         }
         let holds = matches!(job.way.products, Products::Held(_) | Products::Handed(_));
-        let loading = SLICE_STEPS + if holds { HOLD_STEPS / job.way.width.rows() as f64 } else { 0.0 };
-        (job.seq_len as f64 * loading / behind as f64).sqrt().ceil() as usize
+        let once = SLICE_STEPS + if holds { HOLD_STEPS / job.way.width.rows() as f64 } else { 0.0 };
+        (job.seq_len as f64 * once / behind as f64).sqrt().clamp(1.0, job.seq_len as f64) as usize
     }
 
     /// First element of the tile's rows in the state buffer.
@@ -527,10 +529,20 @@ impl Tile<'_, '_> {
         (0..u32::BITS).zip(&self.job.directions).filter(|(_, d)| which(d)).fold(0, |bits, (d, _)| bits | (1 << d))
     }
 
+    /// The directions that have the timestep `first` of direction 0, or one that is `lag` earlier for each before them.
+    fn due(&self, first: usize, lag: usize) -> Range<usize> {
+        let count = self.job.directions.len();
+        let Some(last) = first.checked_div(lag) else { return 0..count };
+        // The ones before are at their end.
+        let ended = (first + 1).saturating_sub(self.job.seq_len).div_ceil(lag);
+        ended..count.min(last + 1)
+    }
+
     /// The recurrence over `steps` timesteps of a slice, from `first` on.
     fn encode_steps(&self, recorder: &mut Recorder<'_>, slice: Slice, first: usize, steps: usize) -> Result<()> {
         let job = self.job;
-        let row_blocks = self.rows.div_ceil(job.way.rows()) * job.directions.len();
+        let due = self.due(first, slice.lag);
+        let row_blocks = self.rows.div_ceil(job.way.rows()) * due.len();
         for pass in &self.passes {
             let workgroups = match job.way.strategy {
                 Strategy::Step => row_blocks * pass.units.div_ceil(job.way.units),
@@ -539,7 +551,7 @@ impl Tile<'_, '_> {
                     let words = exchange_len(job.directions.len(), self.rows, job.hidden);
                     // All but the word that says whether anyone gave up.
                     recorder.clear(&exchange, 1, words - 1)?;
-                    job.directions.len() * self.rows.div_ceil(job.way.rows_each) * job.hidden.div_ceil(job.way.units)
+                    due.len() * self.rows.div_ceil(job.way.rows_each) * job.hidden.div_ceil(job.way.units)
                 }
                 Strategy::Persistent | Strategy::Held => row_blocks,
             };
@@ -556,6 +568,7 @@ impl Tile<'_, '_> {
                 word(slice.start)?,
                 word(slice.len)?,
                 word(slice.lag)?,
+                word(due.start)?,
                 word(job.directions.len())?,
                 word(pass.first_unit)?,
                 word(pass.units)?,

@@ -210,8 +210,9 @@ const STEP_UNITS: usize = 8;
 const GROUP: usize = 4;
 /// Gates of a cell, at most.
 const GATES: usize = 4;
-/// Rows from which workgroups with many of them are the faster ones.
-const TILED_ROWS: usize = 64;
+/// Rows from which workgroups with many of them are the faster ones: on hardware, and where the CPU computes (lavapipe takes
+/// as long for 64 rows in a tile as for 24 otherwise).
+const TILED_ROWS: [usize; 2] = [64, 32];
 /// Lanes of a subgroup that hand each other the hidden state.
 const LANES: u32 = 8;
 /// Groups that one invocation holds where the CPU computes; more compile too long, unless two hold them.
@@ -291,7 +292,10 @@ fn fastest(r: &Recurrence, traits: &Traits, wish: Wish, batch: usize) -> Result<
         Way::new(strategy, width, r.hidden_size, traits.held_slices(r.hidden_size), traits.software).bounded(r, traits)
     };
     let four = way(RowWidth::Four);
-    if strategy == Strategy::Step && batch >= TILED_ROWS && beyond_limits(&TILED, traits).is_none() {
+    if strategy == Strategy::Step
+        && batch >= TILED_ROWS[usize::from(traits.software)]
+        && beyond_limits(&TILED, traits).is_none()
+    {
         let gates = r.cell.spec().gates.len();
         let [small, large] = [1, 2].map(|groups| four.tiled(gates, groups));
         let blocks = batch.div_ceil(large.rows()).saturating_mul(r.hidden_size.div_ceil(large.units));
