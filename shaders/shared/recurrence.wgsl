@@ -15,6 +15,7 @@ struct Params {
     slice_len: u32,     // its timesteps, at most
     lag: u32,           // timesteps that a direction is behind the one before: layers of a stack are
     first_direction: u32, // of those that this dispatch has timesteps of
+    stored_before: u32, // directions whose weights lie before those of direction 0
     directions: u32,
     first_unit: u32,    // the window of units that `weights` holds
     units: u32,
@@ -39,7 +40,7 @@ const SPARE_SLOT = NUM_STATES + 1u; // r * h of a cell with a reset stage; what 
 @group(0) @binding(0) var<uniform> params: Params;
 // @binding(1) weights: [directions, ceil(inputs / 4) and one of scales, gates, units] of vec4 over inputs
 @group(0) @binding(2) var<storage, read> bias: array<f32>; // [directions, gates, hidden]
-@group(0) @binding(3) var<storage, read> gates_x: array<f32>; // [directions, rows, slice_len, gates, hidden]
+@group(0) @binding(3) var<storage, read> gates_x: array<f32>; // [directions, rows, timesteps of the slice, gates, hidden]
 @group(0) @binding(4) var<storage, read> mask: array<f32>; // [batch, seq_len]
 @group(0) @binding(5) var<storage, read_write> state: array<f32>; // [slot, parity, directions, row_capacity * hidden]
 @group(0) @binding(6) var<storage, read_write> sequence: array<f32>; // [batch, seq_len, directions * outputs]
@@ -74,7 +75,8 @@ fn clear_sums() {
 // its scale. `unit` counts within the window.
 fn weight_index(direction: u32, inputs: u32, gates: u32, k4: u32, unit: u32) -> u32 {
     let groups = (inputs + 3u) / 4u;
-    return (direction * (groups + SCALE_GROUPS) + k4) * (gates * params.units) + unit;
+    let stored = params.stored_before + direction;
+    return (stored * (groups + SCALE_GROUPS) + k4) * (gates * params.units) + unit;
 }
 
 // Sums over `inputs` values are those of so many on end each, added in order, in every kernel that takes single
@@ -132,7 +134,7 @@ fn load_bias(direction: u32, unit: u32) -> array<f32, NUM_GATES> {
     var value: array<f32, NUM_GATES>;
     if (has(HAS_BIAS)) {
         for (var gate = 0u; gate < NUM_GATES; gate++) {
-            value[gate] = bias[(direction * NUM_GATES + gate) * params.hidden + unit];
+            value[gate] = bias[((params.stored_before + direction) * NUM_GATES + gate) * params.hidden + unit];
         }
     }
     return value;
@@ -153,7 +155,8 @@ fn load_peephole(direction: u32, unit: u32) -> array<f32, NUM_PEEPHOLES> {
     var weight: array<f32, NUM_PEEPHOLES>;
     if (peepholes == 1u) {
         for (var which = 0u; which < NUM_PEEPHOLES; which++) {
-            weight[which] = peephole_weights[(direction * NUM_PEEPHOLES + which) * params.hidden + unit];
+            let at = (params.stored_before + direction) * NUM_PEEPHOLES + which;
+            weight[which] = peephole_weights[at * params.hidden + unit];
         }
     }
     return weight;

@@ -63,8 +63,8 @@ impl<'a> Run<'a> {
 
     /// Records the steps of a unit.
     pub(super) fn encode_unit(&self, recorder: &mut Recorder<'_>, unit: &Unit) -> Result<()> {
-        if let Some(r) = unit.recurrence(self.plan) {
-            return self.recurrence(recorder, unit, r);
+        if let (Some(r), Some(stored)) = (unit.recurrence(self.plan), unit.stored(self.plan)) {
+            return self.recurrence(recorder, unit, r, stored);
         }
         let mut steps = self.plan.steps.get(unit.steps.clone()).unwrap_or_default().iter();
         steps.try_for_each(|step| self.encode(recorder, &step.op))
@@ -165,15 +165,26 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A recurrence, or several as the directions of one, `r`.
-    fn recurrence(&self, recorder: &mut Recorder<'_>, unit: &Unit, r: &Recurrence) -> Result<()> {
+    /// A recurrence, or several as the directions of one, `r`; its weights are some of those that `stored` has.
+    fn recurrence(
+        &self,
+        recorder: &mut Recorder<'_>,
+        unit: &Unit,
+        r: &Recurrence,
+        (stored, stored_before): (&Recurrence, usize),
+    ) -> Result<()> {
         let &[batch, seq_len, _] = self.bound.shape(r.input) else {
             return Err(Error::internal("input of a recurrence"));
         };
         let (count, outputs) = (r.directions.len(), r.output_size);
-        let (is_stack, sequence) = match &unit.wavefront {
-            Some(wavefront) => (wavefront.is_stack, Some(self.pool.sequence(batch * seq_len * count * outputs)?)),
-            None => (false, self.optional(r.sequence)?),
+        let is_stack = unit.wavefront().is_some_and(|wavefront| wavefront.is_stack);
+        let mut sequences = unit.members(self.plan).filter_map(|member| member.sequence);
+        let sequence = match unit.wavefront() {
+            None => self.optional(r.sequence)?,
+            Some(_) if is_stack || sequences.any(|id| self.is_wanted(id)) => {
+                Some(self.pool.sequence(batch * seq_len * count * outputs)?)
+            }
+            Some(_) => None,
         };
         let matrices = r.directions.iter().map(|d| self.weights.matrix(&Layout::Linear(d.weight_ih)));
         let matrices = matrices.collect::<Result<Vec<_>>>()?;
@@ -203,7 +214,7 @@ impl<'a> Run<'a> {
             });
         }
         let vectors = |layout: Option<Layout>| layout.map(|layout| self.weights.single(&layout)).transpose();
-        let weight_hr = weights::projection(r).map(|layout| self.weights.matrix(&layout)).transpose()?;
+        let weight_hr = weights::projection(stored).map(|layout| self.weights.matrix(&layout)).transpose()?;
         let [gates_x, state] = self.pool.scratch(self.need)?;
         let (chosen, _) = way_within(r, self.traits, self.wish, self.whole)?;
         let job = RecurrenceJob {
@@ -216,18 +227,19 @@ impl<'a> Run<'a> {
             batch,
             seq_len,
             mask: self.optional(r.mask)?,
-            weight_hh: &self.weights.matrix(&weights::recurrent(r))?,
-            bias_hh: vectors(weights::recurrent_bias(r))?,
-            peephole: vectors(weights::peephole(r))?,
+            weight_hh: &self.weights.matrix(&weights::recurrent(stored))?,
+            bias_hh: vectors(weights::recurrent_bias(stored))?,
+            peephole: vectors(weights::peephole(stored))?,
             weight_hr: weight_hr.as_ref(),
             directions,
+            stored_before,
             is_stack,
             sequence,
             gates_x,
             state,
         };
         recurrence::encode(recorder, &job)?;
-        let Some(from) = sequence.filter(|_| unit.wavefront.is_some()) else { return Ok(()) };
+        let Some(from) = sequence.filter(|_| unit.wavefront().is_some()) else { return Ok(()) };
         for (d, member) in unit.members(self.plan).enumerate() {
             let Some(to) = member.sequence.filter(|id| self.is_wanted(*id)) else { continue };
             let (from, to) = ((from, d * outputs, count * outputs), (self.view(to)?, 0, outputs));

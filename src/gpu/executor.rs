@@ -1,6 +1,6 @@
 //! One run of a plan on the owner thread: buffers, uploads, recording, readback.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use super::{
     encode::Run,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result, quoted},
-    plan::{Bound, BufferId, Plan, rows},
+    plan::{Bound, BufferId, Plan, Precision, rows},
     stats::RunStats,
 };
 
@@ -63,23 +63,31 @@ impl Default for ProgramOptions {
 }
 
 impl ProgramOptions {
-    /// Which steps of `plan` run together.
-    pub(super) fn schedule(&self, plan: &Plan) -> Schedule {
-        let is_cooperative = self.cooperative || self.strategy == Some(Strategy::Cooperative);
-        Schedule::new(plan, !self.layer_by_layer && !is_cooperative)
-    }
-
-    /// Whether a device can do what is asked for.
+    /// Whether what is asked for can be done with `plan`.
     ///
     /// # Errors
     /// [`Error::Unsupported`].
-    pub(super) fn check(&self, owner: &Owner) -> Result<()> {
-        if self.half_arithmetic && !owner.has_half_arithmetic() {
-            return Err(Error::Unsupported {
-                subject: owner.adapter.clone(),
-                what: "arithmetic in f16".to_owned(),
-                instead: "leave it out: f16 weights then count in f32".to_owned(),
-            });
+    pub(super) fn check(&self, owner: &Owner, plan: &Plan) -> Result<()> {
+        if !self.half_arithmetic {
+            return Ok(());
+        }
+        let refuse = |subject: &str, what: &str, instead: &str| {
+            let [subject, what, instead] = [subject, what, instead].map(str::to_owned);
+            Err(Error::Unsupported { subject, what, instead })
+        };
+        if !plan.weights.iter().any(|weight| weight.precision == Precision::F16) {
+            return refuse(
+                "half_arithmetic",
+                "arithmetic in f16 with weights that are not",
+                "ask for f16 weights, too",
+            );
+        }
+        if !owner.has_half_arithmetic() {
+            return refuse(
+                &owner.adapter,
+                "arithmetic in f16",
+                "leave it out: products with f16 weights are then in f32",
+            );
         }
         Ok(())
     }
@@ -113,6 +121,20 @@ pub(super) fn memory_need(
     Ok((figures(&tile), tile))
 }
 
+/// What a run took, for the next one of the same sizes.
+pub(super) struct Known {
+    bound: Bound,
+    given: Vec<BufferId>,
+    outputs: Vec<BufferId>,
+    need: Rc<Need>,
+}
+
+impl Known {
+    fn is_of(&self, bound: &Bound, given: &[BufferId], outputs: &[BufferId]) -> bool {
+        self.bound == *bound && self.given == given && self.outputs == outputs
+    }
+}
+
 /// What a run is of, apart from its sizes and values.
 pub(super) struct Program<'a> {
     pub(super) plan: &'a Plan,
@@ -141,15 +163,23 @@ impl Program<'_> {
         }
         let limits = memory_limits(&owner.limits, self.options);
         let given: Vec<BufferId> = inputs.iter().map(|(id, _)| *id).collect();
-        let (_, tile) = memory_need((plan, self.schedule), bound, (&given, outputs), self.weights.bytes, &limits)?;
+        let known = pool.known.as_ref().filter(|known| known.is_of(bound, &given, outputs));
+        if let Some(need) = known.map(|known| Rc::clone(&known.need)) {
+            return self.run_tile(owner, pool, &need, (bound, bound), &inputs, outputs);
+        }
+        let program = (plan, self.schedule);
+        let (_, tile) = memory_need(program, bound, (&given, outputs), self.weights.bytes, &limits)?;
         let tiles = bound.batch().div_ceil(tile.batch().max(1));
         if tiles <= 1 {
-            return self.run_tile(owner, pool, (bound, bound), &inputs, outputs);
+            let need = Rc::new(Need::new(program, bound, &given, outputs, &limits));
+            pool.known = Some(Known { bound: bound.clone(), given, outputs: outputs.to_vec(), need: Rc::clone(&need) });
+            return self.run_tile(owner, pool, &need, (bound, bound), &inputs, outputs);
         }
         let mut stats = RunStats { batch_tiles: 0, ..RunStats::default() };
         let mut done = Vec::with_capacity(tiles);
         for part in rows::split(plan, bound, rows::ranges(bound.batch(), tiles), &inputs)? {
-            let (values, part) = self.run_tile(owner, pool, (&part.bound, bound), &part.inputs, outputs)?;
+            let need = Need::new(program, &part.bound, &given, outputs, &limits);
+            let (values, part) = self.run_tile(owner, pool, &need, (&part.bound, bound), &part.inputs, outputs)?;
             stats.merge(part);
             done.push(values);
         }
@@ -160,20 +190,18 @@ impl Program<'_> {
         &self,
         owner: &mut Owner,
         pool: &mut Pool,
+        need: &Need,
         (bound, whole): (&Bound, &Bound),
         inputs: &Inputs,
         outputs: &[BufferId],
     ) -> Result<(Vec<Vec<f32>>, RunStats)> {
-        let limits = memory_limits(&owner.limits, self.options);
-        let given: Vec<BufferId> = inputs.iter().map(|(id, _)| *id).collect();
-        let need = Need::new((self.plan, self.schedule), bound, &given, outputs, &limits);
-        pool.prepare(owner, &need)?;
+        pool.prepare(owner, need)?;
         let traits = owner.traits.clone();
         let run = Run {
             plan: self.plan,
             schedule: self.schedule,
             bound,
-            need: &need,
+            need,
             weights: self.weights,
             pool,
             traits: &traits,

@@ -1,6 +1,7 @@
 //! [`Pool`]: the buffers of a program's runs, kept from run to run and grown where one needs more.
 
 use super::{
+    executor::Known,
     memory::{Need, VERDICT_BYTES},
     owner::Owner,
     recorder::View,
@@ -15,6 +16,8 @@ pub(super) struct Pool {
     state: Option<wgpu::Buffer>,
     sequence: Option<wgpu::Buffer>,
     staging: Option<wgpu::Buffer>,
+    /// What the last run took that ran whole.
+    pub(super) known: Option<Known>,
 }
 
 const STORAGE: wgpu::BufferUsages =

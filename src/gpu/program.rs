@@ -5,7 +5,10 @@ use std::{future::Future, rc::Rc, sync::Arc};
 use super::{
     executor::{self, Inputs, Program, ProgramOptions},
     kernel::{Products, RowWidth},
-    kernels::strategy::{Strategy, way_within},
+    kernels::{
+        recurrence::EXCHANGE_WORDS,
+        strategy::{Strategy, Traits, way_within},
+    },
     memory::MemoryNeed,
     owner::Owner,
     pool::Pool,
@@ -94,11 +97,11 @@ impl GpuProgram {
         plan: Arc<Plan>,
         options: ProgramOptions,
     ) -> impl Future<Output = Result<Self>> + Send + use<> {
-        let schedule = Arc::new(options.schedule(&plan));
+        let schedule = Arc::new(Schedule::new(&plan, gpu.limits().max_storage_buffer_binding_size));
         let for_owner = (Arc::clone(&plan), Arc::clone(&schedule));
         let asked = options.clone();
         let state = gpu.keep(move |owner| {
-            asked.check(owner)?;
+            asked.check(owner, &for_owner.0)?;
             Weights::upload(owner, &for_owner.0, &for_owner.1).map(State::new)
         });
         Self::finish(state, plan, schedule, options)
@@ -117,16 +120,15 @@ impl GpuProgram {
         }
     }
 
-    /// Another program of the same plan that shares the weights, and which layers run together, but has buffers of its
-    /// own.
+    /// Another program of the same plan that shares the weights but has buffers of its own.
     ///
     /// # Errors
     /// A device's failure.
     pub fn with_options(&self, options: ProgramOptions) -> impl Future<Output = Result<Self>> + Send + use<> {
         let id = self.inner.state.id();
-        let asked = options.clone();
+        let (asked, plan) = (options.clone(), Arc::clone(&self.inner.plan));
         let state = self.gpu().keep(move |owner| {
-            asked.check(owner)?;
+            asked.check(owner, &plan)?;
             owner.object::<State>(id).map(|state| State::new(Rc::clone(&state.weights)))
         });
         Self::finish(state, Arc::clone(&self.inner.plan), Arc::clone(&self.inner.schedule), options)
@@ -202,6 +204,7 @@ impl GpuProgram {
         let (plan, schedule) = (Arc::clone(&self.inner.plan), Arc::clone(&self.inner.schedule));
         self.inner.state.call(move |owner, state| {
             let mut run = |owner: &mut Owner, options: &ProgramOptions, inputs| {
+                let schedule = owner.schedule(&schedule, &plan, &bound, options);
                 if options.known_answer_tests && !state.check(owner, (&plan, &schedule), &bound, options)? {
                     return Ok((Vec::new(), RunStats { gave_up: true, ..RunStats::default() }));
                 }
@@ -209,7 +212,8 @@ impl GpuProgram {
                     Program { plan: &plan, schedule: &schedule, weights: &state.weights, options, like: None };
                 program.run(owner, &mut state.pool, &bound, inputs, &outputs)
             };
-            let ways = probe::ways(owner, (&plan, &schedule), &bound, &options)?;
+            let of_run = owner.schedule(&schedule, &plan, &bound, &options);
+            let ways = probe::ways(owner, (&plan, &of_run), &bound, &options)?;
             if !ways.iter().any(|(strategy, ..)| *strategy == Strategy::Cooperative) {
                 return run(owner, &options, inputs);
             }
@@ -246,16 +250,23 @@ impl GpuProgram {
         let bound = bound.clone();
         let (plan, schedule) = (Arc::clone(&self.inner.plan), Arc::clone(&self.inner.schedule));
         let options = self.inner.options.clone();
-        self.inner.state.call(move |owner, state| state.check(owner, (&plan, &schedule), &bound, &options).map(|_| ()))
+        self.inner.state.call(move |owner, state| {
+            let schedule = owner.schedule(&schedule, &plan, &bound, &options);
+            state.check(owner, (&plan, &schedule), &bound, &options).map(|_| ())
+        })
     }
 
     /// The device memory that a run with the sizes `bound` takes, all outputs and states read.
     ///
     /// # Errors
-    /// [`Error::Limit`](crate::Error::Limit) if not even one row fits.
+    /// [`Error::Limit`](crate::Error::Limit) if not even one row fits, or a strategy that is asked for does not.
     pub fn memory_need(&self, bound: &Bound) -> Result<MemoryNeed> {
-        let program = (self.inner.plan.as_ref(), self.inner.schedule.as_ref());
-        self.gpu().memory_need_of(program, bound, &self.inner.options, self.inner.weight_bytes)
+        self.gpu().memory_need_of(
+            (&self.inner.plan, &self.inner.schedule),
+            bound,
+            &self.inner.options,
+            self.inner.weight_bytes,
+        )
     }
 
     /// How each recurrence runs with the sizes `bound`, by step name, and why.
@@ -264,19 +275,18 @@ impl GpuProgram {
     /// [`Error::Limit`](crate::Error::Limit) if the strategy asked for does not fit.
     pub fn strategies(&self, bound: &Bound) -> Result<Vec<(String, Strategy, String)>> {
         let plan = &self.inner.plan;
-        let mut traits = self.gpu().traits().clone();
-        traits.cooperates &= !self.gpu().has_given_up();
+        let traits = self.gpu().current_traits();
+        let limit = executor::memory_limits(self.gpu().limits(), &self.inner.options).scratch();
+        let schedule = self.inner.schedule.of_run(plan, bound, &traits, &self.inner.options, limit);
         let mut all = Vec::new();
-        for (unit, r) in self.inner.schedule.recurrences(plan) {
+        for (unit, r) in schedule.recurrences(plan) {
             let (way, reason) = way_within(r, &traits, self.inner.options.wish(), bound)?;
             let names: Vec<_> =
                 plan.steps.get(unit.steps.clone()).unwrap_or_default().iter().map(|step| &step.name).collect();
-            let count = names.len();
-            let reason = match &unit.wavefront {
+            let reason = match unit.wavefront() {
                 None => reason,
-                Some(wavefront) if !wavefront.is_stack => format!("{reason}; {count} layers side by side"),
-                Some(_) if way.leaves_room => format!("{reason}; {count} layers in a wavefront"),
-                Some(_) => format!("{reason}; {count} layers in turn, as each has work for the whole device"),
+                Some(wavefront) if wavefront.is_stack => format!("{reason}; {} layers in a wavefront", names.len()),
+                Some(_) => format!("{reason}; {} layers side by side", names.len()),
             };
             all.extend(names.into_iter().map(|name| (name.clone(), way.strategy, reason.clone())));
         }
@@ -284,20 +294,41 @@ impl GpuProgram {
     }
 }
 
+impl Owner {
+    /// Which steps run together with the sizes `bound`, of those that `schedule` has together.
+    fn schedule(
+        &self,
+        schedule: &Arc<Schedule>,
+        plan: &Plan,
+        bound: &Bound,
+        options: &ProgramOptions,
+    ) -> Arc<Schedule> {
+        let limit = executor::memory_limits(&self.limits, options).scratch();
+        schedule.of_run(plan, bound, &self.traits, options, limit)
+    }
+}
+
 impl Gpu {
+    /// The device's traits, as far as it proved to have them.
+    fn current_traits(&self) -> Traits {
+        let mut traits = self.traits().clone();
+        traits.cooperates &= !self.has_given_up();
+        traits
+    }
+
     /// The memory that a program of `plan` and a run with the sizes `bound` would take on this device,
     /// before anything of it is taken. Weights that another program has already are counted too.
     ///
     /// # Errors
-    /// [`Error::Limit`](crate::Error::Limit) if not even one row fits.
+    /// [`Error::Limit`](crate::Error::Limit) if not even one row fits, or a strategy that is asked for does not.
     pub fn memory_need(&self, plan: &Plan, bound: &Bound, options: &ProgramOptions) -> Result<MemoryNeed> {
-        let schedule = options.schedule(plan);
+        let schedule = Arc::new(Schedule::new(plan, self.limits().max_storage_buffer_binding_size));
         self.memory_need_of((plan, &schedule), bound, options, Weights::need(plan, &schedule)?)
     }
 
     fn memory_need_of(
         &self,
-        (plan, schedule): (&Plan, &Schedule),
+        (plan, schedule): (&Plan, &Arc<Schedule>),
         bound: &Bound,
         options: &ProgramOptions,
         weights: u64,
@@ -306,6 +337,16 @@ impl Gpu {
         let inputs: Vec<_> = plan.inputs.iter().map(|port| port.buffer).chain(states(|port| port.initial)).collect();
         let outputs: Vec<_> = plan.outputs.iter().map(|port| port.buffer).chain(states(|port| port.last)).collect();
         let limits = executor::memory_limits(self.limits(), options);
-        executor::memory_need((plan, schedule), bound, (&inputs, &outputs), weights, &limits).map(|(need, _)| need)
+        let traits = self.current_traits();
+        let schedule = schedule.of_run(plan, bound, &traits, options, limits.scratch());
+        let (mut need, _) = executor::memory_need((plan, &schedule), bound, (&inputs, &outputs), weights, &limits)?;
+        for (_, r) in schedule.recurrences(plan) {
+            if way_within(r, &traits, options.wish(), bound)?.0.strategy == Strategy::Cooperative {
+                // Of the device, whatever uses it.
+                need.scratch += EXCHANGE_WORDS as u64 * 4;
+                break;
+            }
+        }
+        Ok(need)
     }
 }

@@ -43,8 +43,7 @@ pub(crate) struct Work {
 
 impl Work {
     /// The same so many times.
-    pub(crate) fn times(self, count: usize) -> Self {
-        let count = count as f64;
+    pub(crate) fn times(self, count: f64) -> Self {
         Self { cost: self.cost * count, multiply_adds: self.multiply_adds * count, bytes: self.bytes * count }
     }
 

@@ -1,16 +1,23 @@
 //! [`Schedule`]: which steps of a plan run together. wgpu puts a barrier before a dispatch that writes where an earlier
 //! one wrote, so kernels of their own are never under way at once; directions of one recurrence are.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
-use super::memory::root;
+use super::{
+    executor::ProgramOptions,
+    kernels::strategy::{Strategy, Traits, way_within},
+    memory::{byte_size, root},
+    weights,
+};
 use crate::{
     dim::Dim,
-    plan::{BufferId, Op, Plan, Recurrence, WeightId},
+    plan::{Bound, BufferId, Op, Plan, Recurrence, WeightId},
 };
 
 /// Recurrences that run as the directions of one, at most.
 const MOST: usize = 8;
+/// Timesteps from which the layers of a stack can be under way at once for long enough.
+const STACK_STEPS: usize = 16;
 
 /// The steps of a plan in their order.
 #[derive(Clone, Debug)]
@@ -22,46 +29,101 @@ pub(super) struct Schedule {
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
     pub(super) steps: Range<usize>,
-    /// What they are together, if there are several.
-    pub(super) wavefront: Option<Wavefront>,
+    /// Which recurrences share their weights' buffers, if some do: those of the unit or, where it is one of them that
+    /// runs alone, it and others.
+    wavefront: Option<Arc<Wavefront>>,
+    /// Its place among them, where it runs alone.
+    alone: Option<usize>,
 }
 
 /// Recurrent layers of one kind: a stack, each a slice of timesteps behind the one below, or side by side.
 #[derive(Clone, Debug)]
 pub(super) struct Wavefront {
     /// All of them as directions of one, without outputs.
-    pub(super) together: Recurrence,
+    together: Recurrence,
     pub(super) is_stack: bool,
 }
 
 impl Schedule {
-    /// With `wavefronts`, recurrences that can run together do.
-    pub(super) fn new(plan: &Plan, wavefronts: bool) -> Self {
+    /// Recurrences that can run together do, as far as one binding of `limit` bytes holds their weights.
+    pub(super) fn new(plan: &Plan, limit: u64) -> Self {
         let mut units: Vec<Unit> = Vec::new();
         for step in 0..plan.steps.len() {
-            let joined = units.last().filter(|_| wavefronts).and_then(|unit| join(plan, unit, step));
+            let joined = units.last().and_then(|unit| join(plan, unit, step, limit)).map(Arc::new);
             match (joined, units.last_mut()) {
                 (Some(wavefront), Some(unit)) => {
-                    *unit = Unit { steps: unit.steps.start..step + 1, wavefront: Some(wavefront) };
+                    *unit = Unit { steps: unit.steps.start..step + 1, wavefront: Some(wavefront), alone: None };
                 }
-                _ => units.push(Unit { steps: step..step + 1, wavefront: None }),
+                _ => units.push(Unit { steps: step..step + 1, wavefront: None, alone: None }),
             }
         }
         Self { units }
     }
 
-    /// The recurrences of each unit as one, and the steps that they are.
+    /// The one for runs with the sizes `bound`: together run those for which it pays, whose outputs fit `limit` bytes.
+    pub(super) fn of_run(
+        self: &Arc<Self>,
+        plan: &Plan,
+        bound: &Bound,
+        traits: &Traits,
+        options: &ProgramOptions,
+        limit: u64,
+    ) -> Arc<Self> {
+        // Workgroups that wait for each other need the device for themselves.
+        let apart = options.layer_by_layer || options.cooperative || options.strategy == Some(Strategy::Cooperative);
+        let pays = |wavefront: &Wavefront| {
+            let r = &wavefront.together;
+            let &[batch, seq_len, _] = bound.shape(r.input) else { return false };
+            let least = if wavefront.is_stack { STACK_STEPS } else { 1 };
+            let outputs = [batch, seq_len, r.directions.len()].into_iter().fold(r.output_size, usize::saturating_mul);
+            let leaves_room = || way_within(r, traits, options.wish(), bound).is_ok_and(|(way, _)| way.leaves_room);
+            !apart && batch > 0 && seq_len >= least && byte_size(outputs) <= limit && leaves_room()
+        };
+        let split = |unit: &Unit| unit.wavefront.as_ref().is_some_and(|wavefront| !pays(wavefront));
+        if !self.units.iter().any(split) {
+            return Arc::clone(self);
+        }
+        let mut units = Vec::with_capacity(plan.steps.len());
+        for unit in &self.units {
+            if split(unit) {
+                let one = |(place, step): (usize, usize)| Unit {
+                    steps: step..step + 1,
+                    wavefront: unit.wavefront.clone(),
+                    alone: Some(place),
+                };
+                units.extend(unit.steps.clone().enumerate().map(one));
+            } else {
+                units.push(unit.clone());
+            }
+        }
+        Arc::new(Self { units })
+    }
+
+    /// The recurrences of each unit as one.
     pub(super) fn recurrences<'s>(&'s self, plan: &'s Plan) -> impl Iterator<Item = (&'s Unit, &'s Recurrence)> {
         self.units.iter().filter_map(|unit| unit.recurrence(plan).map(|r| (unit, r)))
     }
 }
 
 impl Unit {
+    /// What several recurrences are together, if it is those.
+    pub(super) fn wavefront(&self) -> Option<&Wavefront> {
+        self.wavefront.as_deref().filter(|_| self.alone.is_none())
+    }
+
     /// The recurrence that it is, if it is one.
     pub(super) fn recurrence<'s>(&'s self, plan: &'s Plan) -> Option<&'s Recurrence> {
-        match &self.wavefront {
+        match self.wavefront() {
             Some(wavefront) => Some(&wavefront.together),
             None => recurrence(plan, self.steps.start),
+        }
+    }
+
+    /// The recurrence whose directions' weights lie in one buffer, and the first of them that is the unit's.
+    pub(super) fn stored<'s>(&'s self, plan: &'s Plan) -> Option<(&'s Recurrence, usize)> {
+        match &self.wavefront {
+            Some(wavefront) => Some((&wavefront.together, self.alone.unwrap_or(0))),
+            None => recurrence(plan, self.steps.start).map(|r| (r, 0)),
         }
     }
 
@@ -79,7 +141,7 @@ impl Unit {
             reads.extend(own(step.op.inputs()).filter(|id| !writes.contains(id)));
             writes.extend(own(step.op.outputs()));
         }
-        if self.wavefront.is_some() {
+        if self.wavefront().is_some() {
             let inner: Vec<_> = self.members(plan).skip(1).map(|r| root(plan, r.input)).collect();
             writes.retain(|id| !inner.contains(id) || is_wanted(*id));
         }
@@ -95,7 +157,7 @@ fn recurrence(plan: &Plan, step: usize) -> Option<&Recurrence> {
 }
 
 /// `unit` with the recurrence `step` after it, if both can run together.
-fn join(plan: &Plan, unit: &Unit, step: usize) -> Option<Wavefront> {
+fn join(plan: &Plan, unit: &Unit, step: usize, limit: u64) -> Option<Wavefront> {
     let (below, next) = (recurrence(plan, unit.steps.end.checked_sub(1)?)?, recurrence(plan, step)?);
     let precision = |id: WeightId| plan.weights.get(id.index()).map(|weight| weight.precision);
     let recurrent = |r: &Recurrence| r.directions.first().and_then(|d| precision(d.weight_hh));
@@ -113,12 +175,14 @@ fn join(plan: &Plan, unit: &Unit, step: usize) -> Option<Wavefront> {
     let reads = Op::Recurrence(next.clone()).inputs();
     let waits = reads.into_iter().filter(|id| !is_stack || *id != next.input);
     let waits = waits.map(|id| root(plan, id)).any(|id| written.iter().any(|other| root(plan, *other) == id));
-    if !alike || waits || unit.wavefront.as_ref().is_some_and(|wavefront| wavefront.is_stack != is_stack) {
+    if !alike || waits || unit.wavefront().is_some_and(|wavefront| wavefront.is_stack != is_stack) {
         return None;
     }
     let before = unit.recurrence(plan)?;
     let directions = before.directions.iter().chain(&next.directions).cloned().collect();
-    Some(Wavefront { together: Recurrence { directions, sequence: None, last: None, ..before.clone() }, is_stack })
+    let together = Recurrence { directions, sequence: None, last: None, ..before.clone() };
+    let fits = weights::stored_bytes(plan, &weights::recurrent(&together)).is_ok_and(|bytes| bytes <= limit);
+    fits.then_some(Wavefront { together, is_stack })
 }
 
 /// Whether it is of one direction, forwards, and its hidden state is what the cell gives.
@@ -204,29 +268,38 @@ mod tests {
     }
 
     fn sizes(plan: &Plan) -> Vec<usize> {
-        Schedule::new(plan, true).units.iter().map(|unit| unit.steps.len()).filter(|len| *len > 1).collect()
+        Schedule::new(plan, u64::MAX).units.iter().map(|unit| unit.steps.len()).filter(|len| *len > 1).collect()
     }
 
-    /// Runs `plan` in both ways and compares their bits, and one with the reference.
-    fn check(gpu: &Gpu, plan: &Arc<Plan>, strategy: Option<Strategy>, [batch, seq_len]: [usize; 2]) {
+    /// Runs `plan` in both ways and compares their bits and work, and one with the reference. Whether layers ran together
+    /// where that was allowed.
+    fn check(gpu: &Gpu, plan: &Arc<Plan>, strategy: Option<Strategy>, [batch, seq_len]: [usize; 2]) -> bool {
         let bound = plan.bind(&[vec![batch, seq_len]]).unwrap();
         let ids: Vec<f32> = (0..batch * seq_len).map(|i| ((i * 5 + i / 7) % 7) as f32).collect();
         let outputs: Vec<_> = plan.outputs.iter().map(|port| port.buffer).collect();
         let run = |layer_by_layer| {
             let options = ProgramOptions { strategy, layer_by_layer, ..ProgramOptions::default() };
             let program = pollster::block_on(GpuProgram::new(gpu, Arc::clone(plan), options)).unwrap();
-            assert_eq!(program.strategies(&bound).unwrap().len(), 3);
+            let ways = program.strategies(&bound).unwrap();
+            assert_eq!(ways.len(), 3);
+            let alike = ways.iter().all(|(.., why)| why.contains("3 layers"));
+            assert!(alike || !ways.iter().any(|(.., why)| why.contains("3 layers")));
             let inputs = vec![(plan.inputs[0].buffer, ids.clone())];
-            pollster::block_on(program.run_with_stats(bound.clone(), inputs, outputs.clone())).unwrap()
+            let done = pollster::block_on(program.run_with_stats(bound.clone(), inputs, outputs.clone())).unwrap();
+            let products: f64 = done.1.kernels.iter().map(|kernel| kernel.multiply_adds).sum();
+            (done.0, products, alike)
         };
         let (together, apart) = (run(false), run(true));
         assert!(together.0 == apart.0, "{strategy:?}, batch {batch}, {seq_len} timesteps");
+        assert!((together.1 - apart.1).abs() <= 1e-9 * apart.1, "{} and {}", together.1, apart.1);
+        assert!(!apart.2);
         let wide = ids.iter().map(|&id| f64::from(id)).collect();
         let expected = reference::run(plan, &bound, &[(plan.inputs[0].buffer, wide)], &outputs).unwrap();
         for (found, expected) in together.0.iter().zip(&expected) {
             let worst = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
             assert!(worst < 2e-6 && found.len() == expected.len(), "{worst}");
         }
+        together.2
     }
 
     #[test]
@@ -235,18 +308,23 @@ mod tests {
             assert!(std::env::var_os("WGPU_RNN_SKIP_GPU").is_some(), "no adapter");
             return eprintln!("SKIPPED: no adapter");
         };
+        // A row, which is one workgroup's, leaves room for others on any device that works on several at once.
+        let several = gpu.traits().parallel > 1;
         for cell in Cell::ALL {
             let plan = stack(cell, &[0, 1]);
             assert_eq!(sizes(&plan), [3]);
             for strategy in [None, Some(Strategy::Step), Some(Strategy::Persistent)] {
-                for sizes in [[2, 1], [1, 16], [3, 17], [5, 70]] {
-                    check(&gpu, &plan, strategy, sizes);
+                for sizes in [[2, 0], [2, 1], [1, 16], [3, 17], [1, 70]] {
+                    let together = check(&gpu, &plan, strategy, sizes);
+                    let expected = sizes[1] >= STACK_STEPS && several;
+                    assert!(together == expected || sizes[0] > 1, "{sizes:?}");
                 }
             }
-            check(&gpu, &plan, Some(Strategy::Step), [66, 20]);
+            // So many that each layer has work for the whole device.
+            assert!(!check(&gpu, &plan, None, [300, 20]));
         }
         // What passes between the layers alone has no memory of its own.
-        check(&gpu, &stack(Cell::Gru, &[]), None, [3, 40]);
+        check(&gpu, &stack(Cell::Gru, &[]), None, [1, 40]);
         let branches = model(|model, x| {
             let ends = [0, 1, 2].map(|i| {
                 let mut one = layer(Cell::Gru, FEATURES, i);
@@ -258,8 +336,8 @@ mod tests {
             model.output("sequence", ends[1]).unwrap();
         });
         assert_eq!(sizes(&branches), [3]);
-        for sizes in [[1, 1], [4, 33]] {
-            check(&gpu, &branches, None, sizes);
+        for sizes in [[1, 0], [1, 1], [1, 33], [300, 2]] {
+            assert_eq!(check(&gpu, &branches, None, sizes), sizes[1] > 0 && sizes[0] == 1 && several);
         }
     }
 

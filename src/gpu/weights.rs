@@ -137,7 +137,7 @@ fn tensors<'p>(plan: &'p Plan, layout: &Layout) -> Result<Vec<&'p Weight>> {
 }
 
 /// Bytes of a weight as it is packed: vectors of four, the last one padded.
-fn stored_bytes(plan: &Plan, layout: &Layout) -> Result<u64> {
+pub(super) fn stored_bytes(plan: &Plan, layout: &Layout) -> Result<u64> {
     let bytes = |weight: &Weight| match (layout, weight.tensor.shape()) {
         (Layout::Linear(_) | Layout::Recurrent { .. }, &[rows, columns]) => {
             pack::matrix_bytes([rows, columns], weight.precision)
@@ -191,13 +191,13 @@ fn store(owner: &mut Owner, plan: &Plan, layout: &Layout) -> Result<Stored> {
 
 /// The weights that the steps of `plan` read, as their kernels read them.
 fn all_layouts(plan: &Plan, schedule: &Schedule) -> impl Iterator<Item = Layout> {
-    schedule.units.iter().flat_map(|unit| match &unit.wavefront {
-        Some(wavefront) => of_recurrence(&wavefront.together),
+    schedule.units.iter().flat_map(|unit| match unit.stored(plan) {
+        Some((r, _)) => of_recurrence(r),
         None => plan.steps.get(unit.steps.clone()).unwrap_or_default().iter().flat_map(|s| layouts(&s.op)).collect(),
     })
 }
 
-/// The weights that `op` reads.
+/// The weights that `op` reads, but for a recurrence.
 fn layouts(op: &Op) -> Vec<Layout> {
     match op {
         Op::Linear { weight, bias, .. } => {
@@ -205,7 +205,6 @@ fn layouts(op: &Op) -> Vec<Layout> {
         }
         Op::Gather { table, .. } => vec![Layout::Table(*table)],
         Op::Constant { weight, .. } => vec![Layout::Plain(*weight)],
-        Op::Recurrence(r) => of_recurrence(r),
         Op::LayerNorm { gamma, beta, .. } => gamma.iter().chain(beta).copied().map(Layout::Plain).collect(),
         Op::BatchNorm { mean, variance, gamma, beta, .. } => {
             [mean, variance].into_iter().chain(gamma).chain(beta).copied().map(Layout::Plain).collect()
@@ -393,7 +392,7 @@ mod tests {
             let for_owner = Arc::clone(&plan);
             let windows = small.call(move |owner| {
                 owner.limits.max_storage_buffer_binding_size = 256;
-                let weights = Weights::upload(owner, &for_owner, &Schedule::new(&for_owner, true))?;
+                let weights = Weights::upload(owner, &for_owner, &Schedule::new(&for_owner, u64::MAX))?;
                 let counts = weights.stored.iter().map(|(layout, stored)| (layout.clone(), stored.windows.len()));
                 Ok(counts.collect::<Vec<_>>())
             });
@@ -414,7 +413,7 @@ mod tests {
         let plan = Plan::new(&model(), &PlanOptions::default()).unwrap();
         let upload = gpu.call(move |owner| {
             owner.limits.max_storage_buffer_binding_size = 15;
-            Weights::upload(owner, &plan, &Schedule::new(&plan, true)).map(|_| ())
+            Weights::upload(owner, &plan, &Schedule::new(&plan, u64::MAX)).map(|_| ())
         });
         let error = pollster::block_on(upload).unwrap_err();
         assert!(matches!(&error, Error::Limit { what, .. } if what.contains("embedding")), "{error}");

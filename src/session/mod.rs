@@ -394,7 +394,7 @@ impl Program {
     ) -> Result<Self> {
         #[cfg(feature = "gpu")]
         if options.half_arithmetic {
-            half_arithmetic_makes_sense(opened, options.weights)?;
+            half_arithmetic_makes_sense(opened)?;
         }
         let ragged = ragged_beside.is_some();
         let rewrites = if matches!(opened, Opened::Reference) { Rewrites::NONE } else { Rewrites::ALL };
@@ -523,20 +523,16 @@ impl Program {
     }
 }
 
-/// Whether products can be made in f16.
+/// Whether the device is one that can be asked to make products in f16.
 ///
 /// # Errors
 /// [`Error::Unsupported`].
 #[cfg(feature = "gpu")]
-fn half_arithmetic_makes_sense(opened: &Opened, weights: Precision) -> Result<()> {
-    let (what, instead) = match opened {
-        Opened::Gpu(_) if weights == Precision::F16 => return Ok(()),
-        Opened::Gpu(_) => ("arithmetic in f16 with weights that are not", "ask for f16 weights, too"),
-        _ => ("arithmetic in f16 on another device than a GPU", "leave it out, or ask for a GPU"),
-    };
-    Err(Error::Unsupported {
-        subject: "half_arithmetic".to_owned(),
-        what: what.to_owned(),
-        instead: instead.to_owned(),
-    })
+fn half_arithmetic_makes_sense(opened: &Opened) -> Result<()> {
+    if matches!(opened, Opened::Gpu(_)) {
+        return Ok(());
+    }
+    let (subject, what) = ("half_arithmetic", "arithmetic in f16 on another device than a GPU");
+    let [subject, what, instead] = [subject, what, "leave it out, or ask for a GPU"].map(str::to_owned);
+    Err(Error::Unsupported { subject, what, instead })
 }

@@ -84,10 +84,10 @@ pub(crate) struct VerifyArgs {
     /// Seed of the random inputs
     #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
     pub(crate) seed: u64,
-    /// Allowed difference [default: 1e-5]
+    /// Allowed difference [default: 1e-5; 2e-3 with products in f16]
     #[arg(long, allow_negative_numbers = true, value_parser = tolerance, env = "WGPU_RNN_ATOL")]
     pub(crate) atol: Option<f64>,
-    /// Allowed difference per unit of the reference's magnitude, where that is more [default: 1e-5]
+    /// Allowed difference per unit of the reference's magnitude, where that is more [default: 1e-5; 2e-3 with products in f16]
     #[arg(long, allow_negative_numbers = true, value_parser = tolerance, env = "WGPU_RNN_RTOL")]
     pub(crate) rtol: Option<f64>,
     #[command(flatten)]

@@ -4,6 +4,7 @@ use std::{num::NonZero, path::Path};
 
 use wgpu_rnn::{
     Device, Error, Model, Session, SessionOptions,
+    compare::Tolerance,
     formats::{KerasBackend, LoadOptions},
     plan::Precision,
 };
@@ -126,6 +127,16 @@ pub(crate) fn threads(how: &HowArgs) -> usize {
 
 pub(crate) fn all_cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// How near results have to be.
+pub(crate) fn tolerance(how: &HowArgs) -> Tolerance {
+    #[cfg(feature = "gpu")]
+    if how.half_arithmetic {
+        return Tolerance::HALF_ARITHMETIC;
+    }
+    let _ = how;
+    Tolerance::FREE_RUNNING
 }
 
 fn precision(weights: WeightsName) -> Precision {

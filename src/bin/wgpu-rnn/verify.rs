@@ -24,7 +24,7 @@ use crate::{
 const TIME_ROWS: usize = 12;
 
 pub(crate) fn verify(args: &VerifyArgs) -> Outcome<()> {
-    let default = Tolerance::FREE_RUNNING;
+    let default = setup::tolerance(&args.device.how);
     let tolerance =
         Tolerance { absolute: args.atol.unwrap_or(default.absolute), relative: args.rtol.unwrap_or(default.relative) };
     let model = setup::model(&args.model)?;

@@ -46,7 +46,7 @@ macro_rules! parts {
 const COOPERATIVE_BINDINGS: &[Binding] = &[
     Binding::read("weights", "[directions, ceil(inputs / 4) and one of scales, gates, units] of vec4 over inputs"),
     Binding::read("bias", "[directions, gates, hidden]"),
-    Binding::read("gates_x", "[directions, rows, slice_len, gates, hidden]"),
+    Binding::read("gates_x", "[directions, rows, timesteps of the slice, gates, hidden]"),
     Binding::read("mask", "[batch, seq_len]"),
     Binding::read_write("state", "[slot, parity, directions, row_capacity * hidden]"),
     Binding::read_write("sequence", "[batch, seq_len, directions * outputs]"),
@@ -58,7 +58,7 @@ const BINDINGS: &[Binding] = match COOPERATIVE_BINDINGS {
     [shared @ .., _] => shared,
     [] => &[],
 };
-const PARAMS_WORDS: usize = 21;
+const PARAMS_WORDS: usize = 22;
 
 pub(crate) static STEP: Kernel = Kernel {
     name: "recurrence_step",
@@ -173,6 +173,8 @@ pub(crate) struct RecurrenceJob<'a> {
     /// state is projected.
     pub(crate) weight_hr: Option<&'a Matrix<'a>>,
     pub(crate) directions: Vec<DirectionJob<'a>>,
+    /// Directions whose weights lie before those of the first one.
+    pub(crate) stored_before: usize,
     /// Whether the directions are layers of a stack, each of which reads in `sequence` what the one before wrote. They
     /// run one slice of timesteps apart.
     pub(crate) is_stack: bool,
@@ -427,18 +429,15 @@ impl Tile<'_, '_> {
         self.encode_results(recorder)
     }
 
-    /// Timesteps of a slice of a stack, whose layers keep that distance. Where a layer leaves room for others, the
-    /// shorter slices are, the more of the time all layers are under way, and the more often a slice costs as much as
-    /// `once` timesteps as such: (slices + layers - 1) (seq_len / slices + once) is least here.
+    /// Timesteps of a slice of a stack, whose layers keep that distance. The shorter slices are, the more of the time all
+    /// layers are under way, and the more often a slice costs as much as `once` timesteps as such:
+    /// (slices + layers - 1) (seq_len / slices + once) is least here.
     fn stack_slice(&self) -> usize {
         let job = self.job;
-        let behind = job.directions.len() - 1;
-        if !job.way.leaves_room || behind == 0 {
-            return job.seq_len;
-        }
+        let behind = job.directions.len().saturating_sub(1).max(1);
         let holds = matches!(job.way.products, Products::Held(_) | Products::Handed(_));
         let once = SLICE_STEPS + if holds { HOLD_STEPS / job.way.width.rows() as f64 } else { 0.0 };
-        (job.seq_len as f64 * once / behind as f64).sqrt().clamp(1.0, job.seq_len as f64) as usize
+        (job.seq_len as f64 * once / behind as f64).sqrt().max(1.0) as usize
     }
 
     /// First element of the tile's rows in the state buffer.
@@ -569,6 +568,7 @@ impl Tile<'_, '_> {
                 word(slice.len)?,
                 word(slice.lag)?,
                 word(due.start)?,
+                word(job.stored_before)?,
                 word(job.directions.len())?,
                 word(pass.first_unit)?,
                 word(pass.units)?,
@@ -578,7 +578,12 @@ impl Tile<'_, '_> {
                 word(job.way.rows_each)?,
                 job.way.tries,
             ];
-            recorder.dispatch(&pass.bound, &params, workgroups as u64, pass.once.and(pass.work.times(steps)))?;
+            // Of the directions that are due, and the timesteps that they have left.
+            let directions = job.directions.len() as f64;
+            let all: usize = due.clone().map(|d| steps.min(job.seq_len - (first - d * slice.lag))).sum();
+            let once = pass.once.times(due.len() as f64 / directions);
+            let work = once.and(pass.work.times(all as f64 / directions));
+            recorder.dispatch(&pass.bound, &params, workgroups as u64, work)?;
         }
         Ok(())
     }

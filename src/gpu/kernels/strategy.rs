@@ -210,6 +210,8 @@ const STEP_UNITS: usize = 8;
 const GROUP: usize = 4;
 /// Gates of a cell, at most.
 const GATES: usize = 4;
+/// Rounds of the loops of [`TILED`] for 16 inputs, with room to spare.
+const TILE_ROUNDS: usize = 16;
 /// Rows from which workgroups with many of them are the faster ones: on hardware, and where the CPU computes (lavapipe takes
 /// as long for 64 rows in a tile as for 24 otherwise).
 const TILED_ROWS: [usize; 2] = [64, 32];
@@ -295,6 +297,7 @@ fn fastest(r: &Recurrence, traits: &Traits, wish: Wish, batch: usize) -> Result<
     if strategy == Strategy::Step
         && batch >= TILED_ROWS[usize::from(traits.software)]
         && beyond_limits(&TILED, traits).is_none()
+        && TILE_ROUNDS * r.hidden_size.max(r.output_size).div_ceil(16) < traits.loop_rounds
     {
         let gates = r.cell.spec().gates.len();
         let [small, large] = [1, 2].map(|groups| four.tiled(gates, groups));

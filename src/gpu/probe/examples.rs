@@ -51,7 +51,9 @@ pub(super) fn recurrence(r: &Recurrence, way: Way, [input_precision, precision]:
             _ => r.hidden_size.min(11),
         },
     };
-    let (batch, seq_len, features) = (5, 4, 3);
+    let (seq_len, features) = (4, 3);
+    // Of many rows to a workgroup, more than one group to an invocation.
+    let (hidden, batch) = if matches!(way.products, Products::Tiled(_)) { (21, 37) } else { (hidden, 5) };
     let (cell, count) = (r.cell, r.directions.len());
     let (gates, states) = (cell.spec().gates.len() * hidden, cell.spec().states.len());
     let flags: Vec<_> = r.directions.iter().map(|d| (d.reverse, d.flipped)).collect();

@@ -32,6 +32,7 @@ const HALF_TOLERANCE: f64 = 4e-3;
 /// Relative change of every weight in the twin whose results show how much an example amplifies
 /// rounding: a model may choose functions that let small differences grow.
 const NUDGE: f32 = 1.0 / (1 << 20) as f32;
+const HALF_NUDGE: f32 = 1.0 / (1 << 11) as f32;
 /// How many times the twin's distance is allowed as well.
 const TWIN_DISTANCES: f64 = 16.0;
 /// Values beyond this come of functions that grow without bound, and say nothing in f32.
@@ -227,14 +228,14 @@ impl Example {
     /// Whether it came to a result: not if workgroups waited in vain.
     fn run(&mut self, owner: &mut Owner) -> Result<bool> {
         let outputs = self.plan.steps.iter().flat_map(|step| step.op.outputs()).collect::<Vec<_>>();
-        self.set_weights(NUDGE)?;
+        self.set_weights(if self.half { HALF_NUDGE } else { NUDGE })?;
         let twin = self.expected(&outputs)?;
         self.set_weights(0.0)?;
         let expected = self.expected(&outputs)?;
         let (strategy, half_arithmetic) = (self.strategy, self.half);
         let options = ProgramOptions { strategy, half_arithmetic, ..ProgramOptions::default() };
         let tolerance = if self.half { HALF_TOLERANCE } else { TOLERANCE };
-        let schedule = options.schedule(&self.plan);
+        let schedule = Schedule::new(&self.plan, owner.limits.max_storage_buffer_binding_size);
         let weights = Weights::upload(owner, &self.plan, &schedule)?;
         let program =
             Program { plan: &self.plan, schedule: &schedule, weights: &weights, options: &options, like: self.like };

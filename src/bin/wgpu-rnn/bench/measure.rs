@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wgpu_rnn::{
-    Data, Error, Outputs, Session, SessionOptions, Tensor, compare::Tolerance, stats::RunStats, verify::Verification,
-};
+use wgpu_rnn::{Data, Error, Outputs, Session, SessionOptions, Tensor, stats::RunStats, verify::Verification};
 
 use crate::{
     args::BenchArgs,
@@ -71,6 +69,9 @@ pub(crate) fn row(case: &Case, options: &mut SessionOptions, label: &str, args: 
     let effort = Effort { runs: args.runs, time: Duration::from_secs(2), most: 50 };
     let (times, outputs) = timing::times(&session, &case.inputs, effort)?;
     let stats = profile(&session, &case.inputs)?;
+    if stats.gave_up {
+        note("warning: workgroups waited in vain for each other: runs were made again step by step");
+    }
     let multiply_adds = session.multiply_adds(&shapes)?;
     let (verification, verified) = verify(case, &outputs, multiply_adds, args)?;
     setup::keep(&session, Some(options));
@@ -184,7 +185,7 @@ fn verify(
         return Err(Error::Internal { what: "a case without expected outputs".to_owned() });
     };
     let actual = Outputs::from_iter(outputs.iter().map(cut).collect::<Result<Vec<_>, Error>>()?);
-    Ok((Verification::new(expected, &actual, Tolerance::FREE_RUNNING)?, [rows, timesteps]))
+    Ok((Verification::new(expected, &actual, setup::tolerance(&args.how))?, [rows, timesteps]))
 }
 
 /// Rows and timesteps of `workload` that can be compared without a long wait.

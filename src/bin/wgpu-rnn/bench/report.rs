@@ -84,6 +84,7 @@ fn entry(row: &Row) -> Value {
         "outside_ms": row.outside_ms(),
         "dispatches": row.dispatches(),
         "submissions": row.dispatches().map(|_| row.stats.submissions),
+        "gave_up": row.dispatches().map(|_| row.stats.gave_up),
         "bytes": row.bytes(),
         "gflops": row.gflops(),
         "gb_per_s": row.gb_per_s(),

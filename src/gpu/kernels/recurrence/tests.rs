@@ -343,6 +343,7 @@ impl Layer {
                     last: Some(Columns { view: last.view(), first: d * self.outputs, stride: width }),
                 })
                 .collect(),
+            stored_before: 0,
             is_stack: false,
             sequence: how.sequence.then(|| sequence.view()),
             gates_x: gates_x.view(),
