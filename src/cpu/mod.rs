@@ -22,10 +22,18 @@ use crate::{
 };
 use gemm::{Packed, Rows, product};
 use recurrence::DirectionWeights;
+use threads::Threads;
 
-/// A plan with its weights packed for this executor.
+/// A plan with its weights packed for this executor, and threads of its own.
 #[derive(Debug)]
 pub struct CpuProgram {
+    steps: Arc<Steps>,
+    threads: Threads,
+}
+
+/// What threads share.
+#[derive(Debug)]
+struct Steps {
     plan: Arc<Plan>,
     /// One per step; shared with programs of other plans of the same model.
     prepared: Vec<Arc<Prepared>>,
@@ -94,7 +102,8 @@ impl CpuProgram {
         let known: HashMap<Key, &Arc<Prepared>> = other
             .into_iter()
             .flat_map(|other| {
-                other.plan.steps.iter().zip(&other.prepared).map(|(step, p)| (key(&other.plan, &step.op), p))
+                let Steps { plan, prepared } = other.steps.as_ref();
+                plan.steps.iter().zip(prepared).map(|(step, p)| (key(plan, &step.op), p))
             })
             .filter_map(|(key, prepared)| Some((key?, prepared)))
             .collect();
@@ -103,22 +112,24 @@ impl CpuProgram {
             None => Prepared::new(&plan, op).map(Arc::new),
         };
         let prepared = plan.steps.iter().map(|step| prepare(&step.op)).collect::<Result<_>>()?;
-        Ok(Self { plan, prepared })
+        Ok(Self { steps: Arc::new(Steps { plan, prepared }), threads: Threads::default() })
     }
 
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {
-        &self.plan
+        &self.steps.plan
     }
 
     /// Lets go of the plan's own copies of the weights that are packed.
     pub fn release_weights(&mut self) {
         let packed = |op: &&Op| matches!(op, Op::Linear { .. } | Op::Recurrence(_));
-        let (packed, others): (Vec<&Op>, Vec<&Op>) = self.plan.steps.iter().map(|step| &step.op).partition(packed);
+        let Steps { plan, prepared } = self.steps.as_ref();
+        let (packed, others): (Vec<&Op>, Vec<&Op>) = plan.steps.iter().map(|step| &step.op).partition(packed);
         let kept: Vec<WeightId> = others.into_iter().flat_map(Op::weights).collect();
         let packed: Vec<WeightId> = packed.into_iter().flat_map(Op::weights).filter(|id| !kept.contains(id)).collect();
-        self.plan = Arc::new(self.plan.without_values(packed));
+        let plan = Arc::new(plan.without_values(packed));
+        self.steps = Arc::new(Steps { plan, prepared: prepared.clone() });
     }
 
     /// The values of `outputs` after a run with the sizes `bound`, its rows shared out to at most
@@ -134,15 +145,18 @@ impl CpuProgram {
         outputs: &[BufferId],
         threads: usize,
     ) -> Result<Vec<Vec<f32>>> {
-        self.plan.check(bound)?;
+        self.steps.plan.check(bound)?;
         if threads <= 1 || bound.batch() <= 1 {
-            return self.run_rows(bound, inputs, outputs);
+            return self.steps.run_rows(bound, inputs, outputs);
         }
-        let parts = rows::split(&self.plan, bound, rows::ranges(bound.batch(), threads), inputs)?;
-        let done = threads::map(parts, |part| self.run_rows(&part.bound, &part.inputs, outputs))?;
+        let parts = rows::split(&self.steps.plan, bound, rows::ranges(bound.batch(), threads), inputs)?;
+        let (steps, wanted) = (Arc::clone(&self.steps), Arc::<[BufferId]>::from(outputs));
+        let done = self.threads.map(parts, move |part| steps.run_rows(&part.bound, &part.inputs, &wanted))?;
         rows::join(bound, outputs, done)
     }
+}
 
+impl Steps {
     fn run_rows(&self, bound: &Bound, inputs: &[(BufferId, Vec<f32>)], outputs: &[BufferId]) -> Result<Vec<Vec<f32>>> {
         let mut memory = Memory::new(&self.plan, bound, outputs)?;
         for (id, values) in inputs {
