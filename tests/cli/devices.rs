@@ -71,6 +71,7 @@ fn bench_times_and_verifies() {
             "cold_ms",
             "device",
             "dispatches",
+            "gave_up",
             "gb_per_s",
             "gflops",
             "kernels_ms",
