@@ -6,7 +6,8 @@ pub(crate) trait Task {
     type Output;
 
     /// Does it. `FUSED` says that a fused multiply-add is one instruction. Implementations and all
-    /// that they call are `#[inline(always)]`, so that they are compiled for the caller's instructions.
+    /// that they call are `#[inline(always)]`, so that they are compiled for the caller's instructions. (A closure
+    /// or a function that is passed on may stay on its own, and then is compiled for any processor.)
     fn run<const FUSED: bool>(self) -> Self::Output;
 }
 
@@ -28,21 +29,4 @@ pub(crate) fn dispatch<T: Task>(task: T) -> T::Output {
 #[target_feature(enable = "avx2,fma")]
 fn with_avx2<T: Task>(task: T) -> T::Output {
     task.run::<true>()
-}
-
-/// [`dispatch`] of a closure that has no use for `FUSED`. It is vectorised if all that it calls is
-/// `#[inline(always)]`.
-pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
-    dispatch(Work(work))
-}
-
-struct Work<F>(F);
-
-impl<R, F: FnOnce() -> R> Task for Work<F> {
-    type Output = R;
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) -> R {
-        (self.0)()
-    }
 }

@@ -12,7 +12,7 @@
 use super::{CellParams, CellSpec, MAX_PEEPHOLES};
 use crate::{
     activation::{Activation, sigmoid_f32, tanh_f32},
-    simd::wide,
+    simd::{Task, dispatch},
 };
 
 const INPUT: usize = 0;
@@ -52,15 +52,33 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], peephole: Option<[f64; MAX_PE
 }
 
 fn update_row(x: &[f32], h: &[f32], state: &mut [f32], peephole: Option<&[f32]>, p: &CellParams) {
-    use Activation::{Sigmoid, Tanh};
-    let common = peephole.is_none() && p.clip.is_none() && !p.coupled;
-    wide(|| match (p.gate, p.candidate, p.output) {
-        (Sigmoid, Tanh, Tanh) if common => units(x, h, state, None, false, sigmoid_f32, tanh_f32, tanh_f32),
-        _ => {
-            let functions = (|v| p.gate_f32(v), |v| p.candidate_f32(v), |v| p.output.apply_f32(v));
-            units(x, h, state, peephole, p.coupled, functions.0, functions.1, functions.2);
+    dispatch(Row { x, h, state, peephole, p });
+}
+
+struct Row<'a> {
+    x: &'a [f32],
+    h: &'a [f32],
+    state: &'a mut [f32],
+    peephole: Option<&'a [f32]>,
+    p: &'a CellParams,
+}
+
+impl Task for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Self { x, h, state, peephole, p } = self;
+        use Activation::{Sigmoid, Tanh};
+        let common = peephole.is_none() && p.clip.is_none() && !p.coupled;
+        match (p.gate, p.candidate, p.output) {
+            (Sigmoid, Tanh, Tanh) if common => units(x, h, state, None, false, sigmoid_f32, tanh_f32, tanh_f32),
+            _ => {
+                let functions = (|v| p.gate_f32(v), |v| p.candidate_f32(v), |v| p.output.apply_f32(v));
+                units(x, h, state, peephole, p.coupled, functions.0, functions.1, functions.2);
+            }
         }
-    });
+    }
 }
 
 #[inline(always)]

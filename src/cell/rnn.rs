@@ -3,7 +3,7 @@
 use super::{CellParams, CellSpec, MAX_PEEPHOLES};
 use crate::{
     activation::{Activation, tanh_f32},
-    simd::wide,
+    simd::{Task, dispatch},
 };
 
 pub(super) static SPEC: CellSpec = CellSpec {
@@ -24,10 +24,27 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES
 }
 
 fn update_row(x: &[f32], h: &[f32], state: &mut [f32], _: Option<&[f32]>, p: &CellParams) {
-    wide(|| match (p.candidate, p.clip) {
-        (Activation::Tanh, None) => units(x, h, state, tanh_f32),
-        _ => units(x, h, state, |v| p.candidate_f32(v)),
-    });
+    dispatch(Row { x, h, state, p });
+}
+
+struct Row<'a> {
+    x: &'a [f32],
+    h: &'a [f32],
+    state: &'a mut [f32],
+    p: &'a CellParams,
+}
+
+impl Task for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Self { x, h, state, p } = self;
+        match (p.candidate, p.clip) {
+            (Activation::Tanh, None) => units(x, h, state, tanh_f32),
+            _ => units(x, h, state, |v| p.candidate_f32(v)),
+        }
+    }
 }
 
 #[inline(always)]

@@ -154,7 +154,9 @@ impl Product<'_> {
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
+        // A copy, or what loops over them keeps the sums out of the registers all along.
+        let done = sums;
+        for (r, sums) in done.iter().enumerate() {
             for (p, sums) in sums.iter().enumerate() {
                 let first = (panel + p) * LANES;
                 let count = LANES.min(out_size - first);
