@@ -1,9 +1,6 @@
-//! What the kernels' tests share: devices with wgpu's default limits, each used by one test at a time.
+//! What the kernels' tests share: one device with wgpu's default limits, used by one test at a time.
 
-use std::sync::{
-    Mutex, MutexGuard, OnceLock,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use super::{
     pack::{Matrix, Packed, Window},
@@ -21,13 +18,10 @@ pub(crate) struct Gpu {
     pub(crate) pipelines: Pipelines,
 }
 
-/// One of two devices of one adapter, created once: software drivers compile on the thread that asks, so that two tests
-/// have two cores work. Without an adapter the tests fail.
+/// The device, created once. Without an adapter the tests fail.
 pub(crate) fn gpu() -> MutexGuard<'static, Gpu> {
-    static GPUS: [OnceLock<Mutex<Gpu>>; 2] = [const { OnceLock::new() }; 2];
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let next = NEXT.fetch_add(1, Ordering::Relaxed) % GPUS.len();
-    let gpu = GPUS[next].get_or_init(|| {
+    static GPU: OnceLock<Mutex<Gpu>> = OnceLock::new();
+    let gpu = GPU.get_or_init(|| {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
             .expect("no adapter: install a Vulkan driver, for example mesa-vulkan-drivers");

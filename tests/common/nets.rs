@@ -222,15 +222,9 @@ pub const BOUNDED: [Activation; 6] = [
 /// set, which it then says.
 #[cfg(feature = "gpu")]
 pub fn gpu() -> Option<wgpu_rnn::gpu::Gpu> {
-    static GPU: OnceLock<Option<wgpu_rnn::gpu::Gpu>> = OnceLock::new();
-    GPU.get_or_init(another_gpu).clone()
-}
-
-/// The same GPU, opened once more: software drivers compile on the thread that asks, so that two have two cores work.
-#[cfg(feature = "gpu")]
-pub fn another_gpu() -> Option<wgpu_rnn::gpu::Gpu> {
     use wgpu_rnn::gpu::{Gpu, GpuOptions};
-    match pollster::block_on(Gpu::open(GpuOptions::default())) {
+    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+    GPU.get_or_init(|| match pollster::block_on(Gpu::open(GpuOptions::default())) {
         Ok(gpu) => {
             eprintln!("adapter: {}", gpu.info());
             Some(gpu)
@@ -240,7 +234,8 @@ pub fn another_gpu() -> Option<wgpu_rnn::gpu::Gpu> {
             None
         }
         Err(error) => panic!("{error} (set WGPU_RNN_SKIP_GPU=1 to skip the GPU's tests)"),
-    }
+    })
+    .clone()
 }
 
 /// The ways in which `gpu` can run a recurrence. Not every device has subgroups that are wide enough for
@@ -273,22 +268,10 @@ pub fn strategies(gpu: &wgpu_rnn::gpu::Gpu) -> Vec<wgpu_rnn::gpu::Strategy> {
 
 /// Every device that results are compared on, by name.
 pub fn devices() -> Vec<(&'static str, Device)> {
+    let cpu = ("cpu", Device::Cpu);
     #[cfg(feature = "gpu")]
-    return cpu_and(gpu());
-    #[cfg(not(feature = "gpu"))]
-    vec![("cpu", Device::Cpu)]
-}
-
-/// The same, the GPU opened once more.
-pub fn own_devices() -> Vec<(&'static str, Device)> {
-    #[cfg(feature = "gpu")]
-    return cpu_and(another_gpu());
-    #[cfg(not(feature = "gpu"))]
-    vec![("cpu", Device::Cpu)]
-}
-
-#[cfg(feature = "gpu")]
-fn cpu_and(gpu: Option<wgpu_rnn::gpu::Gpu>) -> Vec<(&'static str, Device)> {
-    let gpu = gpu.map(|gpu| ("gpu", Device::Opened(gpu)));
-    [("cpu", Device::Cpu)].into_iter().chain(gpu).collect()
+    if let Some(gpu) = gpu() {
+        return vec![cpu, ("gpu", Device::Opened(gpu))];
+    }
+    vec![cpu]
 }

@@ -9,7 +9,7 @@ mod common;
 
 use common::{
     Rng,
-    nets::{BOUNDED, Mask, Net, own_devices},
+    nets::{BOUNDED, Mask, Net, devices},
     short,
 };
 use wgpu_rnn::{
@@ -82,7 +82,7 @@ fn gru_reset_before() {
 
 fn parity(cell: Cell, salt: u64) {
     let full = std::env::var_os("WGPU_RNN_FULL").is_some();
-    let devices = own_devices();
+    let devices = devices();
     let mut worst = vec![(0.0f64, String::new()); devices.len()];
     let cases: Vec<usize> =
         if short() { (7 * salt as usize..CASES).step_by(STRIDE).collect() } else { (0..CASES).collect() };
