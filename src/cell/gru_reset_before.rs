@@ -8,11 +8,8 @@
 //!
 //! The driver takes the product of the new gate with `r h`: `gates_h` of that gate arrives so.
 
-use super::{CellParams, CellSpec, MAX_PEEPHOLES, Reset};
-use crate::{
-    activation::{Activation, sigmoid_f32, tanh_f32},
-    simd::{Task, dispatch},
-};
+use super::{CellParams, CellSpec, MAX_PEEPHOLES, Reset, Row, UpdateRows, update_row};
+use crate::activation::{Activation, sigmoid_f32, tanh_f32};
 
 const RESET: usize = 0;
 const UPDATE: usize = 1;
@@ -28,7 +25,7 @@ pub(super) static SPEC: CellSpec = CellSpec {
     can_project: false,
     wgsl: include_str!("../../shaders/cell/gru_reset_before.wgsl"),
     update,
-    update_row,
+    update_row: update_row::<GruResetBefore>,
 };
 
 fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES]>, p: &CellParams) {
@@ -37,23 +34,12 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES
     state[0] = update * state[0] + (1.0 - update) * new;
 }
 
-fn update_row(x: &[f32], h: &[f32], state: &mut [f32], _: Option<&[f32]>, p: &CellParams) {
-    dispatch(Row { x, h, state, p });
-}
+struct GruResetBefore;
 
-struct Row<'a> {
-    x: &'a [f32],
-    h: &'a [f32],
-    state: &'a mut [f32],
-    p: &'a CellParams,
-}
-
-impl Task for Row<'_> {
-    type Output = ();
-
+impl UpdateRows for GruResetBefore {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let Self { x, h, state, p } = self;
+    fn row(row: Row<'_>) {
+        let Row { x, h, state, p, .. } = row;
         match (p.gate, p.candidate, p.clip) {
             (Activation::Sigmoid, Activation::Tanh, None) => units(x, h, state, sigmoid_f32, tanh_f32),
             _ => units(x, h, state, |v| p.gate_f32(v), |v| p.candidate_f32(v)),

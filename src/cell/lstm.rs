@@ -9,11 +9,8 @@
 //! `i = gate(x_i + h_i + p_i c)`, `f = gate(x_f + h_f + p_f c)`, `o = gate(x_o + h_o + p_o c')`. Coupled,
 //! `f = 1 - i`.
 
-use super::{CellParams, CellSpec, MAX_PEEPHOLES};
-use crate::{
-    activation::{Activation, sigmoid_f32, tanh_f32},
-    simd::{Task, dispatch},
-};
+use super::{CellParams, CellSpec, MAX_PEEPHOLES, Row, UpdateRows, update_row};
+use crate::activation::{Activation, sigmoid_f32, tanh_f32};
 
 const INPUT: usize = 0;
 const FORGET: usize = 1;
@@ -34,7 +31,7 @@ pub(super) static SPEC: CellSpec = CellSpec {
     can_project: true,
     wgsl: include_str!("../../shaders/cell/lstm.wgsl"),
     update,
-    update_row,
+    update_row: update_row::<Lstm>,
 };
 
 fn update(x: &[f64], h: &[f64], state: &mut [f64], peephole: Option<[f64; MAX_PEEPHOLES]>, p: &CellParams) {
@@ -51,24 +48,12 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], peephole: Option<[f64; MAX_PE
     state[0] = output * p.output.apply_f64(state[1]);
 }
 
-fn update_row(x: &[f32], h: &[f32], state: &mut [f32], peephole: Option<&[f32]>, p: &CellParams) {
-    dispatch(Row { x, h, state, peephole, p });
-}
+struct Lstm;
 
-struct Row<'a> {
-    x: &'a [f32],
-    h: &'a [f32],
-    state: &'a mut [f32],
-    peephole: Option<&'a [f32]>,
-    p: &'a CellParams,
-}
-
-impl Task for Row<'_> {
-    type Output = ();
-
+impl UpdateRows for Lstm {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let Self { x, h, state, peephole, p } = self;
+    fn row(row: Row<'_>) {
+        let Row { x, h, state, peephole, p } = row;
         use Activation::{Sigmoid, Tanh};
         let common = peephole.is_none() && p.clip.is_none() && !p.coupled;
         match (p.gate, p.candidate, p.output) {

@@ -9,7 +9,12 @@ mod gru_reset_before;
 mod lstm;
 mod rnn;
 
-use crate::activation::Activation;
+use std::marker::PhantomData;
+
+use crate::{
+    activation::Activation,
+    simd::{Task, dispatch},
+};
 
 /// The most gates that a cell may have.
 pub const MAX_GATES: usize = 4;
@@ -84,6 +89,36 @@ pub type UpdateUnit =
 /// `[gates, hidden_size]`, `[gates, hidden_size]`, `[states, hidden_size]`, `[peepholes, hidden_size]`.
 pub type UpdateRow =
     fn(gates_x: &[f32], gates_h: &[f32], state: &mut [f32], peephole: Option<&[f32]>, params: &CellParams);
+
+/// One row of one timestep; see [`UpdateRow`].
+struct Row<'a> {
+    x: &'a [f32],
+    h: &'a [f32],
+    state: &'a mut [f32],
+    peephole: Option<&'a [f32]>,
+    p: &'a CellParams,
+}
+
+/// A cell whose rows are updated with the processor's widest instructions.
+trait UpdateRows {
+    /// All units of a row. `#[inline(always)]`, as all that it calls: see [`Task::run`].
+    fn row(row: Row<'_>);
+}
+
+fn update_row<C: UpdateRows>(x: &[f32], h: &[f32], state: &mut [f32], peephole: Option<&[f32]>, p: &CellParams) {
+    dispatch(Update::<C>(Row { x, h, state, peephole, p }, PhantomData));
+}
+
+struct Update<'a, C>(Row<'a>, PhantomData<C>);
+
+impl<C: UpdateRows> Task for Update<'_, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        C::row(self.0);
+    }
+}
 
 /// The extra stage of a cell that resets the hidden state before a recurrent product.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,7 @@
 //! The simple RNN (Elman 1990): `h' = f(gates_x + gates_h)`.
 
-use super::{CellParams, CellSpec, MAX_PEEPHOLES};
-use crate::{
-    activation::{Activation, tanh_f32},
-    simd::{Task, dispatch},
-};
+use super::{CellParams, CellSpec, MAX_PEEPHOLES, Row, UpdateRows, update_row};
+use crate::activation::{Activation, tanh_f32};
 
 pub(super) static SPEC: CellSpec = CellSpec {
     name: "rnn",
@@ -16,30 +13,19 @@ pub(super) static SPEC: CellSpec = CellSpec {
     can_project: false,
     wgsl: include_str!("../../shaders/cell/rnn.wgsl"),
     update,
-    update_row,
+    update_row: update_row::<Rnn>,
 };
 
 fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES]>, p: &CellParams) {
     state[0] = p.candidate_f64(x[0] + h[0]);
 }
 
-fn update_row(x: &[f32], h: &[f32], state: &mut [f32], _: Option<&[f32]>, p: &CellParams) {
-    dispatch(Row { x, h, state, p });
-}
+struct Rnn;
 
-struct Row<'a> {
-    x: &'a [f32],
-    h: &'a [f32],
-    state: &'a mut [f32],
-    p: &'a CellParams,
-}
-
-impl Task for Row<'_> {
-    type Output = ();
-
+impl UpdateRows for Rnn {
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let Self { x, h, state, p } = self;
+    fn row(row: Row<'_>) {
+        let Row { x, h, state, p, .. } = row;
         match (p.candidate, p.clip) {
             (Activation::Tanh, None) => units(x, h, state, tanh_f32),
             _ => units(x, h, state, |v| p.candidate_f32(v)),

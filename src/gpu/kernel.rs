@@ -240,6 +240,11 @@ pub(crate) enum Products {
 }
 
 impl Products {
+    /// Whether invocations hold their weights from timestep to timestep.
+    pub(crate) fn holds(self) -> bool {
+        matches!(self, Self::Held(_) | Self::Handed(_))
+    }
+
     /// Groups of four rows of an invocation.
     pub(crate) fn row_groups(self) -> usize {
         if let Self::Tiled(groups) = self { groups } else { 1 }

@@ -203,27 +203,27 @@ impl GpuProgram {
     ) -> impl Future<Output = Result<(Vec<Vec<f32>>, RunStats)>> + Send + use<> {
         let (plan, schedule) = (Arc::clone(&self.inner.plan), Arc::clone(&self.inner.schedule));
         self.inner.state.call(move |owner, state| {
-            let mut run = |owner: &mut Owner, options: &ProgramOptions, inputs| {
-                let schedule = owner.schedule(&schedule, &plan, &bound, options);
-                if options.known_answer_tests && !state.check(owner, (&plan, &schedule), &bound, options)? {
+            let mut run = |owner: &mut Owner, options: &ProgramOptions, schedule: &Schedule, inputs| {
+                if options.known_answer_tests && !state.check(owner, (&plan, schedule), &bound, options)? {
                     return Ok((Vec::new(), RunStats { gave_up: true, ..RunStats::default() }));
                 }
-                let program =
-                    Program { plan: &plan, schedule: &schedule, weights: &state.weights, options, like: None };
+                let program = Program { plan: &plan, schedule, weights: &state.weights, options, like: None };
                 program.run(owner, &mut state.pool, &bound, inputs, &outputs)
             };
             let of_run = owner.schedule(&schedule, &plan, &bound, &options);
             let ways = probe::ways(owner, (&plan, &of_run), &bound, &options)?;
             if !ways.iter().any(|(strategy, ..)| *strategy == Strategy::Cooperative) {
-                return run(owner, &options, inputs);
+                return run(owner, &options, &of_run, inputs);
             }
-            let done = run(owner, &options, inputs.clone())?;
+            let done = run(owner, &options, &of_run, inputs.clone())?;
             if !done.1.gave_up {
                 return Ok(done);
             }
             owner.give_up();
             let strategy = options.strategy.map(|_| Strategy::Step);
-            let (values, stats) = run(owner, &ProgramOptions { strategy, ..options }, inputs)?;
+            let options = ProgramOptions { strategy, ..options };
+            let of_run = owner.schedule(&schedule, &plan, &bound, &options);
+            let (values, stats) = run(owner, &options, &of_run, inputs)?;
             Ok((values, RunStats { gave_up: true, ..stats }))
         })
     }

@@ -279,13 +279,15 @@ fn step_estimate(recorder: &Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) 
     within(product, input) + within(kernel, stage_cost(job, rows, stacked, job.outputs) + projected) + own * stages
 }
 
-/// Cost of loading the weights that the workgroups of a slice hold.
+/// How many timesteps it takes to load the weights that the workgroups of a slice hold.
+fn held_steps(way: &Way) -> f64 {
+    if way.products.holds() { HOLD_STEPS / way.width.rows() as f64 } else { 0.0 }
+}
+
+/// Cost of loading them.
 fn held_cost(job: &RecurrenceJob<'_>, rows: usize) -> f64 {
-    if matches!(job.way.products, Products::Streamed | Products::Tiled(_)) {
-        return 0.0;
-    }
     let stacked = job.cell.spec().gates.len() * job.hidden;
-    HOLD_STEPS / job.way.width.rows() as f64 * stage_cost(job, rows, stacked, job.outputs)
+    held_steps(&job.way) * stage_cost(job, rows, stacked, job.outputs)
 }
 
 /// Cost of a stage that multiplies a state of `inputs` with `outputs` weights each.
@@ -369,10 +371,8 @@ fn passes(recorder: &mut Recorder<'_>, job: &RecurrenceJob<'_>, rows: usize) -> 
             let multiplied = gates - usize::from(reset.is_some() && stage == STAGE_UPDATE);
             let products = job.directions.len() * multiplied * window.count * inputs;
             // Weights are read once where they are held.
-            let [weights_per_step, weights_once] = match job.way.products {
-                Products::Streamed | Products::Tiled(_) => [window.view.len, 0],
-                Products::Held(_) | Products::Handed(_) => [0, window.view.len],
-            };
+            let len = window.view.len;
+            let [weights_per_step, weights_once] = if job.way.products.holds() { [0, len] } else { [len, 0] };
             // Weights, the states before and after, what comes of the input and what goes into the sequence.
             let values = job.directions.len() * rows * (gates * window.count + 2 * inputs + 2 * window.count);
             let work = Work {
@@ -435,8 +435,7 @@ impl Tile<'_, '_> {
     fn stack_slice(&self) -> usize {
         let job = self.job;
         let behind = job.directions.len().saturating_sub(1).max(1);
-        let holds = matches!(job.way.products, Products::Held(_) | Products::Handed(_));
-        let once = SLICE_STEPS + if holds { HOLD_STEPS / job.way.width.rows() as f64 } else { 0.0 };
+        let once = SLICE_STEPS + held_steps(&job.way);
         (job.seq_len as f64 * once / behind as f64).sqrt().max(1.0) as usize
     }
 
