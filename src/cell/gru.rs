@@ -6,8 +6,8 @@
 //! h' = z h + (1 - z) n
 //! ```
 
-use super::{CellParams, CellSpec, MAX_PEEPHOLES, Row, UpdateRows, update_row};
-use crate::activation::{Activation, sigmoid_f32, tanh_f32};
+use super::{CellParams, CellSpec, Gates, MAX_PEEPHOLES, MAX_STATES, VectorCell};
+use crate::simd::Simd;
 
 const RESET: usize = 0;
 const UPDATE: usize = 1;
@@ -23,7 +23,6 @@ pub(super) static SPEC: CellSpec = CellSpec {
     can_project: false,
     wgsl: include_str!("../../shaders/cell/gru.wgsl"),
     update,
-    update_row: update_row::<Gru>,
 };
 
 fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES]>, p: &CellParams) {
@@ -33,36 +32,21 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES
     state[0] = update * state[0] + (1.0 - update) * new;
 }
 
-struct Gru;
+pub(super) struct Gru;
 
-impl UpdateRows for Gru {
+impl VectorCell for Gru {
+    const SPEC: &'static CellSpec = &SPEC;
+
     #[inline(always)]
-    fn row(row: Row<'_>) {
-        let Row { x, h, state, p, .. } = row;
-        match (p.gate, p.candidate, p.clip) {
-            (Activation::Sigmoid, Activation::Tanh, None) => units(x, h, state, sigmoid_f32, tanh_f32),
-            _ => units(x, h, state, |v| p.gate_f32(v), |v| p.candidate_f32(v)),
-        }
-    }
-}
-
-#[inline(always)]
-fn units(
-    x: &[f32],         // [gates, hidden_size]
-    h: &[f32],         // [gates, hidden_size]
-    state: &mut [f32], // [hidden_size]
-    gate: impl Fn(f32) -> f32,
-    candidate: impl Fn(f32) -> f32,
-) {
-    let hidden = state.len();
-    let x = |gate: usize| &x[gate * hidden..][..hidden];
-    let h = |gate: usize| &h[gate * hidden..][..hidden];
-    let (x_reset, x_update, x_new) = (x(RESET), x(UPDATE), x(NEW));
-    let (h_reset, h_update, h_new) = (h(RESET), h(UPDATE), h(NEW));
-    for unit in 0..hidden {
-        let reset = gate(x_reset[unit] + h_reset[unit]);
-        let update = gate(x_update[unit] + h_update[unit]);
-        let new = candidate(x_new[unit] + reset * h_new[unit]);
-        state[unit] = update * state[unit] + (1.0 - update) * new;
+    fn update<S: Simd>(
+        s: S,
+        gates: &Gates<'_>,
+        [h, unused]: [S::Lanes; MAX_STATES],
+        p: &CellParams,
+    ) -> [S::Lanes; MAX_STATES] {
+        let reset = p.gate(s, gates.sum(s, RESET));
+        let update = p.gate(s, gates.sum(s, UPDATE));
+        let new = p.candidate(s, s.mul_add(reset, gates.h(s, NEW), gates.x(s, NEW)));
+        [s.mul_add(update, h, s.mul(s.sub(s.splat(1.0), update), new)), unused]
     }
 }

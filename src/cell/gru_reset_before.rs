@@ -8,8 +8,8 @@
 //!
 //! The driver takes the product of the new gate with `r h`: `gates_h` of that gate arrives so.
 
-use super::{CellParams, CellSpec, MAX_PEEPHOLES, Reset, Row, UpdateRows, update_row};
-use crate::activation::{Activation, sigmoid_f32, tanh_f32};
+use super::{CellParams, CellSpec, Gates, MAX_PEEPHOLES, MAX_STATES, Reset, VectorCell};
+use crate::simd::Simd;
 
 const RESET: usize = 0;
 const UPDATE: usize = 1;
@@ -25,7 +25,6 @@ pub(super) static SPEC: CellSpec = CellSpec {
     can_project: false,
     wgsl: include_str!("../../shaders/cell/gru_reset_before.wgsl"),
     update,
-    update_row: update_row::<GruResetBefore>,
 };
 
 fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES]>, p: &CellParams) {
@@ -34,33 +33,20 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], _: Option<[f64; MAX_PEEPHOLES
     state[0] = update * state[0] + (1.0 - update) * new;
 }
 
-struct GruResetBefore;
+pub(super) struct GruResetBefore;
 
-impl UpdateRows for GruResetBefore {
+impl VectorCell for GruResetBefore {
+    const SPEC: &'static CellSpec = &SPEC;
+
     #[inline(always)]
-    fn row(row: Row<'_>) {
-        let Row { x, h, state, p, .. } = row;
-        match (p.gate, p.candidate, p.clip) {
-            (Activation::Sigmoid, Activation::Tanh, None) => units(x, h, state, sigmoid_f32, tanh_f32),
-            _ => units(x, h, state, |v| p.gate_f32(v), |v| p.candidate_f32(v)),
-        }
-    }
-}
-
-#[inline(always)]
-fn units(
-    x: &[f32],         // [gates, hidden_size]
-    h: &[f32],         // [gates, hidden_size]
-    state: &mut [f32], // [hidden_size]
-    gate: impl Fn(f32) -> f32,
-    candidate: impl Fn(f32) -> f32,
-) {
-    let hidden = state.len();
-    let (x_update, x_new) = (&x[UPDATE * hidden..][..hidden], &x[NEW * hidden..][..hidden]);
-    let (h_update, h_new) = (&h[UPDATE * hidden..][..hidden], &h[NEW * hidden..][..hidden]);
-    for unit in 0..hidden {
-        let update = gate(x_update[unit] + h_update[unit]);
-        let new = candidate(x_new[unit] + h_new[unit]);
-        state[unit] = update * state[unit] + (1.0 - update) * new;
+    fn update<S: Simd>(
+        s: S,
+        gates: &Gates<'_>,
+        [h, unused]: [S::Lanes; MAX_STATES],
+        p: &CellParams,
+    ) -> [S::Lanes; MAX_STATES] {
+        let update = p.gate(s, gates.sum(s, UPDATE));
+        let new = p.candidate(s, gates.sum(s, NEW));
+        [s.mul_add(update, h, s.mul(s.sub(s.splat(1.0), update), new)), unused]
     }
 }

@@ -9,8 +9,8 @@
 //! `i = gate(x_i + h_i + p_i c)`, `f = gate(x_f + h_f + p_f c)`, `o = gate(x_o + h_o + p_o c')`. Coupled,
 //! `f = 1 - i`.
 
-use super::{CellParams, CellSpec, MAX_PEEPHOLES, Row, UpdateRows, update_row};
-use crate::activation::{Activation, sigmoid_f32, tanh_f32};
+use super::{CellParams, CellSpec, Gates, MAX_PEEPHOLES, MAX_STATES, VectorCell};
+use crate::simd::Simd;
 
 const INPUT: usize = 0;
 const FORGET: usize = 1;
@@ -31,7 +31,6 @@ pub(super) static SPEC: CellSpec = CellSpec {
     can_project: true,
     wgsl: include_str!("../../shaders/cell/lstm.wgsl"),
     update,
-    update_row: update_row::<Lstm>,
 };
 
 fn update(x: &[f64], h: &[f64], state: &mut [f64], peephole: Option<[f64; MAX_PEEPHOLES]>, p: &CellParams) {
@@ -48,57 +47,26 @@ fn update(x: &[f64], h: &[f64], state: &mut [f64], peephole: Option<[f64; MAX_PE
     state[0] = output * p.output.apply_f64(state[1]);
 }
 
-struct Lstm;
+pub(super) struct Lstm;
 
-impl UpdateRows for Lstm {
+impl VectorCell for Lstm {
+    const SPEC: &'static CellSpec = &SPEC;
+
     #[inline(always)]
-    fn row(row: Row<'_>) {
-        let Row { x, h, state, peephole, p } = row;
-        use Activation::{Sigmoid, Tanh};
-        let common = peephole.is_none() && p.clip.is_none() && !p.coupled;
-        match (p.gate, p.candidate, p.output) {
-            (Sigmoid, Tanh, Tanh) if common => units(x, h, state, None, false, sigmoid_f32, tanh_f32, tanh_f32),
-            _ => {
-                let functions = (|v| p.gate_f32(v), |v| p.candidate_f32(v), |v| p.output.apply_f32(v));
-                units(x, h, state, peephole, p.coupled, functions.0, functions.1, functions.2);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)] // each is one thing, and all are known where it is inlined
-fn units(
-    x: &[f32],                // [gates, hidden_size]
-    h: &[f32],                // [gates, hidden_size]
-    state: &mut [f32],        // [states, hidden_size]
-    peephole: Option<&[f32]>, // [peepholes, hidden_size]
-    coupled: bool,
-    gate: impl Fn(f32) -> f32,
-    candidate: impl Fn(f32) -> f32,
-    output: impl Fn(f32) -> f32,
-) {
-    let hidden = state.len() / 2;
-    let (hidden_state, cell_state) = state.split_at_mut(hidden);
-    let cell_state = &mut cell_state[..hidden];
-    let x = |gate: usize| &x[gate * hidden..][..hidden];
-    let h = |gate: usize| &h[gate * hidden..][..hidden];
-    let (x_input, x_forget, x_cell, x_output) = (x(INPUT), x(FORGET), x(CELL), x(OUTPUT));
-    let (h_input, h_forget, h_cell, h_output) = (h(INPUT), h(FORGET), h(CELL), h(OUTPUT));
-    let seen = |sum: f32, which: usize, unit: usize, c: f32| {
-        peephole.map_or(sum, |weights| weights[which * hidden + unit] * c + sum)
-    };
-    for unit in 0..hidden {
-        let old = cell_state[unit];
-        let input = gate(seen(x_input[unit] + h_input[unit], PEEPHOLE_INPUT, unit, old));
-        let forget = match coupled {
-            false => gate(seen(x_forget[unit] + h_forget[unit], PEEPHOLE_FORGET, unit, old)),
-            true => 1.0 - input,
+    fn update<S: Simd>(
+        s: S,
+        gates: &Gates<'_>,
+        [_, c]: [S::Lanes; MAX_STATES],
+        p: &CellParams,
+    ) -> [S::Lanes; MAX_STATES] {
+        let input = p.gate(s, gates.sum_seen(s, INPUT, PEEPHOLE_INPUT, c));
+        let forget = match p.coupled {
+            false => p.gate(s, gates.sum_seen(s, FORGET, PEEPHOLE_FORGET, c)),
+            true => s.sub(s.splat(1.0), input),
         };
-        let candidate = candidate(x_cell[unit] + h_cell[unit]);
-        let c = forget * old + input * candidate;
-        let out = gate(seen(x_output[unit] + h_output[unit], PEEPHOLE_OUTPUT, unit, c));
-        cell_state[unit] = c;
-        hidden_state[unit] = out * output(c);
+        let candidate = p.candidate(s, gates.sum(s, CELL));
+        let c = s.mul_add(forget, c, s.mul(input, candidate));
+        let output = p.gate(s, gates.sum_seen(s, OUTPUT, PEEPHOLE_OUTPUT, c));
+        [s.mul(output, p.output.lanes(s, c)), c]
     }
 }

@@ -9,11 +9,9 @@ mod gru_reset_before;
 mod lstm;
 mod rnn;
 
-use std::marker::PhantomData;
-
 use crate::{
     activation::Activation,
-    simd::{Task, dispatch},
+    simd::{Line, Simd},
 };
 
 /// The most gates that a cell may have.
@@ -53,6 +51,16 @@ impl Cell {
             Self::GruResetBefore => &gru_reset_before::SPEC,
         }
     }
+
+    /// Does `task` for this cell.
+    pub(crate) fn dispatch<T: CellTask>(self, task: T) -> T::Output {
+        match self {
+            Self::Rnn => task.run::<rnn::Rnn>(),
+            Self::Lstm => task.run::<lstm::Lstm>(),
+            Self::Gru => task.run::<gru::Gru>(),
+            Self::GruResetBefore => task.run::<gru_reset_before::GruResetBefore>(),
+        }
+    }
 }
 
 /// What a driver needs to know of a cell.
@@ -78,46 +86,72 @@ pub struct CellSpec {
     pub wgsl: &'static str,
     /// One unit, one timestep, f64: the specification.
     pub update: UpdateUnit,
-    /// All units of one row, one timestep, f32.
-    pub update_row: UpdateRow,
 }
 
 /// `[gates]`, `[gates]`, `[states]`, and the unit's peephole weights, if it has any.
 pub type UpdateUnit =
     fn(gates_x: &[f64], gates_h: &[f64], state: &mut [f64], peephole: Option<[f64; MAX_PEEPHOLES]>, &CellParams);
 
-/// `[gates, hidden_size]`, `[gates, hidden_size]`, `[states, hidden_size]`, `[peepholes, hidden_size]`.
-pub type UpdateRow =
-    fn(gates_x: &[f32], gates_h: &[f32], state: &mut [f32], peephole: Option<&[f32]>, params: &CellParams);
+/// A cell as the CPU computes it: 16 units side by side, f32.
+pub(crate) trait VectorCell {
+    const SPEC: &'static CellSpec;
 
-/// One row of one timestep; see [`UpdateRow`].
-struct Row<'a> {
-    x: &'a [f32],
-    h: &'a [f32],
-    state: &'a mut [f32],
-    peephole: Option<&'a [f32]>,
-    p: &'a CellParams,
+    /// One timestep of 16 units of a row, `state` and what is given by the order of [`CellSpec::states`].
+    /// `#[inline(always)]`, as all that it calls: see [`Task::run`](crate::simd::Task::run).
+    fn update<S: Simd>(
+        s: S,
+        gates: &Gates<'_>,
+        state: [S::Lanes; MAX_STATES],
+        p: &CellParams,
+    ) -> [S::Lanes; MAX_STATES];
 }
 
-/// A cell whose rows are updated with the processor's widest instructions.
-trait UpdateRows {
-    /// All units of a row. `#[inline(always)]`, as all that it calls: see [`Task::run`].
-    fn row(row: Row<'_>);
+/// The pre-activations of 16 units of a row, a line for each gate.
+pub(crate) struct Gates<'a> {
+    pub(crate) x: &'a [Line],
+    pub(crate) h: &'a [Line],
+    /// Of the gates after those of `h`: the products of the reset hidden state.
+    pub(crate) reset_h: &'a [Line],
+    /// A line for each of [`CellSpec::peepholes`], if there are any.
+    pub(crate) peephole: Option<&'a [Line]>,
 }
 
-fn update_row<C: UpdateRows>(x: &[f32], h: &[f32], state: &mut [f32], peephole: Option<&[f32]>, p: &CellParams) {
-    dispatch(Update::<C>(Row { x, h, state, peephole, p }, PhantomData));
-}
-
-struct Update<'a, C>(Row<'a>, PhantomData<C>);
-
-impl<C: UpdateRows> Task for Update<'_, C> {
-    type Output = ();
+impl Gates<'_> {
+    #[inline(always)]
+    fn x<S: Simd>(&self, s: S, gate: usize) -> S::Lanes {
+        s.load(&self.x[gate].0)
+    }
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        C::row(self.0);
+    fn h<S: Simd>(&self, s: S, gate: usize) -> S::Lanes {
+        let of = if gate < self.h.len() { &self.h[gate] } else { &self.reset_h[gate - self.h.len()] };
+        s.load(&of.0)
     }
+
+    /// `x + h` of a gate.
+    #[inline(always)]
+    pub(crate) fn sum<S: Simd>(&self, s: S, gate: usize) -> S::Lanes {
+        s.add(self.x(s, gate), self.h(s, gate))
+    }
+
+    /// `x + h` of a gate, and what it sees of the cell state `c`.
+    #[inline(always)]
+    fn sum_seen<S: Simd>(&self, s: S, gate: usize, peephole: usize, c: S::Lanes) -> S::Lanes {
+        let sum = self.sum(s, gate);
+        match self.peephole {
+            Some(weights) => s.mul_add(s.load(&weights[peephole].0), c, sum),
+            None => sum,
+        }
+    }
+}
+
+/// Work for one cell, compiled for it.
+pub(crate) trait CellTask {
+    /// What it gives.
+    type Output;
+
+    /// Does it.
+    fn run<C: VectorCell>(self) -> Self::Output;
 }
 
 /// The extra stage of a cell that resets the hidden state before a recurrent product.
@@ -168,41 +202,30 @@ impl CellParams {
         self.candidate.apply_f64(self.clip.map_or(sum, |clip| clipped_f64(sum, clip)))
     }
 
-    /// [`gate_f64`](Self::gate_f64) in f32.
-    #[must_use]
-    pub fn gate_f32(&self, sum: f32) -> f32 {
-        self.gate.apply_f32(self.clip.map_or(sum, |clip| clipped_f32(sum, clip)))
+    /// [`gate_f64`](Self::gate_f64) of 16 sums, in f32.
+    #[inline(always)]
+    pub(crate) fn gate<S: Simd>(&self, s: S, sums: S::Lanes) -> S::Lanes {
+        self.gate.lanes(s, self.clipped(s, sums))
     }
 
-    /// [`candidate_f64`](Self::candidate_f64) in f32.
-    #[must_use]
-    pub fn candidate_f32(&self, sum: f32) -> f32 {
-        self.candidate.apply_f32(self.clip.map_or(sum, |clip| clipped_f32(sum, clip)))
+    /// [`candidate_f64`](Self::candidate_f64) of 16 sums, in f32.
+    #[inline(always)]
+    pub(crate) fn candidate<S: Simd>(&self, s: S, sums: S::Lanes) -> S::Lanes {
+        self.candidate.lanes(s, self.clipped(s, sums))
     }
 
-    /// Replaces each sum by its [`gate_f32`](Self::gate_f32), the same bits, faster.
-    pub fn gate_slice_f32(&self, sums: &mut [f32]) {
-        if let Some(clip) = self.clip {
-            sums.iter_mut().for_each(|sum| *sum = clipped_f32(*sum, clip));
-        }
-        self.gate.apply_slice_f32(sums);
+    #[inline(always)]
+    fn clipped<S: Simd>(&self, s: S, sums: S::Lanes) -> S::Lanes {
+        let Some(clip) = self.clip else { return sums };
+        let (low, high) = (s.splat(-clip), s.splat(clip));
+        let sums = s.if_less(high, sums, high, sums);
+        s.if_less(sums, low, low, sums)
     }
 }
 
 /// `x` in `-clip..=clip`; a NaN stays one.
 fn clipped_f64(x: f64, clip: f32) -> f64 {
     let clip = f64::from(clip);
-    if x > clip {
-        clip
-    } else if x < -clip {
-        -clip
-    } else {
-        x
-    }
-}
-
-/// [`clipped_f64`] in f32.
-fn clipped_f32(x: f32, clip: f32) -> f32 {
     if x > clip {
         clip
     } else if x < -clip {

@@ -2,9 +2,11 @@
 
 use super::{
     Memory,
-    gemm::{Packed, Rows, product},
+    packed::Packed,
+    product::{Rows, linear},
 };
 use crate::{
+    activation::Activation,
     error::{Error, Result},
     plan::BufferId,
 };
@@ -36,11 +38,11 @@ pub(super) fn mat_mul(
             Some((_, weight)) => weight,
             None => {
                 let values = &right[matrix * k * n..][..k * n];
-                if transposed { Packed::new(values, None, k) } else { Packed::of_columns(values, n) }
+                if transposed { Packed::new(values, None, k)? } else { Packed::of_columns(values, n)? }
             }
         };
         let x = &x[broadcast(index, axes, left_axes) * m * k..][..m * k];
-        product(Rows::of(x, k), &weight, y, n);
+        linear(Rows::of(x, k), &weight, Activation::Linear, y);
         packed = Some((matrix, weight));
     }
     Ok(())

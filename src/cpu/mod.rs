@@ -4,10 +4,11 @@
 //! and the way a sequence is cut into runs; they may differ between processors, since some have a
 //! fused multiply-add.
 
-mod gemm;
 mod mat_mul;
 mod moves;
+mod packed;
 mod pointwise;
+mod product;
 mod recurrence;
 mod reduce;
 mod threads;
@@ -20,7 +21,8 @@ use crate::{
     plan::{Bound, BufferId, Op, Plan, Precision, WeightId, rows},
     tensor::{TensorId, zeros},
 };
-use gemm::{Packed, Rows, product};
+use packed::Packed;
+use product::{Rows, linear};
 use recurrence::DirectionWeights;
 use threads::Threads;
 
@@ -74,7 +76,7 @@ impl Prepared {
                 let bias = bias.map(|bias| weight_of(plan, bias)).transpose()?;
                 let in_size = plan.weights.get(weight.index()).and_then(|weight| weight.tensor.shape().get(1));
                 let in_size = in_size.copied().unwrap_or(0);
-                Self::Linear(Packed::new(&weight_of(plan, *weight)?, bias.as_deref(), in_size))
+                Self::Linear(Packed::new(&weight_of(plan, *weight)?, bias.as_deref(), in_size)?)
             }
             Op::Recurrence(r) => {
                 let directions = r.directions.iter().map(|direction| DirectionWeights::new(plan, r, direction));
@@ -198,8 +200,7 @@ fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Ve
     match (op, prepared) {
         (Op::Linear { input, activation, .. }, Prepared::Linear(weight)) => {
             let x = Rows::of(memory.read(*input)?, weight.in_size());
-            product(x, weight, y, weight.out_size());
-            activation.apply_slice_f32(y);
+            linear(x, weight, *activation, y);
             Ok(())
         }
         (Op::Map { input, activation, .. }, _) => {

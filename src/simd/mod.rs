@@ -1,0 +1,118 @@
+//! The one place that asks which instructions the processor has, and the only one that uses them by name: kernels are
+//! written once, over [`Simd`], which is 16 floats wide on every processor.
+
+mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use math::{sigmoid, tanh};
+use portable::Portable;
+
+/// Floats that are computed side by side: one register of AVX-512, two of AVX2, four of NEON.
+pub(crate) const LANES: usize = 16;
+
+/// The floats of [`Simd::Lanes`] in memory, a cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [f32; LANES]);
+
+impl Line {
+    pub(crate) const ZERO: Self = Self([0.0; LANES]);
+}
+
+/// Instructions that this processor has, as a value: whoever holds one may use them. All methods work lane by lane,
+/// and round as f32 does.
+pub(crate) trait Simd: Copy {
+    /// 16 floats, in registers.
+    type Lanes: Copy;
+
+    /// How many [`Lanes`](Self::Lanes) of sums leave enough registers for what is summed.
+    const SUMS: usize;
+
+    /// Runs `task` compiled for these instructions.
+    fn run<T: Task>(self, task: T) -> T::Output;
+
+    fn splat(self, x: f32) -> Self::Lanes;
+    fn load(self, from: &[f32; LANES]) -> Self::Lanes;
+    fn store(self, x: Self::Lanes, to: &mut [f32; LANES]);
+    /// From the bits of f16s; exact.
+    fn load_f16(self, from: &[u16; LANES]) -> Self::Lanes;
+    /// From integers; exact.
+    fn load_i8(self, from: &[i8; LANES]) -> Self::Lanes;
+
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn sub(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// `a * b + c`, rounded once where that is one instruction, else twice.
+    fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+    fn abs(self, x: Self::Lanes) -> Self::Lanes;
+    /// `magnitude` with the sign of `sign`.
+    fn copysign(self, magnitude: Self::Lanes, sign: Self::Lanes) -> Self::Lanes;
+    /// `yes` where `a < b`, else `no`; a NaN is not less than anything.
+    fn if_less(self, a: Self::Lanes, b: Self::Lanes, yes: Self::Lanes, no: Self::Lanes) -> Self::Lanes;
+    /// `2^n` for the whole number `n` in -126..=127 that `1.5 * 2^23 + n` is given of.
+    fn power_of_2(self, shifted: Self::Lanes) -> Self::Lanes;
+}
+
+/// Work whose inner loops are compiled for the instructions at hand.
+pub(crate) trait Task {
+    /// What it gives.
+    type Output;
+
+    /// Does it. Implementations and all that they call are `#[inline(always)]`, so that they are compiled for the
+    /// caller's instructions. (A closure or a function that is passed on may stay on its own, and then is compiled for
+    /// any processor.)
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Does `task` with the widest instructions that this processor has. Which ones depends on nothing
+/// but the processor, so a program gives the same bits on every run.
+pub(crate) fn dispatch<T: Task>(task: T) -> T::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(simd) = x86::Avx512::detect() {
+            return simd.run(task);
+        }
+        if let Some(simd) = x86::Avx2::detect() {
+            return simd.run(task);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(simd) = neon::Neon::detect() {
+        return simd.run(task);
+    }
+    Portable.run(task)
+}
+
+/// The name of what [`dispatch`] uses.
+pub(crate) fn name() -> &'static str {
+    struct Name;
+    impl Task for Name {
+        type Output = &'static str;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> &'static str {
+            let name = std::any::type_name::<S>();
+            name.rsplit("::").next().unwrap_or(name)
+        }
+    }
+    dispatch(Name)
+}
+
+/// Does `task` once with each kind of instructions that this processor has, the portable ones included.
+#[cfg(test)]
+pub(crate) fn each<T: Task>(task: impl Fn() -> T) -> Vec<T::Output> {
+    let mut all = vec![Portable.run(task())];
+    #[cfg(target_arch = "x86_64")]
+    {
+        all.extend(x86::Avx2::detect().map(|simd| simd.run(task())));
+        all.extend(x86::Avx512::detect().map(|simd| simd.run(task())));
+    }
+    #[cfg(target_arch = "aarch64")]
+    all.extend(neon::Neon::detect().map(|simd| simd.run(task())));
+    all
+}
