@@ -76,7 +76,7 @@ pub mod verify;
 pub use activation::Activation;
 pub use error::{Error, ErrorKind, Result};
 pub use model::Model;
-pub use session::{Device, DeviceReport, Inputs, Outputs, Session, SessionOptions, State};
+pub use session::{Device, DeviceReport, Inputs, Outputs, Session, SessionOptions, State, Stream};
 pub use tensor::{Data, Tensor};
 
 /// The README's examples.

@@ -187,6 +187,25 @@ pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
     Ok(values)
 }
 
+/// Makes `values` `len` zeros, in the memory that it has if that is enough.
+pub(crate) fn reset<T: Clone + Default>(values: &mut Vec<T>, len: usize) -> Result<()> {
+    if values.capacity() < len {
+        *values = reserved(len)?;
+    }
+    values.clear();
+    values.resize(len, T::default());
+    Ok(())
+}
+
+/// Makes `values` `len` values, whatever they are, in the memory that it has if that is enough.
+pub(crate) fn fit<T: Clone + Default>(values: &mut Vec<T>, len: usize) -> Result<()> {
+    if values.len() < len {
+        return reset(values, len);
+    }
+    values.truncate(len);
+    Ok(())
+}
+
 /// Room for `len` values, or an error where memory is short.
 pub(crate) fn reserved<T>(len: usize) -> Result<Vec<T>> {
     let mut values = Vec::new();

@@ -1,9 +1,9 @@
 //! Products of two values of a run, matrix by matrix.
 
 use super::{
-    Memory,
     packed::Packed,
     product::{Rows, linear},
+    workspace::{Memory, Scratch},
 };
 use crate::{
     activation::Activation,
@@ -18,6 +18,7 @@ pub(super) fn mat_mul(
     transposed: bool,
     output: BufferId, // [.., m, n]
     y: &mut [f32],
+    scratch: &mut Scratch,
 ) -> Result<()> {
     let shape = |id| memory.bound.shape(id);
     let (&[ref left_axes @ .., m, k], &[ref right_axes @ .., _, _], &[ref axes @ .., _, n]) =
@@ -30,20 +31,25 @@ pub(super) fn mat_mul(
         return Ok(());
     }
     let (x, right) = (memory.read(left)?, memory.read(right)?);
-    let mut packed: Option<(usize, Packed)> = None;
+    if !matches!(scratch, Scratch::Matrix(_)) {
+        *scratch = Scratch::Matrix(Packed::default());
+    }
+    let Scratch::Matrix(weight) = scratch else { return Ok(()) };
+    let mut packed = None;
     for (index, y) in y.chunks_exact_mut(m * n).enumerate() {
         let matrix = broadcast(index, axes, right_axes);
         // A matrix that is repeated is packed once.
-        let weight = match packed.take().filter(|(of, _)| *of == matrix) {
-            Some((_, weight)) => weight,
-            None => {
-                let values = &right[matrix * k * n..][..k * n];
-                if transposed { Packed::new(values, None, k)? } else { Packed::of_columns(values, n)? }
+        if packed != Some(matrix) {
+            let values = &right[matrix * k * n..][..k * n];
+            if transposed {
+                weight.set(values, None, k)?
+            } else {
+                weight.set_columns(values, n)?
             }
-        };
+            packed = Some(matrix);
+        }
         let x = &x[broadcast(index, axes, left_axes) * m * k..][..m * k];
-        linear(Rows::of(x, k), &weight, Activation::Linear, y);
-        packed = Some((matrix, weight));
+        linear(Rows::of(x, k), weight, Activation::Linear, y);
     }
     Ok(())
 }

@@ -11,20 +11,28 @@ mod pointwise;
 mod product;
 mod recurrence;
 mod reduce;
+mod team;
 mod threads;
+mod workspace;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
     cell::Cell,
     error::{Error, Result},
-    plan::{Bound, BufferId, Op, Plan, Precision, WeightId, rows},
-    tensor::{TensorId, zeros},
+    plan::{Bound, BufferId, Op, Plan, Precision, Recurrence, WeightId, rows},
+    tensor::TensorId,
 };
 use packed::Packed;
 use product::{Rows, linear};
 use recurrence::DirectionWeights;
+use team::Member;
 use threads::Threads;
+use workspace::{Memory, Scratch, Workspace};
 
 /// A plan with its weights packed for this executor, and threads of its own.
 #[derive(Debug)]
@@ -39,12 +47,22 @@ struct Steps {
     plan: Arc<Plan>,
     /// One per step; shared with programs of other plans of the same model.
     prepared: Vec<Arc<Prepared>>,
+    /// One per step.
+    touches: Vec<Touches>,
+}
+
+/// The storage that a step reads and writes.
+#[derive(Debug)]
+struct Touches {
+    reads: Vec<usize>,
+    writes: Vec<usize>,
 }
 
 /// What a step needs beyond the plan.
 #[derive(Debug)]
 enum Prepared {
-    Nothing,
+    /// Weights that are neither packed nor stored as they are read.
+    Values(Vec<(WeightId, Vec<f32>)>),
     Linear(Packed),
     /// One per direction.
     Recurrence(Vec<DirectionWeights>),
@@ -82,7 +100,15 @@ impl Prepared {
                 let directions = r.directions.iter().map(|direction| DirectionWeights::new(plan, r, direction));
                 Self::Recurrence(directions.collect::<Result<_>>()?)
             }
-            _ => Self::Nothing,
+            _ => {
+                let mut values = Vec::new();
+                for id in op.weights() {
+                    if let Cow::Owned(owned) = weight_of(plan, id)? {
+                        values.push((id, owned));
+                    }
+                }
+                Self::Values(values)
+            }
         })
     }
 }
@@ -104,7 +130,7 @@ impl CpuProgram {
         let known: HashMap<Key, &Arc<Prepared>> = other
             .into_iter()
             .flat_map(|other| {
-                let Steps { plan, prepared } = other.steps.as_ref();
+                let Steps { plan, prepared, .. } = other.steps.as_ref();
                 plan.steps.iter().zip(prepared).map(|(step, p)| (key(plan, &step.op), p))
             })
             .filter_map(|(key, prepared)| Some((key?, prepared)))
@@ -114,7 +140,7 @@ impl CpuProgram {
             None => Prepared::new(&plan, op).map(Arc::new),
         };
         let prepared = plan.steps.iter().map(|step| prepare(&step.op)).collect::<Result<_>>()?;
-        Ok(Self { steps: Arc::new(Steps { plan, prepared }), threads: Threads::default() })
+        Ok(Self { steps: Arc::new(Steps::new(plan, prepared)?), threads: Threads::default() })
     }
 
     /// The plan.
@@ -126,16 +152,29 @@ impl CpuProgram {
     /// Lets go of the plan's own copies of the weights that are packed.
     pub fn release_weights(&mut self) {
         let packed = |op: &&Op| matches!(op, Op::Linear { .. } | Op::Recurrence(_));
-        let Steps { plan, prepared } = self.steps.as_ref();
+        let plan = &self.steps.plan;
         let (packed, others): (Vec<&Op>, Vec<&Op>) = plan.steps.iter().map(|step| &step.op).partition(packed);
         let kept: Vec<WeightId> = others.into_iter().flat_map(Op::weights).collect();
         let packed: Vec<WeightId> = packed.into_iter().flat_map(Op::weights).filter(|id| !kept.contains(id)).collect();
         let plan = Arc::new(plan.without_values(packed));
-        self.steps = Arc::new(Steps { plan, prepared: prepared.clone() });
+        // The same steps in the same order.
+        if let Ok(steps) = Steps::new(plan, self.steps.prepared.clone()) {
+            self.steps = Arc::new(steps);
+        }
     }
 
-    /// The values of `outputs` after a run with the sizes `bound`, its rows shared out to at most
-    /// `threads` threads. Buffers that nobody writes are zero.
+    /// The program for runs with the sizes `bound` only, on the caller's thread.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the plan is broken.
+    pub(crate) fn stream(&self, bound: &Bound) -> Result<CpuStream> {
+        self.steps.plan.check(bound)?;
+        let (steps, workspace) = (Arc::clone(&self.steps), Workspace::lasting(&self.steps, bound));
+        Ok(CpuStream { steps, workspace, member: Member::alone() })
+    }
+
+    /// The values of `outputs` after a run with the sizes `bound`, by at most `threads` threads: each has some rows or,
+    /// where there are few, some units of each recurrence. Buffers that nobody writes are zero.
     ///
     /// # Errors
     /// [`Error::Internal`] if the plan is broken or an input has another size than `bound` says;
@@ -147,54 +186,167 @@ impl CpuProgram {
         outputs: &[BufferId],
         threads: usize,
     ) -> Result<Vec<Vec<f32>>> {
-        self.steps.plan.check(bound)?;
-        if threads <= 1 || bound.batch() <= 1 {
-            return self.steps.run_rows(bound, inputs, outputs);
+        let plan = &self.steps.plan;
+        plan.check(bound)?;
+        let steps = Arc::clone(&self.steps);
+        let wanted = Arc::<[BufferId]>::from(outputs);
+        match Split::of(plan, bound, threads) {
+            Split::None => {}
+            Split::Rows(threads) => {
+                let parts = Arc::new(rows::split(plan, bound, rows::ranges(bound.batch(), threads), inputs)?);
+                let work = move |index: usize| {
+                    let part = parts.get(index).ok_or_else(|| Error::internal("no such part"))?;
+                    steps.run(&part.bound, &part.inputs, &wanted, &mut Member::alone())
+                };
+                if let Some(done) = self.threads.map(threads, work)? {
+                    return rows::join(bound, outputs, done.into_iter().collect::<Result<_>>()?);
+                }
+            }
+            Split::Units(threads) => {
+                let members = Member::team(threads, recurrence::exchanged(plan, bound))?;
+                let members = Arc::new(members.into_iter().map(|member| Mutex::new(Some(member))).collect::<Vec<_>>());
+                let (bound, inputs) = (bound.clone(), Arc::<[(BufferId, Vec<f32>)]>::from(inputs));
+                let work = move |index: usize| {
+                    let member = members.get(index).and_then(|member| member.lock().ok()?.take());
+                    let mut member = member.ok_or_else(|| Error::internal("no such member"))?;
+                    // All of them have all outputs.
+                    let wanted = if index == 0 { wanted.as_ref() } else { &[] };
+                    steps.run(&bound, &inputs, wanted, &mut member)
+                };
+                if let Some(done) = self.threads.map(threads, work)? {
+                    return team::first(done);
+                }
+            }
         }
-        let parts = rows::split(&self.steps.plan, bound, rows::ranges(bound.batch(), threads), inputs)?;
-        let (steps, wanted) = (Arc::clone(&self.steps), Arc::<[BufferId]>::from(outputs));
-        let done = self.threads.map(parts, move |part| steps.run_rows(&part.bound, &part.inputs, &wanted))?;
-        rows::join(bound, outputs, done)
+        self.steps.run(bound, inputs, outputs, &mut Member::alone())
+    }
+}
+
+/// A program ready for runs of the same sizes, one after the other.
+#[derive(Debug)]
+pub(crate) struct CpuStream {
+    steps: Arc<Steps>,
+    workspace: Workspace,
+    member: Member,
+}
+
+impl CpuStream {
+    /// The values of an input, or of a state that a run starts from, as they were left.
+    pub(crate) fn input(&mut self, id: BufferId) -> Result<&mut [f32]> {
+        self.workspace.input(&self.steps.plan, id)
+    }
+
+    /// One run. The first one takes all memory.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        let Steps { plan, .. } = self.steps.as_ref();
+        self.workspace.begin();
+        let inputs = plan.inputs.iter().map(|port| port.buffer);
+        for id in inputs.chain(plan.states.iter().map(|port| port.initial)) {
+            self.workspace.input(plan, id)?;
+        }
+        self.workspace.run(&self.steps, &mut self.member)
+    }
+
+    /// The values that the last run gave.
+    pub(crate) fn output(&mut self, id: BufferId) -> Result<&[f32]> {
+        self.workspace.output(&self.steps.plan, id)
+    }
+
+    /// What the last run left in `from` becomes what the next one finds in `to`.
+    pub(crate) fn carry(&mut self, from: BufferId, to: BufferId) -> Result<()> {
+        self.workspace.carry(&self.steps.plan, from, to)
+    }
+}
+
+/// How a run is shared out to threads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Split {
+    None,
+    /// Each of so many has some rows.
+    Rows(usize),
+    /// Each of so many has some units of every recurrence, of all rows.
+    Units(usize),
+}
+
+impl Split {
+    /// With fewer rows each, a product reads weights faster than it can use them.
+    const FEW_ROWS: usize = 8;
+    /// Multiply-adds of a timestep from which on it takes several times as long as a meeting of threads.
+    const LONG_STEP: usize = 40_000;
+
+    fn of(plan: &Plan, bound: &Bound, threads: usize) -> Self {
+        let rows = bound.batch();
+        let recurrences = plan.steps.iter().filter_map(|step| match &step.op {
+            Op::Recurrence(r) => Some(r),
+            _ => None,
+        });
+        let multiply_adds = |r: &Recurrence| {
+            let gates = r.cell.spec().gates.len();
+            gates.saturating_mul(r.hidden_size).saturating_mul(r.output_size).saturating_mul(rows)
+        };
+        // Of those that a run spends its time with.
+        let longest = recurrences.max_by_key(|r| multiply_adds(r));
+        let units = longest.filter(|r| multiply_adds(r) >= Self::LONG_STEP).map_or(0, recurrence::blocks);
+        match threads {
+            0 | 1 => Self::None,
+            _ if rows < threads.saturating_mul(Self::FEW_ROWS) && units.min(threads) > 1 => {
+                Self::Units(units.min(threads))
+            }
+            _ if rows > 1 => Self::Rows(rows.min(threads)),
+            _ => Self::None,
+        }
     }
 }
 
 impl Steps {
-    fn run_rows(&self, bound: &Bound, inputs: &[(BufferId, Vec<f32>)], outputs: &[BufferId]) -> Result<Vec<Vec<f32>>> {
-        let mut memory = Memory::new(&self.plan, bound, outputs)?;
-        for (id, values) in inputs {
-            memory.write(*id, values.clone())?;
-        }
-        for (index, (step, prepared)) in self.plan.steps.iter().zip(&self.prepared).enumerate() {
-            let (reads, writes) = (step.op.inputs(), step.op.outputs());
-            for &id in reads.iter().chain(&writes) {
-                memory.allocate(id)?;
-            }
-            // Outputs share no storage with inputs or each other: `Plan::check`.
-            let mut written = writes.iter().map(|&id| memory.take(id)).collect::<Result<Vec<_>>>()?;
-            run_step(&step.op, prepared, &memory, &mut written)?;
-            for (&id, values) in writes.iter().zip(written) {
-                memory.write(id, values)?;
-            }
-            memory.free_after(index);
-        }
-        outputs
+    fn new(plan: Arc<Plan>, prepared: Vec<Arc<Prepared>>) -> Result<Self> {
+        let storage = |ids: Vec<BufferId>| -> Result<Vec<usize>> {
+            ids.into_iter().map(|id| Ok(plan.storage(id)?.index())).collect()
+        };
+        let touches = plan
+            .steps
             .iter()
-            .map(|&id| {
-                memory.allocate(id)?;
-                Ok(memory.read(id)?.to_vec())
-            })
-            .collect()
+            .map(|step| Ok(Touches { reads: storage(step.op.inputs())?, writes: storage(step.op.outputs())? }))
+            .collect::<Result<_>>()?;
+        Ok(Self { plan, prepared, touches })
+    }
+
+    /// One run, `outputs` of which are wanted.
+    fn run(
+        &self,
+        bound: &Bound,
+        inputs: &[(BufferId, Vec<f32>)],
+        outputs: &[BufferId],
+        member: &mut Member,
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut workspace = Workspace::once(self, bound, outputs)?;
+        for (id, values) in inputs {
+            let to = workspace.input(&self.plan, *id)?;
+            if to.len() != values.len() {
+                return Err(Error::internal(format!("buffer {} has another size", id.index())));
+            }
+            to.copy_from_slice(values);
+        }
+        workspace.run(self, member)?;
+        outputs.iter().map(|&id| Ok(workspace.output(&self.plan, id)?.to_vec())).collect()
     }
 }
 
 /// `written` are the values of the step's outputs, in their order.
-fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Vec<f32>]) -> Result<()> {
+fn run_step(
+    op: &Op,
+    memory: &Memory<'_>,
+    written: &mut [Vec<f32>],
+    scratch: &mut Scratch,
+    member: &mut Member,
+) -> Result<()> {
+    let prepared = memory.prepared;
     // A batch without timesteps may have any number of rows: do not count them.
     if written.iter().all(Vec::is_empty) {
         return Ok(());
     }
     if let (Op::Recurrence(r), Prepared::Recurrence(weights)) = (op, prepared) {
-        return recurrence::run(r, weights, memory, written);
+        return recurrence::run(r, weights, memory, written, scratch, member);
     }
     let y = written.first_mut().ok_or_else(|| Error::internal("step without an output"))?;
     match (op, prepared) {
@@ -215,7 +367,7 @@ fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Ve
             moves::ramp(memory.bound.shape(*output), *start, *step, *axis, y);
             Ok(())
         }
-        (Op::Permute { input, axes, .. }, _) => moves::permute(memory, *input, axes, y),
+        (Op::Permute { input, axes, output }, _) => moves::permute(memory, *input, axes, *output, y),
         (Op::Copy { input, input_start, input_step, output, output_start, axis, extent }, _) => {
             let size = |dim| memory.bound.size(dim);
             let block = moves::Block {
@@ -233,7 +385,7 @@ fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Ve
             moves::window(memory, *input, *output, &windows, y)
         }
         (Op::MatMul { left, right, transposed, output }, _) => {
-            mat_mul::mat_mul(memory, *left, *right, *transposed, *output, y)
+            mat_mul::mat_mul(memory, *left, *right, *transposed, *output, y, scratch)
         }
         (Op::Take { input, index, .. }, _) => moves::take(memory, *input, *index, y),
         (Op::Reduce { op, input, axis, mask, .. }, _) => reduce::reduce(memory, *op, *input, *axis, *mask, y),
@@ -251,79 +403,7 @@ fn run_step(op: &Op, prepared: &Prepared, memory: &Memory<'_>, written: &mut [Ve
     }
 }
 
-/// The values of a run, by storage. Storage is allocated when it is first touched and freed after
-/// its last step.
-struct Memory<'a> {
-    plan: &'a Plan,
-    bound: &'a Bound,
-    values: Vec<Option<Vec<f32>>>,
-    /// The last step that touches each storage; none for those that the caller gets.
-    last_step: Vec<Option<usize>>,
-}
-
-impl<'a> Memory<'a> {
-    fn new(plan: &'a Plan, bound: &'a Bound, outputs: &[BufferId]) -> Result<Self> {
-        let mut last_step = vec![None; plan.buffers.len()];
-        for (index, step) in plan.steps.iter().enumerate() {
-            for id in step.op.inputs().into_iter().chain(step.op.outputs()) {
-                if let Some(last) = last_step.get_mut(plan.storage(id)?.index()) {
-                    *last = Some(index);
-                }
-            }
-        }
-        for &id in outputs {
-            if let Some(last) = last_step.get_mut(plan.storage(id)?.index()) {
-                *last = None;
-            }
-        }
-        Ok(Self { plan, bound, values: vec![None; plan.buffers.len()], last_step })
-    }
-
-    fn slot(&mut self, id: BufferId) -> Result<&mut Option<Vec<f32>>> {
-        let slot = self.values.get_mut(self.plan.storage(id)?.index());
-        slot.ok_or_else(|| Error::internal("no such buffer"))
-    }
-
-    fn allocate(&mut self, id: BufferId) -> Result<()> {
-        let len = self.bound.len(id);
-        let slot = self.slot(id)?;
-        if slot.is_none() {
-            *slot = Some(zeros(len)?);
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, id: BufferId) -> Result<Vec<f32>> {
-        self.slot(id)?.take().ok_or_else(|| Error::internal("buffer that two outputs share"))
-    }
-
-    fn write(&mut self, id: BufferId, values: Vec<f32>) -> Result<()> {
-        if values.len() != self.bound.len(id) {
-            return Err(Error::internal(format!("buffer {} has another size", id.index())));
-        }
-        *self.slot(id)? = Some(values);
-        Ok(())
-    }
-
-    fn read(&self, id: BufferId) -> Result<&[f32]> {
-        let values = self.values.get(self.plan.storage(id)?.index()).and_then(Option::as_deref);
-        values.ok_or_else(|| Error::internal(format!("buffer {} was not written", id.index())))
-    }
-
-    fn free_after(&mut self, step: usize) {
-        for (values, last) in self.values.iter_mut().zip(&self.last_step) {
-            if *last == Some(step) {
-                *values = None;
-            }
-        }
-    }
-
-    fn weight(&self, id: WeightId) -> Result<std::borrow::Cow<'a, [f32]>> {
-        weight_of(self.plan, id)
-    }
-}
-
-fn weight_of(plan: &Plan, id: WeightId) -> Result<std::borrow::Cow<'_, [f32]>> {
+fn weight_of(plan: &Plan, id: WeightId) -> Result<Cow<'_, [f32]>> {
     let weight = plan.weights.get(id.index()).ok_or_else(|| Error::internal("no such weight"))?;
     Ok(weight.values())
 }

@@ -1,15 +1,13 @@
 //! Steps that make or move values and compute none.
 
-use super::Memory;
+use super::workspace::Memory;
 use crate::{
     error::{Error, Result},
-    plan::{BufferId, WeightId},
+    plan::{BufferId, MAX_RANK, WeightId},
 };
 
 pub(super) fn constant(memory: &Memory<'_>, weight: WeightId, y: &mut [f32]) -> Result<()> {
-    let weight = memory.plan.weights.get(weight.index()).ok_or_else(|| Error::internal("no such weight"))?;
-    // The model's own values, whatever the precision of the plan.
-    y.copy_from_slice(&weight.tensor.to_f32());
+    y.copy_from_slice(memory.weight(weight)?);
     Ok(())
 }
 
@@ -23,12 +21,19 @@ pub(super) fn ramp(shape: &[usize], start: f32, step: f32, axis: usize, y: &mut 
     }
 }
 
-pub(super) fn permute(memory: &Memory<'_>, input: BufferId, axes: &[usize], y: &mut [f32]) -> Result<()> {
-    let x_shape = memory.bound.shape(input);
-    let x_strides = dense_strides(x_shape);
-    let shape: Vec<usize> = axes.iter().map(|&axis| x_shape[axis]).collect();
-    let walk = shape.iter().zip(dense_strides(&shape)).zip(axes);
-    let walk = walk.map(|((&extent, y), &axis)| Axis { extent, x: x_strides[axis], y }).collect();
+pub(super) fn permute(
+    memory: &Memory<'_>,
+    input: BufferId,
+    axes: &[usize],
+    output: BufferId,
+    y: &mut [f32],
+) -> Result<()> {
+    let (x_shape, y_shape) = (memory.bound.shape(input), memory.bound.shape(output));
+    let walk = y_shape.iter().zip(axes).enumerate().map(|(axis, (&extent, &from))| Axis {
+        extent,
+        x: dense_stride(x_shape, from),
+        y: dense_stride(y_shape, axis),
+    });
     copy_along(memory.read(input)?, y, walk, [0, 0])
 }
 
@@ -43,18 +48,17 @@ pub(super) struct Block {
 
 pub(super) fn copy(memory: &Memory<'_>, input: BufferId, output: BufferId, block: &Block, y: &mut [f32]) -> Result<()> {
     let (x_shape, y_shape) = (memory.bound.shape(input), memory.bound.shape(output));
-    let (x_strides, y_strides) = (dense_strides(x_shape), dense_strides(y_shape));
     let step = isize::try_from(block.step).map_err(|_| Error::internal("a step beyond the address space"))?;
     let walk = (0..y_shape.len()).map(|axis| {
-        let (x, y) = (x_strides[axis], y_strides[axis]);
+        let (x, y) = (dense_stride(x_shape, axis), dense_stride(y_shape, axis));
         match axis {
             // Never repeated, even with extent 1. With one position the step does not matter.
             _ if axis == block.axis => Axis { extent: block.extent, x: x.wrapping_mul(step), y },
             _ => Axis { extent: y_shape[axis], x: if x_shape[axis] == 1 { 0 } else { x }, y },
         }
     });
-    let start = |position: usize, strides: &[isize]| signed(position).wrapping_mul(strides[block.axis]);
-    copy_along(memory.read(input)?, y, walk.collect(), [start(block.from, &x_strides), start(block.to, &y_strides)])
+    let start = |position: usize, shape: &[usize]| signed(position).wrapping_mul(dense_stride(shape, block.axis));
+    copy_along(memory.read(input)?, y, walk, [start(block.from, x_shape), start(block.to, y_shape)])
 }
 
 /// One axis of a walk over two tensors: its extent and the distance of neighbours in each.
@@ -65,13 +69,17 @@ struct Axis {
     y: isize,
 }
 
+impl Axis {
+    const ONE: Self = Self { extent: 1, x: 1, y: 1 };
+}
+
 /// Copies the elements of `x` to `y` on a walk along `axes` from `start` on.
-fn copy_along(x: &[f32], y: &mut [f32], axes: Vec<Axis>, start: [isize; 2]) -> Result<()> {
-    if axes.iter().any(|axis| axis.extent == 0) {
-        return Ok(());
-    }
-    let mut outer = merged(axes);
-    let line = outer.pop().unwrap_or(Axis { extent: 1, x: 1, y: 1 });
+fn copy_along(x: &[f32], y: &mut [f32], axes: impl Iterator<Item = Axis>, start: [isize; 2]) -> Result<()> {
+    let Some((axes, count)) = merged(axes) else { return Ok(()) };
+    let (line, outer) = match axes[..count].split_last() {
+        Some((&line, outer)) => (line, outer),
+        None => (Axis::ONE, [].as_slice()),
+    };
     let lines: usize = outer.iter().map(|axis| axis.extent).product();
     let outside = || Error::internal("a copy outside its buffers");
     for index in 0..lines {
@@ -95,19 +103,26 @@ fn copy_along(x: &[f32], y: &mut [f32], axes: Vec<Axis>, start: [isize; 2]) -> R
     Ok(())
 }
 
-/// The same walk over fewer axes: extents of 1 dropped, axes that follow each other in both joined.
-fn merged(axes: Vec<Axis>) -> Vec<Axis> {
-    let mut out: Vec<Axis> = Vec::new();
-    for axis in axes.into_iter().filter(|axis| axis.extent != 1) {
+/// The same walk over fewer axes, and how many: extents of 1 dropped, axes that follow each other in both joined. `None`
+/// if there is nothing to walk over.
+fn merged(axes: impl Iterator<Item = Axis>) -> Option<([Axis; MAX_RANK], usize)> {
+    let (mut out, mut count) = ([Axis::ONE; MAX_RANK], 0usize);
+    for axis in axes.filter(|axis| axis.extent != 1) {
+        if axis.extent == 0 {
+            return None;
+        }
         let extent = signed(axis.extent);
-        match out.last_mut() {
+        match count.checked_sub(1).and_then(|last| out.get_mut(last)) {
             Some(outer) if outer.x == axis.x.wrapping_mul(extent) && outer.y == axis.y * extent => {
                 *outer = Axis { extent: outer.extent * axis.extent, ..axis };
             }
-            _ => out.push(axis),
+            _ => {
+                out[count] = axis;
+                count += 1;
+            }
         }
     }
-    out
+    Some((out, count))
 }
 
 /// Sizes that memory holds fit.
@@ -115,9 +130,9 @@ fn signed(size: usize) -> isize {
     size.cast_signed()
 }
 
-/// Distance of neighbours along each axis of a row-major tensor.
-fn dense_strides(shape: &[usize]) -> Vec<isize> {
-    (0..shape.len()).map(|axis| signed(shape.iter().skip(axis + 1).product())).collect()
+/// Distance of neighbours along an axis of a row-major tensor.
+fn dense_stride(shape: &[usize], axis: usize) -> isize {
+    signed(shape.iter().skip(axis + 1).product())
 }
 
 /// How windows lie on their axis.

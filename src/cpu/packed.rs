@@ -5,11 +5,11 @@ use std::ops::Range;
 use crate::{
     error::{Error, Result},
     simd::{LANES, Line},
-    tensor::zeros,
+    tensor::reset,
 };
 
 /// A weight matrix in panels of 16 outputs: for each input, the weights of 16 outputs lie side by side.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Packed {
     in_size: usize,
     out_size: usize,
@@ -22,22 +22,29 @@ pub(super) struct Packed {
 impl Packed {
     /// `weight` is `[out_size, in_size]`, `bias` `[out_size]`; panel `n / 16` has output `n`.
     pub(super) fn new(weight: &[f32], bias: Option<&[f32]>, in_size: usize) -> Result<Self> {
+        let mut packed = Self::default();
+        packed.set(weight, bias, in_size)?;
+        Ok(packed)
+    }
+
+    /// [`new`](Self::new) in the memory that this one has.
+    pub(super) fn set(&mut self, weight: &[f32], bias: Option<&[f32]>, in_size: usize) -> Result<()> {
         let panels = (weight.len() / in_size.max(1)).div_ceil(LANES);
-        Self::of_rows(weight, bias, in_size, panels, |panel, lane| Some(panel * LANES + lane))
+        self.set_rows(weight, bias, in_size, panels, |panel, lane| Some(panel * LANES + lane))
     }
 
     /// `matrix` is `[in_size, out_size]`; no bias.
-    pub(super) fn of_columns(matrix: &[f32], out_size: usize) -> Result<Self> {
-        let out_size = out_size.max(1);
-        let (in_size, panels) = (matrix.len() / out_size, out_size.div_ceil(LANES));
-        let mut weights = zeros(panels * in_size)?;
-        for (k, row) in matrix.chunks_exact(out_size).enumerate() {
+    pub(super) fn set_columns(&mut self, matrix: &[f32], out_size: usize) -> Result<()> {
+        let width = out_size.max(1);
+        let (in_size, panels) = (matrix.len() / width, width.div_ceil(LANES));
+        self.set_sizes(in_size, out_size, panels)?;
+        for (k, row) in matrix.chunks_exact(width).enumerate() {
             for (panel, values) in row.chunks(LANES).enumerate() {
-                let Line(line) = &mut weights[panel * in_size + k];
+                let Line(line) = &mut self.weights[panel * in_size + k];
                 line[..values.len()].copy_from_slice(values);
             }
         }
-        Ok(Self { in_size, out_size, weights, bias: zeros(panels)? })
+        Ok(())
     }
 
     /// The gates of a recurrence, side by side for every 16 units: panel `u / 16 * gates.len() + g` has gate
@@ -54,32 +61,41 @@ impl Packed {
         if in_size == 0 || size.is_none_or(|size| size > weight.len()) {
             return Err(Error::internal("weights of another size than the recurrence's"));
         }
-        Self::of_rows(weight, bias, in_size, hidden_size.div_ceil(LANES) * gates.len(), |panel, lane| {
+        let mut packed = Self::default();
+        packed.set_rows(weight, bias, in_size, hidden_size.div_ceil(LANES) * gates.len(), |panel, lane| {
             let unit = panel / count * LANES + lane;
             (unit < hidden_size).then_some((gates.start + panel % count) * hidden_size + unit)
-        })
+        })?;
+        Ok(packed)
     }
 
     /// `row` is the row of `weight` that a lane of a panel has.
-    fn of_rows(
+    fn set_rows(
+        &mut self,
         weight: &[f32],
         bias: Option<&[f32]>,
         in_size: usize,
         panels: usize,
         row: impl Fn(usize, usize) -> Option<usize>,
-    ) -> Result<Self> {
-        let mut weights = zeros(panels * in_size)?;
-        let mut biases: Vec<Line> = zeros(panels)?;
-        for (panel, Line(biases)) in biases.iter_mut().enumerate() {
+    ) -> Result<()> {
+        self.set_sizes(in_size, weight.len() / in_size.max(1), panels)?;
+        for (panel, Line(biases)) in self.bias.iter_mut().enumerate() {
             for (lane, to) in biases.iter_mut().enumerate() {
                 let Some(row) = row(panel, lane) else { continue };
                 let Some(values) = weight.get(row * in_size..(row + 1) * in_size) else { continue };
-                let lines: &mut [Line] = &mut weights[panel * in_size..][..in_size];
+                let lines: &mut [Line] = &mut self.weights[panel * in_size..][..in_size];
                 lines.iter_mut().zip(values).for_each(|(Line(line), &value)| line[lane] = value);
                 *to = bias.and_then(|bias| bias.get(row)).copied().unwrap_or(0.0);
             }
         }
-        Ok(Self { in_size, out_size: weight.len() / in_size.max(1), weights, bias: biases })
+        Ok(())
+    }
+
+    /// All zeros.
+    fn set_sizes(&mut self, in_size: usize, out_size: usize, panels: usize) -> Result<()> {
+        (self.in_size, self.out_size) = (in_size, out_size);
+        reset(&mut self.weights, panels * in_size)?;
+        reset(&mut self.bias, panels)
     }
 
     pub(super) fn out_size(&self) -> usize {

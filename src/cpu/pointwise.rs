@@ -1,6 +1,6 @@
 //! Look-ups in tables and arithmetic with broadcasts.
 
-use super::Memory;
+use super::workspace::Memory;
 use crate::{
     error::{Error, Result},
     plan::{BufferId, CombineOp, WeightId},
@@ -64,11 +64,12 @@ fn combine_with(
         }
         return Ok(());
     }
-    let (a_strides, b_strides) = (strides(memory.bound.shape(left)), strides(memory.bound.shape(right)));
+    let (a_shape, b_shape) = (memory.bound.shape(left), memory.bound.shape(right));
     let width = shape.last().copied().unwrap_or(1);
-    let (a_step, b_step) = (last(&a_strides), last(&b_strides));
+    let step = |shape: &[usize]| usize::from(shape.last().is_some_and(|&extent| extent != 1));
+    let (a_step, b_step) = (step(a_shape), step(b_shape));
     for (row, y) in y.chunks_exact_mut(width.max(1)).enumerate() {
-        let (a_start, b_start) = (offset(row, shape, &a_strides), offset(row, shape, &b_strides));
+        let (a_start, b_start) = (offset(row, shape, a_shape), offset(row, shape, b_shape));
         for (i, y) in y.iter_mut().enumerate() {
             *y = op(a[a_start + i * a_step], b[b_start + i * b_step]);
         }
@@ -99,22 +100,14 @@ pub(super) fn minimum(a: f32, b: f32) -> f32 {
     if a.is_nan() || a < b { a } else { b }
 }
 
-/// Distance of neighbours along each axis of a row-major tensor; 0 for axes of extent 1, which are repeated.
-fn strides(shape: &[usize]) -> Vec<usize> {
-    let dense = |axis: usize| shape.iter().skip(axis + 1).product();
-    shape.iter().enumerate().map(|(axis, &extent)| if extent == 1 { 0 } else { dense(axis) }).collect()
-}
-
-/// Where the `row`-th line along the last axis of `shape` starts under `strides`.
-fn offset(row: usize, shape: &[usize], strides: &[usize]) -> usize {
+/// Where the `row`-th line along the last axis of `shape` starts in a row-major tensor of `own` shape, whose axes of extent
+/// 1 are repeated.
+fn offset(row: usize, shape: &[usize], own: &[usize]) -> usize {
     let (mut rest, mut offset) = (row, 0);
-    for (&extent, &stride) in shape.iter().zip(strides).rev().skip(1) {
-        offset += rest % extent.max(1) * stride;
-        rest /= extent.max(1);
+    let mut stride = own.last().copied().unwrap_or(1);
+    for (&extent, &own) in shape.iter().zip(own).rev().skip(1) {
+        offset += if own == 1 { 0 } else { rest % extent.max(1) * stride };
+        (rest, stride) = (rest / extent.max(1), stride * own);
     }
     offset
-}
-
-fn last(sizes: &[usize]) -> usize {
-    sizes.last().copied().unwrap_or(0)
 }

@@ -1,20 +1,21 @@
 //! The driver of all cells: the input projection of a slice of timesteps as one product, then for every timestep the
 //! recurrent products of some units and, while their sums are in the cache, the cell.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, ops::Range};
 
 use super::{
-    Memory,
     packed::Packed,
     product::{Product, Rows},
+    team::Member,
     weight_of,
+    workspace::{self, Memory},
 };
 use crate::{
     cell::{CellTask, Gates, MAX_STATES, VectorCell},
     error::{Error, Result},
-    plan::{DeadTimesteps, Direction, Plan, Recurrence},
+    plan::{Bound, DeadTimesteps, Direction, Op, Plan, Recurrence},
     simd::{LANES, Line, Simd, Task, dispatch},
-    tensor::zeros,
+    tensor::{fit, reset},
 };
 
 /// Rows that run together: their states stay in the cache.
@@ -69,37 +70,58 @@ impl DirectionWeights {
     }
 }
 
+/// Blocks of 16 units.
+pub(super) fn blocks(r: &Recurrence) -> usize {
+    r.hidden_size.div_ceil(LANES)
+}
+
+/// The most values that members of a team tell each other at once in a run with the sizes `bound`.
+pub(super) fn exchanged(plan: &Plan, bound: &Bound) -> usize {
+    let widths = plan.steps.iter().map(|step| match &step.op {
+        Op::Recurrence(r) => blocks(r).saturating_mul(LANES),
+        _ => 0,
+    });
+    widths.max().unwrap_or(0).saturating_mul(bound.batch().min(TILE_ROWS))
+}
+
 /// `written` holds `sequence`, `last` and the finals of each direction, as far as they are wanted.
 pub(super) fn run(
     r: &Recurrence,
     weights: &[DirectionWeights],
     memory: &Memory<'_>,
     written: &mut [Vec<f32>],
+    scratch: &mut workspace::Scratch,
+    member: &mut Member,
 ) -> Result<()> {
     let &[batch, seq_len, _] = memory.bound.shape(r.input) else {
         return Err(Error::internal("recurrence over another rank"));
     };
+    if !matches!(scratch, workspace::Scratch::Recurrence(_)) {
+        *scratch = workspace::Scratch::Recurrence(Scratch::default());
+    }
+    let workspace::Scratch::Recurrence(scratch) = scratch else { return Ok(()) };
     let mut written = written.iter_mut();
     let mut next = |wanted: bool| if wanted { written.next().map(Vec::as_mut_slice) } else { None };
     let mut outputs = Outputs { sequence: next(r.sequence.is_some()), last: next(r.last.is_some()) };
     let (x, mask) = (memory.read(r.input)?, r.mask.map(|mask| memory.read(mask)).transpose()?);
     for (index, (direction, weights)) in r.directions.iter().zip(weights).enumerate() {
-        let initial = direction.initial.iter().map(|id| id.map(|id| memory.read(id)).transpose());
-        let initial = initial.collect::<Result<Vec<_>>>()?;
-        let mut finals: Vec<_> = direction.finals.iter().map(|id| next(id.is_some())).collect();
+        let mut finals = [const { None }; MAX_STATES];
+        for (values, id) in finals.iter_mut().zip(&direction.finals) {
+            *values = next(id.is_some());
+        }
         for first_row in (0..batch).step_by(TILE_ROWS) {
             let rows = TILE_ROWS.min(batch - first_row);
-            let mut tile = Tile::new(r, weights, first_row, rows, seq_len)?;
-            for (state, values) in initial.iter().enumerate() {
-                if let Some(values) = values {
-                    tile.set_state(state, values);
+            let mut tile = Tile::new(r, weights, first_row, rows, seq_len, scratch, member)?;
+            for (state, id) in direction.initial.iter().enumerate() {
+                if let Some(id) = id {
+                    tile.set_state(state, memory.read(*id)?);
                 }
             }
             let place = Place { direction, index, seq_len };
-            tile.run(&place, x, mask, &mut outputs);
+            tile.run(&place, x, mask, &mut outputs)?;
             for (state, values) in finals.iter_mut().enumerate() {
                 if let Some(values) = values {
-                    tile.get_state(state, values);
+                    tile.get_state(state, values)?;
                 }
             }
         }
@@ -126,23 +148,14 @@ impl Place<'_> {
     }
 }
 
-/// Some rows of one direction.
-struct Tile<'a> {
-    r: &'a Recurrence,
-    weights: &'a DirectionWeights,
-    first_row: usize,
-    rows: usize,
-    /// Of 16 units.
-    blocks: usize,
-    /// Timesteps of a slice.
-    slice: usize,
-    /// Blocks whose sums are taken together.
-    group: usize,
+/// The memory of a [`Tile`].
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
     gates_x: Vec<Line>,   // [slice, rows, blocks, gates]
     sums: Vec<Line>,      // [rows, group, gates], those of `hh_reset` only where there are some
     given: Vec<f32>,      // [rows, width], what the cell gave at the last timestep
     gives: Vec<f32>,      // [rows, width], what it gives at this one
-    states: Vec<Line>,    // [states after the first, rows, blocks]
+    states: Vec<f32>,     // [states after the first, rows, width]
     early: Vec<Line>,     // [rows, blocks, gates], sums that come before those of `hh_reset`
     reset_h: Vec<f32>,    // [rows, width]
     projected: Vec<Line>, // [rows, panels], as it comes out of the projection
@@ -151,15 +164,36 @@ struct Tile<'a> {
     live: Vec<bool>,      // [rows]
 }
 
+/// Some rows of one direction.
+struct Tile<'a> {
+    r: &'a Recurrence,
+    weights: &'a DirectionWeights,
+    first_row: usize,
+    rows: usize,
+    /// Of 16 units.
+    blocks: usize,
+    /// Those that are computed here.
+    own: Range<usize>,
+    /// Timesteps of a slice.
+    slice: usize,
+    /// Blocks whose sums are taken together.
+    group: usize,
+    m: &'a mut Scratch,
+    member: &'a mut Member,
+}
+
 impl<'a> Tile<'a> {
+    /// From zero states.
     fn new(
         r: &'a Recurrence,
         weights: &'a DirectionWeights,
         first_row: usize,
         rows: usize,
         seq_len: usize,
+        m: &'a mut Scratch,
+        member: &'a mut Member,
     ) -> Result<Self> {
-        let (spec, blocks) = (r.cell.spec(), r.hidden_size.div_ceil(LANES));
+        let (spec, blocks) = (r.cell.spec(), blocks(r));
         let units = rows * blocks;
         let slice = (MAX_GATES_X / (units * spec.gates.len()).max(1)).clamp(1, seq_len.max(1));
         let late = weights.hh_reset.as_ref().unwrap_or(&weights.hh);
@@ -167,26 +201,19 @@ impl<'a> Tile<'a> {
         let group = (MAX_SUMS / (rows * group_panels).max(1)).clamp(1, blocks.max(1));
         let only = |condition: bool, len: usize| if condition { len } else { 0 };
         let (resets, projects) = (weights.hh_reset.is_some(), weights.hr.as_ref());
-        Ok(Self {
-            r,
-            weights,
-            first_row,
-            rows,
-            blocks,
-            slice,
-            group,
-            gates_x: zeros(slice * units * spec.gates.len())?,
-            sums: zeros(rows * group * group_panels)?,
-            given: zeros(units * LANES)?,
-            gives: zeros(units * LANES)?,
-            states: zeros(units * (spec.states.len() - 1))?,
-            early: zeros(only(resets, rows * weights.hh.panels()))?,
-            reset_h: zeros(only(resets, units * LANES))?,
-            projected: zeros(projects.map_or(0, |hr| rows * hr.panels()))?,
-            hidden: zeros(only(projects.is_some(), rows * r.output_size))?,
-            output: zeros(rows * r.output_size)?,
-            live: vec![true; rows],
-        })
+        fit(&mut m.gates_x, slice * units * spec.gates.len())?;
+        fit(&mut m.sums, rows * group * group_panels)?;
+        reset(&mut m.given, units * LANES)?;
+        fit(&mut m.gives, units * LANES)?;
+        reset(&mut m.states, units * LANES * (spec.states.len() - 1))?;
+        fit(&mut m.early, only(resets, rows * weights.hh.panels()))?;
+        fit(&mut m.reset_h, only(resets, units * LANES))?;
+        fit(&mut m.projected, projects.map_or(0, |hr| rows * hr.panels()))?;
+        reset(&mut m.hidden, only(projects.is_some(), rows * r.output_size))?;
+        reset(&mut m.output, rows * r.output_size)?;
+        reset(&mut m.live, rows)?;
+        m.live.fill(true);
+        Ok(Self { r, weights, first_row, rows, blocks, own: member.part(blocks), slice, group, m, member })
     }
 
     /// Values of a row of what the cell gives.
@@ -194,24 +221,29 @@ impl<'a> Tile<'a> {
         self.blocks * LANES
     }
 
+    /// The units that are computed here.
+    fn own_units(&self) -> Range<usize> {
+        self.own.start * LANES..self.own.end * LANES
+    }
+
+    /// The rows of a state other than a projected hidden state, `[rows, width]`.
+    fn state_rows(&mut self, state: usize) -> &mut [f32] {
+        let count = self.rows * self.width();
+        match state.checked_sub(1) {
+            None => &mut self.m.given,
+            Some(later) => &mut self.m.states[later * count..][..count],
+        }
+    }
+
     /// From `[batch, state_size]`.
     fn set_state(&mut self, state: usize, values: &[f32]) {
         let (size, width) = (self.r.state_size(state), self.width());
         let rows = values.chunks_exact(size).skip(self.first_row).take(self.rows);
-        match (state.checked_sub(1), &self.weights.hr) {
-            (None, None) => {
-                rows.zip(self.given.chunks_exact_mut(width)).for_each(|(from, to)| to[..size].copy_from_slice(from))
-            }
-            (None, Some(_)) => {
-                rows.zip(self.hidden.chunks_exact_mut(size)).for_each(|(from, to)| to.copy_from_slice(from))
-            }
-            (Some(state), _) => {
-                let lines = self.states.chunks_exact_mut(self.blocks).skip(state * self.rows);
-                for (from, to) in rows.zip(lines) {
-                    let parts = from.chunks(LANES).zip(to);
-                    parts.for_each(|(from, Line(to))| to[..from.len()].copy_from_slice(from));
-                }
-            }
+        if state == 0 && self.weights.hr.is_some() {
+            rows.zip(self.m.hidden.chunks_exact_mut(size)).for_each(|(from, to)| to.copy_from_slice(from));
+        } else {
+            let to = self.state_rows(state).chunks_exact_mut(width);
+            rows.zip(to).for_each(|(from, to)| to[..size].copy_from_slice(from));
         }
         if state == 0 && self.r.dead == DeadTimesteps::RepeatState {
             self.keep_output();
@@ -219,27 +251,28 @@ impl<'a> Tile<'a> {
     }
 
     /// Into `[batch, state_size]`.
-    fn get_state(&self, state: usize, values: &mut [f32]) {
-        let size = self.r.state_size(state);
-        let rows = values.chunks_exact_mut(size).skip(self.first_row).take(self.rows);
-        match state.checked_sub(1) {
-            None => rows.enumerate().for_each(|(row, to)| to.copy_from_slice(self.hidden_row(row))),
-            Some(state) => {
-                let lines = self.states.chunks_exact(self.blocks).skip(state * self.rows);
-                for (to, from) in rows.zip(lines) {
-                    let parts = to.chunks_mut(LANES).zip(from);
-                    parts.for_each(|(to, Line(from))| to.copy_from_slice(&from[..to.len()]));
-                }
-            }
+    fn get_state(&mut self, state: usize, values: &mut [f32]) -> Result<()> {
+        let (size, width) = (self.r.state_size(state), self.width());
+        if let Some(later) = state.checked_sub(1) {
+            let (count, own) = (self.rows * width, self.own_units());
+            self.member.exchange(&mut self.m.states[later * count..][..count], width, own)?;
         }
+        let rows = values.chunks_exact_mut(size).skip(self.first_row).take(self.rows);
+        if state == 0 {
+            rows.enumerate().for_each(|(row, to)| to.copy_from_slice(self.hidden_row(row)));
+        } else {
+            let from = self.state_rows(state).chunks_exact(width);
+            rows.zip(from).for_each(|(to, from)| to.copy_from_slice(&from[..size]));
+        }
+        Ok(())
     }
 
     /// The hidden state of every row.
     #[inline(always)]
     fn hidden_state(&self) -> Rows<'_> {
         match &self.weights.hr {
-            Some(_) => Rows::of(&self.hidden, self.r.output_size),
-            None => Rows::of(&self.given, self.width()),
+            Some(_) => Rows::of(&self.m.hidden, self.r.output_size),
+            None => Rows::of(&self.m.given, self.width()),
         }
     }
 
@@ -251,22 +284,22 @@ impl<'a> Tile<'a> {
 
     /// The hidden state of live rows becomes their output.
     fn keep_output(&mut self) {
-        let (size, mut output) = (self.r.output_size, std::mem::take(&mut self.output));
+        let (size, mut output) = (self.r.output_size, std::mem::take(&mut self.m.output));
         for (row, output) in output.chunks_exact_mut(size).enumerate() {
-            match (self.live[row], self.r.dead) {
+            match (self.m.live[row], self.r.dead) {
                 (true, _) => output.copy_from_slice(self.hidden_row(row)),
                 (false, DeadTimesteps::Zero) => output.fill(0.0),
                 (false, DeadTimesteps::RepeatOutput | DeadTimesteps::RepeatState) => {}
             }
         }
-        self.output = output;
+        self.m.output = output;
     }
 
-    fn run(&mut self, place: &Place<'_>, x: &[f32], mask: Option<&[f32]>, outputs: &mut Outputs<'_>) {
+    fn run(&mut self, place: &Place<'_>, x: &[f32], mask: Option<&[f32]>, outputs: &mut Outputs<'_>) -> Result<()> {
         for start in (0..place.seq_len).step_by(self.slice) {
             let timesteps = start..place.seq_len.min(start + self.slice);
             self.project(place, x, start, timesteps.len());
-            self.r.cell.dispatch(Slice { tile: self, place, timesteps, mask, outputs });
+            self.r.cell.dispatch(Slice { tile: self, place, timesteps, mask, outputs })?;
         }
         if mask.is_none() && place.seq_len > 0 {
             self.keep_output();
@@ -274,11 +307,12 @@ impl<'a> Tile<'a> {
         let size = self.r.output_size;
         let width = self.r.directions.len() * size;
         if let Some(last) = &mut outputs.last {
-            for (row, output) in self.output.chunks_exact(size).enumerate() {
+            for (row, output) in self.m.output.chunks_exact(size).enumerate() {
                 let at = (self.first_row + row) * width + place.index * size;
                 last[at..at + size].copy_from_slice(output);
             }
         }
+        Ok(())
     }
 
     /// `gates_x` of the timesteps processed from the `start`-th on.
@@ -295,25 +329,34 @@ impl<'a> Tile<'a> {
             (false, _) => (seq_len * size).cast_signed(),
         };
         let y_stride = if by_row { self.rows * panels } else { panels };
+        let gates = panels / self.blocks;
+        let own = self.own.start * gates..self.own.end * gates;
         for index in 0..outer {
             let (row, s) = if by_row { (index, 0) } else { (0, index) };
             let x = Rows { values: x, first: at(row, s), stride, count };
-            let y = &mut self.gates_x[(s * self.rows + row) * panels..];
-            dispatch(Product { x, weight, panels: 0..panels, y, y_stride });
+            let y = &mut self.m.gates_x[(s * self.rows + row) * panels + own.start..];
+            dispatch(Product { x, weight, panels: own.clone(), y, y_stride });
         }
     }
 
     /// The `s`-th timestep of the slice.
     #[inline(always)]
-    fn timestep<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize) {
+    fn timestep<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize) -> Result<()> {
+        let (width, own) = (self.width(), self.own_units());
         if self.weights.hh_reset.is_some() {
             self.reset::<S, C>(simd, s);
+            self.member.exchange(&mut self.m.reset_h, width, own.clone())?;
         }
-        for start in (0..self.blocks).step_by(self.group) {
-            self.update::<S, C>(simd, s, start..self.blocks.min(start + self.group));
+        let mut start = self.own.start;
+        while start < self.own.end {
+            let end = self.own.end.min(start + self.group);
+            self.update::<S, C>(simd, s, start..end);
+            start = end;
         }
-        std::mem::swap(&mut self.given, &mut self.gives);
+        std::mem::swap(&mut self.m.given, &mut self.m.gives);
+        self.member.exchange(&mut self.m.given, width, own)?;
         self.project_hidden(simd);
+        Ok(())
     }
 
     /// The sums of the gates before the one that takes the reset hidden state, and that state.
@@ -321,31 +364,33 @@ impl<'a> Tile<'a> {
     fn reset<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize) {
         let (weight, width, Some(reset)) = (&self.weights.hh, self.width(), C::SPEC.reset) else { return };
         let (panels, gates) = (weight.panels(), C::SPEC.gates.len());
-        let x = Rows::of(&self.given, width);
-        simd.run(Product { x, weight, panels: 0..panels, y: &mut self.early, y_stride: panels });
+        let x = Rows::of(&self.m.given, width);
+        let own = self.own.start * reset.target..self.own.end * reset.target;
+        let y = &mut self.m.early[own.start..];
+        simd.run(Product { x, weight, panels: own, y, y_stride: panels });
         for row in 0..self.rows {
-            for block in 0..self.blocks {
+            for block in self.own.clone() {
                 let unit = row * self.blocks + block;
                 let gates = Gates {
-                    x: &self.gates_x[(s * self.rows * self.blocks + unit) * gates..][..gates],
-                    h: &self.early[unit * reset.target..][..reset.target],
+                    x: &self.m.gates_x[(s * self.rows * self.blocks + unit) * gates..][..gates],
+                    h: &self.m.early[unit * reset.target..][..reset.target],
                     reset_h: &[],
                     peephole: None,
                 };
                 let r = self.r.params.gate(simd, gates.sum(simd, reset.gate));
-                let h = simd.load(lane(&self.given, unit));
-                simd.store(simd.mul(r, h), lane_mut(&mut self.reset_h, unit));
+                let h = simd.load(lane(&self.m.given, unit));
+                simd.store(simd.mul(r, h), lane_mut(&mut self.m.reset_h, unit));
             }
         }
     }
 
     /// The sums of some blocks of units, and the cell of these units.
     #[inline(always)]
-    fn update<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize, blocks: std::ops::Range<usize>) {
+    fn update<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize, blocks: Range<usize>) {
         let (hh, width) = (&self.weights.hh, self.width());
-        let mut y = std::mem::take(&mut self.sums);
+        let mut y = std::mem::take(&mut self.m.sums);
         let (weight, x) = match &self.weights.hh_reset {
-            Some(weight) => (weight, Rows::of(&self.reset_h, width)),
+            Some(weight) => (weight, Rows::of(&self.m.reset_h, width)),
             None => (hh, self.hidden_state()),
         };
         let sums = weight.panels() / self.blocks;
@@ -358,31 +403,31 @@ impl<'a> Tile<'a> {
                 let unit = row * self.blocks + block;
                 let sums = &y[row * y_stride + (block - blocks.start) * sums..][..sums];
                 let (h, reset_h) = match self.weights.hh_reset {
-                    Some(_) => (&self.early[unit * early..][..early], sums),
+                    Some(_) => (&self.m.early[unit * early..][..early], sums),
                     None => (sums, [].as_slice()),
                 };
-                let x = &self.gates_x[(s * self.rows * self.blocks + unit) * gates..][..gates];
+                let x = &self.m.gates_x[(s * self.rows * self.blocks + unit) * gates..][..gates];
                 let peepholes = C::SPEC.peepholes.len();
                 let peephole = self.weights.peephole.as_deref().map(|lines| &lines[block * peepholes..][..peepholes]);
-                if !self.live[row] {
-                    *lane_mut(&mut self.gives, unit) = *lane(&self.given, unit);
+                if !self.m.live[row] {
+                    *lane_mut(&mut self.m.gives, unit) = *lane(&self.m.given, unit);
                     continue;
                 }
-                let mut state = [simd.load(lane(&self.given, unit)); MAX_STATES];
+                let mut state = [simd.load(lane(&self.m.given, unit)); MAX_STATES];
                 for (later, state) in state[1..C::SPEC.states.len()].iter_mut().enumerate() {
-                    *state = simd.load(&self.states[later * self.rows * self.blocks + unit].0);
+                    *state = simd.load(lane(&self.m.states, later * self.rows * self.blocks + unit));
                 }
                 let mut state = C::update(simd, &Gates { x, h, reset_h, peephole }, state, &self.r.params);
                 for state in &mut state {
                     *state = simd.if_less(simd.abs(*state), tiny, zero, *state);
                 }
-                simd.store(state[0], lane_mut(&mut self.gives, unit));
+                simd.store(state[0], lane_mut(&mut self.m.gives, unit));
                 for (later, &state) in state[1..C::SPEC.states.len()].iter().enumerate() {
-                    simd.store(state, &mut self.states[later * self.rows * self.blocks + unit].0);
+                    simd.store(state, lane_mut(&mut self.m.states, later * self.rows * self.blocks + unit));
                 }
             }
         }
-        self.sums = y;
+        self.m.sums = y;
     }
 
     /// The hidden state of live rows from what the cell gave, where it is projected.
@@ -390,10 +435,10 @@ impl<'a> Tile<'a> {
     fn project_hidden<S: Simd>(&mut self, simd: S) {
         let (width, Some(weight)) = (self.width(), &self.weights.hr) else { return };
         let panels = weight.panels();
-        let x = Rows::of(&self.given, width);
-        simd.run(Product { x, weight, panels: 0..panels, y: &mut self.projected, y_stride: panels });
-        let rows = self.hidden.chunks_exact_mut(self.r.output_size).zip(self.projected.chunks_exact(panels));
-        for ((hidden, projected), live) in rows.zip(&self.live) {
+        let x = Rows::of(&self.m.given, width);
+        simd.run(Product { x, weight, panels: 0..panels, y: &mut self.m.projected, y_stride: panels });
+        let rows = self.m.hidden.chunks_exact_mut(self.r.output_size).zip(self.m.projected.chunks_exact(panels));
+        for ((hidden, projected), live) in rows.zip(&self.m.live) {
             if *live {
                 let parts = hidden.chunks_mut(LANES).zip(projected);
                 parts.for_each(|(to, Line(from))| to.copy_from_slice(&from[..to.len()]));
@@ -408,7 +453,7 @@ impl<'a> Tile<'a> {
         let size = self.r.output_size;
         let width = self.r.directions.len() * size;
         for row in 0..self.rows {
-            let output = if masked { &self.output[row * size..][..size] } else { self.hidden_row(row) };
+            let output = if masked { &self.m.output[row * size..][..size] } else { self.hidden_row(row) };
             let at = ((self.first_row + row) * place.seq_len + position) * width + place.index * size;
             sequence[at..at + size].copy_from_slice(output);
         }
@@ -419,35 +464,35 @@ impl<'a> Tile<'a> {
 struct Slice<'t, 'a, 'o> {
     tile: &'t mut Tile<'a>,
     place: &'t Place<'t>,
-    timesteps: std::ops::Range<usize>,
+    timesteps: Range<usize>,
     mask: Option<&'t [f32]>, // [batch, seq_len]
     outputs: &'t mut Outputs<'o>,
 }
 
 impl CellTask for Slice<'_, '_, '_> {
-    type Output = ();
+    type Output = Result<()>;
 
-    fn run<C: VectorCell>(self) {
-        dispatch(SliceOf::<C>(self, PhantomData));
+    fn run<C: VectorCell>(self) -> Result<()> {
+        dispatch(SliceOf::<C>(self, PhantomData))
     }
 }
 
 struct SliceOf<'t, 'a, 'o, C>(Slice<'t, 'a, 'o>, PhantomData<C>);
 
 impl<C: VectorCell> Task for SliceOf<'_, '_, '_, C> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(self, simd: S) -> Result<()> {
         let Slice { tile, place, timesteps, mask, outputs } = self.0;
         for (index, s) in timesteps.enumerate() {
             if let Some(mask) = mask {
                 let (t, first_row) = (place.timestep(s), tile.first_row);
                 let masks = mask.chunks_exact(place.seq_len).skip(first_row);
-                tile.live.iter_mut().zip(masks).for_each(|(live, mask)| *live = mask[t] != 0.0);
+                tile.m.live.iter_mut().zip(masks).for_each(|(live, mask)| *live = mask[t] != 0.0);
             }
-            if tile.live.contains(&true) {
-                tile.timestep::<S, C>(simd, index);
+            if tile.m.live.contains(&true) {
+                tile.timestep::<S, C>(simd, index)?;
             }
             if mask.is_some() {
                 tile.keep_output();
@@ -455,6 +500,7 @@ impl<C: VectorCell> Task for SliceOf<'_, '_, '_, C> {
             let position = if place.direction.flipped { place.seq_len - 1 - s } else { s };
             tile.put_sequence(place, position, mask.is_some(), outputs);
         }
+        Ok(())
     }
 }
 

@@ -2,13 +2,16 @@
 #![allow(clippy::cast_possible_truncation)] // rounding to f32 is the meaning
 
 use super::{
-    Memory,
     pointwise::{maximum, minimum},
+    workspace::Memory,
 };
 use crate::{
     error::Result,
     plan::{BufferId, ReduceOp, WeightId},
 };
+
+/// Sums that are under way side by side.
+const SUMS: usize = 64;
 
 /// A tensor seen from some of its axes: `[outer, extent, inner]`.
 pub(super) struct Group {
@@ -45,29 +48,30 @@ pub(super) fn reduce(
     let x = memory.read(input)?;
     let mask = mask.map(|mask| memory.read(mask)).transpose()?;
     let group = Group::of(memory.bound.shape(input), axis, 1);
-    let mut sums = vec![0.0f64; group.inner];
     for (outer, y) in y.chunks_exact_mut(group.inner.max(1)).enumerate() {
-        sums.fill(0.0);
-        y.fill(if op == ReduceOp::Min { f32::INFINITY } else { f32::NEG_INFINITY });
-        let mut live = 0.0f64;
-        for position in outer * group.extent..(outer + 1) * group.extent {
-            if mask.is_some_and(|mask| mask[position] == 0.0) {
-                continue;
-            }
-            live += 1.0;
-            let x = &x[position * group.inner..][..group.inner];
-            match op {
-                ReduceOp::Max => y.iter_mut().zip(x).for_each(|(max, &x)| *max = maximum(*max, x)),
-                ReduceOp::Min => y.iter_mut().zip(x).for_each(|(min, &x)| *min = minimum(*min, x)),
-                ReduceOp::Sum | ReduceOp::Mean => {
-                    sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += f64::from(x));
+        for (part, y) in y.chunks_mut(SUMS).enumerate() {
+            let mut sums = [0.0f64; SUMS];
+            y.fill(if op == ReduceOp::Min { f32::INFINITY } else { f32::NEG_INFINITY });
+            let mut live = 0.0f64;
+            for position in outer * group.extent..(outer + 1) * group.extent {
+                if mask.is_some_and(|mask| mask[position] == 0.0) {
+                    continue;
+                }
+                live += 1.0;
+                let x = &x[position * group.inner + part * SUMS..][..y.len()];
+                match op {
+                    ReduceOp::Max => y.iter_mut().zip(x).for_each(|(max, &x)| *max = maximum(*max, x)),
+                    ReduceOp::Min => y.iter_mut().zip(x).for_each(|(min, &x)| *min = minimum(*min, x)),
+                    ReduceOp::Sum | ReduceOp::Mean => {
+                        sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += f64::from(x));
+                    }
                 }
             }
-        }
-        match op {
-            ReduceOp::Sum => y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = sum as f32),
-            ReduceOp::Mean => y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = (sum / live) as f32),
-            ReduceOp::Max | ReduceOp::Min => {}
+            match op {
+                ReduceOp::Sum => y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = sum as f32),
+                ReduceOp::Mean => y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = (sum / live) as f32),
+                ReduceOp::Max | ReduceOp::Min => {}
+            }
         }
     }
     Ok(())
@@ -128,20 +132,18 @@ pub(super) fn batch_norm(
 ) -> Result<()> {
     let x = memory.read(input)?;
     let group = Group::of(memory.bound.shape(input), axis, 1);
-    let mut weights = Vec::new();
-    for (id, default) in statistics.into_iter().zip([0.0, 1.0, 1.0, 0.0]) {
-        weights.push(match id {
-            Some(id) => memory.weight(id)?.into_owned(),
-            None => vec![default; group.extent],
-        });
+    let mut weights = [None; 4];
+    for (weight, id) in weights.iter_mut().zip(statistics) {
+        *weight = id.map(|id| memory.weight(id)).transpose()?;
     }
-    let [mean, variance, gamma, beta] = weights.as_slice() else { return Ok(()) };
+    let of = |which: usize, channel: usize, default: f32| weights[which].map_or(default, |weight| weight[channel]);
     for (index, (x, y)) in x.chunks(group.inner.max(1)).zip(y.chunks_mut(group.inner.max(1))).enumerate() {
         let channel = index % group.extent;
-        let deviation = (f64::from(variance[channel]) + f64::from(epsilon)).sqrt();
-        let scale = (f64::from(gamma[channel]) / deviation) as f32;
+        let (mean, variance) = (of(0, channel, 0.0), of(1, channel, 1.0));
+        let deviation = (f64::from(variance) + f64::from(epsilon)).sqrt();
+        let (scale, beta) = ((f64::from(of(2, channel, 1.0)) / deviation) as f32, of(3, channel, 0.0));
         for (y, &x) in y.iter_mut().zip(x) {
-            *y = (x - mean[channel]) * scale + beta[channel];
+            *y = (x - mean) * scale + beta;
         }
     }
     Ok(())

@@ -30,46 +30,40 @@ struct Thread {
 }
 
 impl Threads {
-    /// `work` of each item, the first one here and each other on a thread of its own, in the order of the items. Where
-    /// the threads have another run's work, all of it is done here. A panic of `work` is an error.
-    pub(super) fn map<T, R>(
+    /// `work` of each index below `count`, the first one here and each other on a thread of its own, in their order. Where
+    /// the threads have another run's work, nothing is done and nothing is given. A panic of `work` is an error.
+    pub(super) fn map<R: Send + 'static>(
         &self,
-        items: Vec<T>,
-        work: impl Fn(T) -> Result<R> + Clone + Send + 'static,
-    ) -> Result<Vec<R>>
-    where
-        T: Send + 'static,
-        R: Send + 'static,
-    {
+        count: usize,
+        work: impl Fn(usize) -> Result<R> + Clone + Send + 'static,
+    ) -> Result<Option<Vec<Result<R>>>> {
         let mut started = match self.started.try_lock() {
             Ok(started) => started,
             // What a thread of a panicked run does has an owner of its own, which nobody waits for any more.
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return items.into_iter().map(work).collect(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
         };
-        let count = items.len();
         while started.len() + 1 < count {
             started.push(Thread::start()?);
         }
-        let mut items = items.into_iter();
-        let first = items.next();
         let (done, results) = mpsc::channel();
-        for ((index, item), thread) in (1..).zip(items).zip(started.iter()) {
+        for (index, thread) in (1..count).zip(started.iter()) {
             let (work, done) = (work.clone(), done.clone());
             // Nobody to hear the result is nobody who waits for it.
-            thread.run(Box::new(move || drop(done.send((index, caught(|| work(item)))))))?;
+            thread.run(Box::new(move || drop(done.send((index, caught(|| work(index)))))))?;
         }
         drop(done);
         let mut all: Vec<Option<Result<R>>> = std::iter::repeat_with(|| None).take(count).collect();
-        if let (Some(item), Some(place)) = (first, all.first_mut()) {
-            *place = Some(caught(|| work(item)));
+        if let Some(first) = all.first_mut() {
+            *first = Some(caught(|| work(0)));
         }
         while let Some((index, result)) = next(&results) {
             if let Some(place) = all.get_mut::<usize>(index) {
                 *place = Some(result);
             }
         }
-        all.into_iter().map(|result| result.unwrap_or_else(|| Err(Error::internal("a thread ended")))).collect()
+        let all = all.into_iter().map(|result| result.unwrap_or_else(|| Err(Error::internal("a thread ended"))));
+        Ok(Some(all.collect()))
     }
 }
 
@@ -133,38 +127,43 @@ mod tests {
 
     use super::*;
 
+    fn tens(threads: &Threads, count: usize) -> Vec<usize> {
+        threads.map(count, |n| Ok(n * 10)).unwrap().unwrap().into_iter().map(Result::unwrap).collect()
+    }
+
     #[test]
     fn keeps_order_and_turns_panics_into_errors() {
         let threads = Threads::default();
         for count in [0, 1, 3, 2, 5] {
-            let items: Vec<i32> = (0..count).collect();
-            let expected: Vec<i32> = items.iter().map(|n| n * 10).collect();
-            assert_eq!(threads.map(items, |n| Ok(n * 10)).unwrap(), expected);
+            assert_eq!(tens(&threads, count), (0..count).map(|n| n * 10).collect::<Vec<_>>());
         }
         assert_eq!(threads.started.lock().unwrap().len(), 4);
-        for wrong in [1, 2] {
-            let failed = threads.map(vec![1, 2], move |n| if n == wrong { panic!("on purpose") } else { Ok(n) });
-            assert!(matches!(failed, Err(Error::Internal { .. })), "{failed:?}");
+        for wrong in [0, 1] {
+            let work = move |n| if n == wrong { panic!("on purpose") } else { Ok(n) };
+            let failed = threads.map(2, work).unwrap().unwrap();
+            assert!(matches!(failed[wrong], Err(Error::Internal { .. })) && failed[1 - wrong].is_ok(), "{failed:?}");
         }
-        assert_eq!(threads.map(vec![1, 2, 3], Ok).unwrap(), [1, 2, 3]);
+        assert_eq!(tens(&threads, 3), [0, 10, 20]);
     }
 
     #[test]
     fn runs_at_the_same_time_do_not_wait_for_each_other() {
         let threads = Arc::new(Threads::default());
-        // Both halves of the first run wait for the second one to be done.
+        // Both halves of the first run wait for the second one to be refused.
         let barrier = Arc::new(Barrier::new(3));
         let (first, waits) = (Arc::clone(&threads), Arc::clone(&barrier));
         let first = thread::spawn(move || {
-            first.map(vec![1, 2], move |n| {
+            let work = move |n| {
                 waits.wait();
                 waits.wait();
                 Ok(n)
-            })
+            };
+            first.map(2, work).unwrap().unwrap().len()
         });
         barrier.wait();
-        assert_eq!(threads.map(vec![3, 4], Ok).unwrap(), [3, 4]);
+        assert!(threads.map(2, Ok).unwrap().is_none());
         barrier.wait();
-        assert_eq!(first.join().unwrap().unwrap(), [1, 2]);
+        assert_eq!(first.join().unwrap(), 2);
+        assert_eq!(tens(&threads, 2), [0, 10]);
     }
 }

@@ -9,6 +9,7 @@ mod padded;
 mod ports;
 mod ragged;
 mod state;
+mod stream;
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,6 +18,7 @@ use futures_intrusive::sync::Mutex;
 pub use device::{Device, DeviceReport};
 pub use io::{Inputs, Outputs};
 pub use state::State;
+pub use stream::Stream;
 
 use self::device::Opened;
 #[cfg(feature = "gpu")]

@@ -10,11 +10,13 @@ use std::{
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
+    static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 
 pub struct Counting;
 
 fn count(change: isize) {
+    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
     // Not to be had while a thread ends: nothing is measured then.
     let held = HELD.try_with(|held| {
         held.set(held.get() + change);
@@ -61,4 +63,11 @@ pub fn peak_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
     PEAK.set(before);
     let result = run();
     (result, usize::try_from(PEAK.get() - before).unwrap_or(0))
+}
+
+/// What `run` gives, and how often this thread took memory or gave some back meanwhile.
+pub fn calls_of<T>(run: impl FnOnce() -> T) -> (T, usize) {
+    let before = CALLS.get();
+    let result = run();
+    (result, CALLS.get() - before)
 }

@@ -68,6 +68,24 @@ fn tiles_and_slices_match_reference() {
     }
 }
 
+/// Few rows of many units: threads share the units of every timestep.
+#[test]
+fn threads_that_share_units_match_reference() {
+    for cell in Cell::ALL {
+        for seed in 0..6 {
+            let random = Layer::random(seed ^ 0xf0, cell);
+            let (batch, hidden_size) = (1 + seed as usize % 3, 205 + 11 * seed as usize);
+            let projection = random.projection.map(|_| hidden_size / 2);
+            let layer = Layer { batch, hidden_size, projection, seq_len: random.seq_len.min(6), ..random };
+            layer.case().check_cpu(&layer);
+            let whole = layer.case().cpu(1);
+            for threads in [2, 4, 40] {
+                assert_same_bits(&whole, &layer.case().cpu(threads), &(threads, &layer));
+            }
+        }
+    }
+}
+
 /// Row `row` run alone has the bits that it has in the batch.
 fn assert_row_by_row(layer: &Layer, whole: &[Vec<f32>], row: usize) {
     let case = layer.case();
