@@ -56,6 +56,8 @@ struct Steps {
 struct Touches {
     reads: Vec<usize>,
     writes: Vec<usize>,
+    /// Whether it may leave some of what it writes as it was.
+    writes_parts: bool,
 }
 
 /// What a step needs beyond the plan.
@@ -169,8 +171,7 @@ impl CpuProgram {
     /// [`Error::Internal`] if the plan is broken.
     pub(crate) fn stream(&self, bound: &Bound) -> Result<CpuStream> {
         self.steps.plan.check(bound)?;
-        let (steps, workspace) = (Arc::clone(&self.steps), Workspace::lasting(&self.steps, bound));
-        Ok(CpuStream { steps, workspace, member: Member::alone() })
+        CpuStream::new(Arc::clone(&self.steps), bound)
     }
 
     /// The values of `outputs` after a run with the sizes `bound`, by at most `threads` threads: each has some rows or,
@@ -228,33 +229,51 @@ pub(crate) struct CpuStream {
     steps: Arc<Steps>,
     workspace: Workspace,
     member: Member,
+    /// Storage, by the plan's ports.
+    inputs: Vec<usize>,
+    outputs: Vec<usize>,
+    /// Where a run finds each state, and where it leaves it.
+    states: Vec<[usize; 2]>,
 }
 
 impl CpuStream {
-    /// The values of an input, or of a state that a run starts from, as they were left.
-    pub(crate) fn input(&mut self, id: BufferId) -> Result<&mut [f32]> {
-        self.workspace.input(&self.steps.plan, id)
+    fn new(steps: Arc<Steps>, bound: &Bound) -> Result<Self> {
+        let plan = &steps.plan;
+        let storage = |id: BufferId| Ok(plan.storage(id)?.index());
+        Ok(Self {
+            workspace: Workspace::lasting(&steps, bound),
+            member: Member::alone(),
+            inputs: plan.inputs.iter().map(|port| storage(port.buffer)).collect::<Result<_>>()?,
+            outputs: plan.outputs.iter().map(|port| storage(port.buffer)).collect::<Result<_>>()?,
+            states: (plan.states.iter().map(|port| Ok([storage(port.initial)?, storage(port.last)?])))
+                .collect::<Result<_>>()?,
+            steps,
+        })
     }
 
-    /// One run. The first one takes all memory.
-    pub(crate) fn run(&mut self) -> Result<()> {
-        let Steps { plan, .. } = self.steps.as_ref();
+    /// One run, from the states that the one before left. The first one takes all memory.
+    pub(crate) fn run(&mut self, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<()> {
         self.workspace.begin();
-        let inputs = plan.inputs.iter().map(|port| port.buffer);
-        for id in inputs.chain(plan.states.iter().map(|port| port.initial)) {
-            self.workspace.input(plan, id)?;
+        for (&storage, values) in self.inputs.iter().zip(inputs) {
+            self.workspace.input(storage)?.copy_from_slice(values);
         }
-        self.workspace.run(&self.steps, &mut self.member)
+        for [initial, _] in &self.states {
+            self.workspace.input(*initial)?;
+        }
+        self.workspace.run(&self.steps, &mut self.member)?;
+        for (&storage, values) in self.outputs.iter().zip(outputs) {
+            values.copy_from_slice(self.workspace.output(storage)?);
+        }
+        for &[initial, last] in &self.states {
+            self.workspace.carry(last, initial)?;
+        }
+        Ok(())
     }
 
-    /// The values that the last run gave.
-    pub(crate) fn output(&mut self, id: BufferId) -> Result<&[f32]> {
-        self.workspace.output(&self.steps.plan, id)
-    }
-
-    /// What the last run left in `from` becomes what the next one finds in `to`.
-    pub(crate) fn carry(&mut self, from: BufferId, to: BufferId) -> Result<()> {
-        self.workspace.carry(&self.steps.plan, from, to)
+    /// The `index`-th state, from which the next run starts.
+    pub(crate) fn state(&mut self, index: usize) -> Result<&mut [f32]> {
+        let [initial, _] = self.states.get(index).ok_or_else(|| Error::internal("no such state"))?;
+        self.workspace.input(*initial)
     }
 }
 
@@ -306,7 +325,13 @@ impl Steps {
         let touches = plan
             .steps
             .iter()
-            .map(|step| Ok(Touches { reads: storage(step.op.inputs())?, writes: storage(step.op.outputs())? }))
+            .map(|step| {
+                Ok(Touches {
+                    reads: storage(step.op.inputs())?,
+                    writes: storage(step.op.outputs())?,
+                    writes_parts: matches!(step.op, Op::Copy { .. }),
+                })
+            })
             .collect::<Result<_>>()?;
         Ok(Self { plan, prepared, touches })
     }
@@ -321,14 +346,14 @@ impl Steps {
     ) -> Result<Vec<Vec<f32>>> {
         let mut workspace = Workspace::once(self, bound, outputs)?;
         for (id, values) in inputs {
-            let to = workspace.input(&self.plan, *id)?;
+            let to = workspace.input(self.plan.storage(*id)?.index())?;
             if to.len() != values.len() {
                 return Err(Error::internal(format!("buffer {} has another size", id.index())));
             }
             to.copy_from_slice(values);
         }
         workspace.run(self, member)?;
-        outputs.iter().map(|&id| Ok(workspace.output(&self.plan, id)?.to_vec())).collect()
+        outputs.iter().map(|&id| Ok(workspace.output(self.plan.storage(id)?.index())?.to_vec())).collect()
     }
 }
 

@@ -5,7 +5,7 @@
 //! General matrix products pack their operands in every call, which for a few rows costs more than
 //! the product; here the weights are packed once.
 
-use std::{array, ops::Range};
+use std::ops::Range;
 
 use super::packed::Packed;
 use crate::{
@@ -121,7 +121,15 @@ impl Product<'_> {
         // Few rows take several panels at a time, so that enough sums are under way to hide the latency of a
         // multiply-add; more rows as many as the registers hold, since a weight is then read once for them all.
         let rows = self.x.count;
-        let wide = (self.panels.end - panel).min(if rows < 6 { S::SUMS / rows.max(1) } else { S::SUMS / 6 });
+        let wide = match rows {
+            0 | 1 => S::SUMS,
+            2 => S::SUMS / 2,
+            3 => S::SUMS / 3,
+            4 => S::SUMS / 4,
+            5 => S::SUMS / 5,
+            _ => S::SUMS / 6,
+        };
+        let wide = wide.min(self.panels.end - panel);
         let mut row = 0;
         match wide {
             8.. if rows == 1 => {
@@ -185,11 +193,18 @@ impl Product<'_> {
         row: usize,
         panel: usize,
     ) -> usize {
-        let count = inputs.len();
-        let x: [&[f32]; ROWS] = array::from_fn(|r| &self.x.values[self.x.at(row + r) + inputs.start..][..count]);
-        let weights: [&[Line]; PANELS] = array::from_fn(|p| &self.weight.panel(panel + p)[inputs.start..][..count]);
-        let y = (row * self.y_stride + panel) - self.panels.start;
         // Loops, not functions of arrays: see `Task::run`.
+        let (mut x, mut weights) = ([[].as_slice(); ROWS], [[].as_slice(); PANELS]);
+        for (r, x) in x.iter_mut().enumerate() {
+            *x = &self.x.values[self.x.at(row + r)..][inputs.clone()];
+        }
+        for (p, weights) in weights.iter_mut().enumerate() {
+            *weights = &self.weight.panel(panel + p)[inputs.clone()];
+        }
+        // As long as all of them: there is nothing to check in the loop.
+        let count = inputs.len();
+        assert!(x.iter().all(|x| x.len() == count) && weights.iter().all(|weights| weights.len() == count));
+        let y = (row * self.y_stride + panel) - self.panels.start;
         let mut sums = [[s.splat(0.0); PANELS]; ROWS];
         for r in 0..ROWS {
             for p in 0..PANELS {

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     plan::{Bound, DeadTimesteps, Direction, Op, Plan, Recurrence},
     simd::{LANES, Line, Simd, Task, dispatch},
-    tensor::{fit, reset},
+    tensor::fit,
 };
 
 /// Rows that run together: their states stay in the cache.
@@ -151,6 +151,8 @@ impl Place<'_> {
 /// The memory of a [`Tile`].
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
+    /// What it has the sizes for.
+    sizes: Option<[usize; 2]>, // rows, slice
     gates_x: Vec<Line>,   // [slice, rows, blocks, gates]
     sums: Vec<Line>,      // [rows, group, gates], those of `hh_reset` only where there are some
     given: Vec<f32>,      // [rows, width], what the cell gave at the last timestep
@@ -164,6 +166,37 @@ pub(super) struct Scratch {
     live: Vec<bool>,      // [rows]
 }
 
+impl Scratch {
+    /// Makes room for `rows` of the directions of `r`, which have `weights` of the same sizes.
+    fn fit(
+        &mut self,
+        r: &Recurrence,
+        weights: &DirectionWeights,
+        rows: usize,
+        slice: usize,
+        panels: usize,
+    ) -> Result<()> {
+        let spec = r.cell.spec();
+        let units = rows * blocks(r);
+        let only = |condition: bool, len: usize| if condition { len } else { 0 };
+        let (resets, projects) = (weights.hh_reset.is_some(), weights.hr.as_ref());
+        self.sizes = None;
+        fit(&mut self.gates_x, slice * units * spec.gates.len())?;
+        fit(&mut self.sums, rows * panels)?;
+        fit(&mut self.given, units * LANES)?;
+        fit(&mut self.gives, units * LANES)?;
+        fit(&mut self.states, units * LANES * (spec.states.len() - 1))?;
+        fit(&mut self.early, only(resets, rows * weights.hh.panels()))?;
+        fit(&mut self.reset_h, only(resets, units * LANES))?;
+        fit(&mut self.projected, projects.map_or(0, |hr| rows * hr.panels()))?;
+        fit(&mut self.hidden, only(projects.is_some(), rows * r.output_size))?;
+        fit(&mut self.output, rows * r.output_size)?;
+        fit(&mut self.live, rows)?;
+        self.sizes = Some([rows, slice]);
+        Ok(())
+    }
+}
+
 /// Some rows of one direction.
 struct Tile<'a> {
     r: &'a Recurrence,
@@ -174,6 +207,8 @@ struct Tile<'a> {
     blocks: usize,
     /// Those that are computed here.
     own: Range<usize>,
+    /// Values of a row of what the cell gives.
+    width: usize,
     /// Timesteps of a slice.
     slice: usize,
     /// Blocks whose sums are taken together.
@@ -196,29 +231,17 @@ impl<'a> Tile<'a> {
         let (spec, blocks) = (r.cell.spec(), blocks(r));
         let units = rows * blocks;
         let slice = (MAX_GATES_X / (units * spec.gates.len()).max(1)).clamp(1, seq_len.max(1));
-        let late = weights.hh_reset.as_ref().unwrap_or(&weights.hh);
-        let group_panels = late.panels() / blocks.max(1);
-        let group = (MAX_SUMS / (rows * group_panels).max(1)).clamp(1, blocks.max(1));
-        let only = |condition: bool, len: usize| if condition { len } else { 0 };
-        let (resets, projects) = (weights.hh_reset.is_some(), weights.hr.as_ref());
-        fit(&mut m.gates_x, slice * units * spec.gates.len())?;
-        fit(&mut m.sums, rows * group * group_panels)?;
-        reset(&mut m.given, units * LANES)?;
-        fit(&mut m.gives, units * LANES)?;
-        reset(&mut m.states, units * LANES * (spec.states.len() - 1))?;
-        fit(&mut m.early, only(resets, rows * weights.hh.panels()))?;
-        fit(&mut m.reset_h, only(resets, units * LANES))?;
-        fit(&mut m.projected, projects.map_or(0, |hr| rows * hr.panels()))?;
-        reset(&mut m.hidden, only(projects.is_some(), rows * r.output_size))?;
-        reset(&mut m.output, rows * r.output_size)?;
-        reset(&mut m.live, rows)?;
+        let late = spec.gates.len() - spec.reset.map_or(0, |reset| reset.target);
+        let group = (MAX_SUMS / (rows * late).max(1)).clamp(1, blocks.max(1));
+        if m.sizes != Some([rows, slice]) {
+            m.fit(r, weights, rows, slice, group * late)?;
+        }
+        for values in [&mut m.given, &mut m.states, &mut m.hidden, &mut m.output] {
+            values.fill(0.0);
+        }
         m.live.fill(true);
-        Ok(Self { r, weights, first_row, rows, blocks, own: member.part(blocks), slice, group, m, member })
-    }
-
-    /// Values of a row of what the cell gives.
-    fn width(&self) -> usize {
-        self.blocks * LANES
+        let (own, width) = (member.part(blocks), blocks * LANES);
+        Ok(Self { r, weights, first_row, rows, blocks, own, width, slice, group, m, member })
     }
 
     /// The units that are computed here.
@@ -226,24 +249,22 @@ impl<'a> Tile<'a> {
         self.own.start * LANES..self.own.end * LANES
     }
 
-    /// The rows of a state other than a projected hidden state, `[rows, width]`.
-    fn state_rows(&mut self, state: usize) -> &mut [f32] {
-        let count = self.rows * self.width();
+    /// The rows of a state, and how far they lie apart.
+    fn state_rows(&mut self, state: usize) -> (&mut [f32], usize) {
+        let count = self.rows * self.width;
         match state.checked_sub(1) {
-            None => &mut self.m.given,
-            Some(later) => &mut self.m.states[later * count..][..count],
+            None if self.weights.hr.is_some() => (&mut self.m.hidden, self.r.output_size),
+            None => (&mut self.m.given, self.width),
+            Some(later) => (&mut self.m.states[later * count..][..count], self.width),
         }
     }
 
     /// From `[batch, state_size]`.
     fn set_state(&mut self, state: usize, values: &[f32]) {
-        let (size, width) = (self.r.state_size(state), self.width());
-        let rows = values.chunks_exact(size).skip(self.first_row).take(self.rows);
-        if state == 0 && self.weights.hr.is_some() {
-            rows.zip(self.m.hidden.chunks_exact_mut(size)).for_each(|(from, to)| to.copy_from_slice(from));
-        } else {
-            let to = self.state_rows(state).chunks_exact_mut(width);
-            rows.zip(to).for_each(|(from, to)| to[..size].copy_from_slice(from));
+        let (size, first_row, rows) = (self.r.state_size(state), self.first_row, self.rows);
+        let (to, stride) = self.state_rows(state);
+        for row in 0..rows {
+            to[row * stride..][..size].copy_from_slice(&values[(first_row + row) * size..][..size]);
         }
         if state == 0 && self.r.dead == DeadTimesteps::RepeatState {
             self.keep_output();
@@ -252,40 +273,44 @@ impl<'a> Tile<'a> {
 
     /// Into `[batch, state_size]`.
     fn get_state(&mut self, state: usize, values: &mut [f32]) -> Result<()> {
-        let (size, width) = (self.r.state_size(state), self.width());
+        let (size, first_row, rows) = (self.r.state_size(state), self.first_row, self.rows);
         if let Some(later) = state.checked_sub(1) {
-            let (count, own) = (self.rows * width, self.own_units());
-            self.member.exchange(&mut self.m.states[later * count..][..count], width, own)?;
+            let (count, own) = (rows * self.width, self.own_units());
+            self.member.exchange(&mut self.m.states[later * count..][..count], self.width, own)?;
         }
-        let rows = values.chunks_exact_mut(size).skip(self.first_row).take(self.rows);
-        if state == 0 {
-            rows.enumerate().for_each(|(row, to)| to.copy_from_slice(self.hidden_row(row)));
-        } else {
-            let from = self.state_rows(state).chunks_exact(width);
-            rows.zip(from).for_each(|(to, from)| to.copy_from_slice(&from[..size]));
+        let (from, stride) = self.state_rows(state);
+        for row in 0..rows {
+            values[(first_row + row) * size..][..size].copy_from_slice(&from[row * stride..][..size]);
         }
         Ok(())
+    }
+
+    /// Some value of every row, `[rows, width]`.
+    #[inline(always)]
+    fn rows_of<'v>(&self, values: &'v [f32]) -> Rows<'v> {
+        Rows { values, first: 0, stride: self.width.cast_signed(), count: self.rows }
     }
 
     /// The hidden state of every row.
     #[inline(always)]
     fn hidden_state(&self) -> Rows<'_> {
         match &self.weights.hr {
-            Some(_) => Rows::of(&self.m.hidden, self.r.output_size),
-            None => Rows::of(&self.m.given, self.width()),
+            Some(_) => Rows { stride: self.r.output_size.cast_signed(), ..self.rows_of(&self.m.hidden) },
+            None => self.rows_of(&self.m.given),
         }
     }
 
     #[inline(always)]
     fn hidden_row(&self, row: usize) -> &[f32] {
-        let (size, h) = (self.r.output_size, self.hidden_state());
-        &h.values[h.at(row)..][..size]
+        let h = self.hidden_state();
+        &h.values[h.at(row)..][..self.r.output_size]
     }
 
     /// The hidden state of live rows becomes their output.
     fn keep_output(&mut self) {
         let (size, mut output) = (self.r.output_size, std::mem::take(&mut self.m.output));
-        for (row, output) in output.chunks_exact_mut(size).enumerate() {
+        for row in 0..self.rows {
+            let output = &mut output[row * size..][..size];
             match (self.m.live[row], self.r.dead) {
                 (true, _) => output.copy_from_slice(self.hidden_row(row)),
                 (false, DeadTimesteps::Zero) => output.fill(0.0),
@@ -307,9 +332,9 @@ impl<'a> Tile<'a> {
         let size = self.r.output_size;
         let width = self.r.directions.len() * size;
         if let Some(last) = &mut outputs.last {
-            for (row, output) in self.m.output.chunks_exact(size).enumerate() {
+            for row in 0..self.rows {
                 let at = (self.first_row + row) * width + place.index * size;
-                last[at..at + size].copy_from_slice(output);
+                last[at..at + size].copy_from_slice(&self.m.output[row * size..][..size]);
             }
         }
         Ok(())
@@ -329,7 +354,7 @@ impl<'a> Tile<'a> {
             (false, _) => (seq_len * size).cast_signed(),
         };
         let y_stride = if by_row { self.rows * panels } else { panels };
-        let gates = panels / self.blocks;
+        let gates = self.r.cell.spec().gates.len();
         let own = self.own.start * gates..self.own.end * gates;
         for index in 0..outer {
             let (row, s) = if by_row { (index, 0) } else { (0, index) };
@@ -342,7 +367,7 @@ impl<'a> Tile<'a> {
     /// The `s`-th timestep of the slice.
     #[inline(always)]
     fn timestep<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize) -> Result<()> {
-        let (width, own) = (self.width(), self.own_units());
+        let (width, own) = (self.width, self.own_units());
         if self.weights.hh_reset.is_some() {
             self.reset::<S, C>(simd, s);
             self.member.exchange(&mut self.m.reset_h, width, own.clone())?;
@@ -362,9 +387,9 @@ impl<'a> Tile<'a> {
     /// The sums of the gates before the one that takes the reset hidden state, and that state.
     #[inline(always)]
     fn reset<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize) {
-        let (weight, width, Some(reset)) = (&self.weights.hh, self.width(), C::SPEC.reset) else { return };
+        let (weight, Some(reset)) = (&self.weights.hh, C::SPEC.reset) else { return };
         let (panels, gates) = (weight.panels(), C::SPEC.gates.len());
-        let x = Rows::of(&self.m.given, width);
+        let x = self.rows_of(&self.m.given);
         let own = self.own.start * reset.target..self.own.end * reset.target;
         let y = &mut self.m.early[own.start..];
         simd.run(Product { x, weight, panels: own, y, y_stride: panels });
@@ -387,55 +412,69 @@ impl<'a> Tile<'a> {
     /// The sums of some blocks of units, and the cell of these units.
     #[inline(always)]
     fn update<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize, blocks: Range<usize>) {
-        let (hh, width) = (&self.weights.hh, self.width());
         let mut y = std::mem::take(&mut self.m.sums);
         let (weight, x) = match &self.weights.hh_reset {
-            Some(weight) => (weight, Rows::of(&self.m.reset_h, width)),
-            None => (hh, self.hidden_state()),
+            Some(weight) => (weight, self.rows_of(&self.m.reset_h)),
+            None => (&self.weights.hh, self.hidden_state()),
         };
-        let sums = weight.panels() / self.blocks;
+        let sums = C::SPEC.gates.len() - C::SPEC.reset.map_or(0, |reset| reset.target);
         let (panels, y_stride) = (blocks.start * sums..blocks.end * sums, blocks.len() * sums);
         simd.run(Product { x, weight, panels, y: &mut y, y_stride });
-        let (gates, early) = (C::SPEC.gates.len(), hh.panels() / self.blocks);
+        self.cells::<S, C>(simd, s, &blocks, &y);
+        self.m.sums = y;
+    }
+
+    /// The cell of some blocks of units, whose sums are there.
+    #[inline(always)]
+    fn cells<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize, blocks: &Range<usize>, sums: &[Line]) {
+        let (gates, states, peepholes) = (C::SPEC.gates.len(), C::SPEC.states.len(), C::SPEC.peepholes.len());
+        // Gates whose sums come early, and of those that are here.
+        let early = C::SPEC.reset.map_or(0, |reset| reset.target);
+        let late = gates - early;
         let (tiny, zero) = (simd.splat(TINY), simd.splat(0.0));
+        let units = self.rows * self.blocks;
+        let Scratch { gates_x, given, gives, states: later, early: early_sums, live, .. } = &mut *self.m;
+        let x = &gates_x[s * units * gates..][..units * gates];
+        let (given, gives, later) = (given.as_chunks().0, gives.as_chunks_mut().0, later.as_chunks_mut().0);
+        let peephole = self.weights.peephole.as_deref();
+        let mut sums = sums;
         for row in 0..self.rows {
             for block in blocks.clone() {
+                let (here, rest) = sums.split_at(late);
+                sums = rest;
                 let unit = row * self.blocks + block;
-                let sums = &y[row * y_stride + (block - blocks.start) * sums..][..sums];
-                let (h, reset_h) = match self.weights.hh_reset {
-                    Some(_) => (&self.m.early[unit * early..][..early], sums),
-                    None => (sums, [].as_slice()),
-                };
-                let x = &self.m.gates_x[(s * self.rows * self.blocks + unit) * gates..][..gates];
-                let peepholes = C::SPEC.peepholes.len();
-                let peephole = self.weights.peephole.as_deref().map(|lines| &lines[block * peepholes..][..peepholes]);
-                if !self.m.live[row] {
-                    *lane_mut(&mut self.m.gives, unit) = *lane(&self.m.given, unit);
+                if !live[row] {
+                    gives[unit] = given[unit];
                     continue;
                 }
-                let mut state = [simd.load(lane(&self.m.given, unit)); MAX_STATES];
-                for (later, state) in state[1..C::SPEC.states.len()].iter_mut().enumerate() {
-                    *state = simd.load(lane(&self.m.states, later * self.rows * self.blocks + unit));
+                let (h, reset_h) = match early {
+                    0 => (here, [].as_slice()),
+                    _ => (&early_sums[unit * early..][..early], here),
+                };
+                let x = &x[unit * gates..][..gates];
+                let peephole = peephole.map(|lines| &lines[block * peepholes..][..peepholes]);
+                let mut state = [simd.load(&given[unit]); MAX_STATES];
+                for index in 1..states {
+                    state[index] = simd.load(&later[(index - 1) * units + unit]);
                 }
                 let mut state = C::update(simd, &Gates { x, h, reset_h, peephole }, state, &self.r.params);
-                for state in &mut state {
+                for state in &mut state[..states] {
                     *state = simd.if_less(simd.abs(*state), tiny, zero, *state);
                 }
-                simd.store(state[0], lane_mut(&mut self.m.gives, unit));
-                for (later, &state) in state[1..C::SPEC.states.len()].iter().enumerate() {
-                    simd.store(state, lane_mut(&mut self.m.states, later * self.rows * self.blocks + unit));
+                simd.store(state[0], &mut gives[unit]);
+                for index in 1..states {
+                    simd.store(state[index], &mut later[(index - 1) * units + unit]);
                 }
             }
         }
-        self.m.sums = y;
     }
 
     /// The hidden state of live rows from what the cell gave, where it is projected.
     #[inline(always)]
     fn project_hidden<S: Simd>(&mut self, simd: S) {
-        let (width, Some(weight)) = (self.width(), &self.weights.hr) else { return };
+        let Some(weight) = &self.weights.hr else { return };
         let panels = weight.panels();
-        let x = Rows::of(&self.m.given, width);
+        let x = self.rows_of(&self.m.given);
         simd.run(Product { x, weight, panels: 0..panels, y: &mut self.m.projected, y_stride: panels });
         let rows = self.m.hidden.chunks_exact_mut(self.r.output_size).zip(self.m.projected.chunks_exact(panels));
         for ((hidden, projected), live) in rows.zip(&self.m.live) {
@@ -488,8 +527,9 @@ impl<C: VectorCell> Task for SliceOf<'_, '_, '_, C> {
         for (index, s) in timesteps.enumerate() {
             if let Some(mask) = mask {
                 let (t, first_row) = (place.timestep(s), tile.first_row);
-                let masks = mask.chunks_exact(place.seq_len).skip(first_row);
-                tile.m.live.iter_mut().zip(masks).for_each(|(live, mask)| *live = mask[t] != 0.0);
+                for (row, live) in tile.m.live.iter_mut().enumerate() {
+                    *live = mask[(first_row + row) * place.seq_len + t] != 0.0;
+                }
             }
             if tile.m.live.contains(&true) {
                 tile.timestep::<S, C>(simd, index)?;

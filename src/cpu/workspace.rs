@@ -83,32 +83,25 @@ impl Workspace {
     }
 
     /// The values of an input, as the last run left them.
-    pub(super) fn input(&mut self, plan: &Plan, id: BufferId) -> Result<&mut [f32]> {
-        let (storage, len) = (plan.storage(id)?.index(), self.bound.len(id));
-        let (Some(slot), Some(touched)) = (self.values.get_mut(storage), self.touched.get_mut(storage)) else {
-            return Err(Error::internal("no such buffer"));
-        };
-        *touched = true;
-        let values = match slot.take() {
-            Some(values) => values,
-            None => zeros(len)?,
-        };
-        Ok(slot.insert(values))
+    #[inline]
+    pub(super) fn input(&mut self, storage: usize) -> Result<&mut [f32]> {
+        self.touch(storage, false)?;
+        let values = self.values.get_mut(storage).and_then(Option::as_deref_mut);
+        values.ok_or_else(|| Error::internal("an input without values"))
     }
 
     /// The values of an output.
-    pub(super) fn output(&mut self, plan: &Plan, id: BufferId) -> Result<&[f32]> {
-        let storage = plan.storage(id)?.index();
-        self.touch(storage)?;
+    #[inline]
+    pub(super) fn output(&mut self, storage: usize) -> Result<&[f32]> {
+        self.touch(storage, true)?;
         let values = self.values.get(storage).and_then(Option::as_deref);
         values.ok_or_else(|| Error::internal("an output without values"))
     }
 
     /// What a run leaves in `from` becomes the value that the next one finds in `to`.
-    pub(super) fn carry(&mut self, plan: &Plan, from: BufferId, to: BufferId) -> Result<()> {
+    pub(super) fn carry(&mut self, from: usize, to: usize) -> Result<()> {
         let broken = || Error::internal("a state that cannot be carried");
-        let (from, to) = (plan.storage(from)?.index(), plan.storage(to)?.index());
-        self.touch(from)?;
+        self.touch(from, true)?;
         if from != to {
             let [from, to] = self.values.get_disjoint_mut([from, to]).map_err(|_| broken())?;
             let (from, to) = from.as_deref().zip(to.as_deref_mut()).ok_or_else(broken)?;
@@ -122,8 +115,11 @@ impl Workspace {
         for (index, ((step, prepared), touches)) in
             steps.plan.steps.iter().zip(&steps.prepared).zip(&steps.touches).enumerate()
         {
-            for &storage in touches.reads.iter().chain(&touches.writes) {
-                self.touch(storage)?;
+            for &storage in &touches.reads {
+                self.touch(storage, true)?;
+            }
+            for &storage in &touches.writes {
+                self.touch(storage, touches.writes_parts)?;
             }
             // Outputs share no storage with inputs or each other: `Plan::check`.
             for &storage in &touches.writes {
@@ -150,14 +146,16 @@ impl Workspace {
         Ok(())
     }
 
-    /// Makes room for a storage, or zeros of what an earlier run left there.
-    fn touch(&mut self, storage: usize) -> Result<()> {
+    /// Makes room for a storage, or, if they matter, `zeros` of what an earlier run left there.
+    #[inline]
+    fn touch(&mut self, storage: usize, zeros_matter: bool) -> Result<()> {
         let (Some(slot), Some(touched)) = (self.values.get_mut(storage), self.touched.get_mut(storage)) else {
             return Err(Error::internal("no such buffer"));
         };
         match slot {
             _ if *touched => {}
-            Some(values) => values.fill(0.0),
+            Some(values) if zeros_matter => values.fill(0.0),
+            Some(_) => {}
             None => *slot = Some(zeros(self.bound.len(BufferId::new(storage)))?),
         }
         *touched = true;

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result, quoted},
     layout::Layout,
     plan::{Bound, BufferId, Plan},
-    tensor::{Tensor, unravel},
+    tensor::{Tensor, unravel, zeros},
 };
 
 /// A session's model, ready for runs of one shape, one after the other, with states of its own.
@@ -101,7 +101,12 @@ impl Session {
             below,
         };
         // One step takes all memory.
-        stream.cpu.run()?;
+        let len = |buffer: BufferId| zeros::<f32>(stream.bound.len(buffer));
+        let inputs = plan.inputs.iter().map(|port| len(port.buffer)).collect::<Result<Vec<_>>>()?;
+        let mut outputs = plan.outputs.iter().map(|port| len(port.buffer)).collect::<Result<Vec<_>>>()?;
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut outputs: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        stream.cpu.run(&inputs, &mut outputs)?;
         stream.reset_state()?;
         Ok(stream)
     }
@@ -126,17 +131,7 @@ impl Stream {
         for (index, values) in inputs.iter().enumerate() {
             self.check_values(index, values)?;
         }
-        for (port, values) in self.plan.inputs.iter().zip(inputs) {
-            self.cpu.input(port.buffer)?.copy_from_slice(values);
-        }
-        self.cpu.run()?;
-        for (port, values) in self.plan.outputs.iter().zip(outputs) {
-            values.copy_from_slice(self.cpu.output(port.buffer)?);
-        }
-        for state in &self.plan.states {
-            self.cpu.carry(state.last, state.initial)?;
-        }
-        Ok(())
+        self.cpu.run(inputs, outputs)
     }
 
     /// The shape of each output, without its name.
@@ -151,8 +146,8 @@ impl Stream {
     /// [`Error::Limit`] if memory is short.
     pub fn state(&mut self) -> Result<State> {
         let mut tensors = Vec::new();
-        for port in &self.plan.states {
-            let values = self.cpu.input(port.initial)?.to_vec();
+        for (index, port) in self.plan.states.iter().enumerate() {
+            let values = self.cpu.state(index)?.to_vec();
             tensors.push((port.name.clone(), Tensor::new(self.bound.shape(port.initial), values)?));
         }
         Ok(State::new(self.fingerprint, tensors))
@@ -164,8 +159,8 @@ impl Stream {
     /// [`Error::Mismatch`] if it belongs to another model or has another number of rows.
     pub fn set_state(&mut self, state: &State) -> Result<()> {
         state.check(self.fingerprint, self.bound.batch())?;
-        for (port, (_, tensor)) in self.plan.states.iter().zip(state.iter()) {
-            self.cpu.input(port.initial)?.copy_from_slice(&tensor.to_f32());
+        for (index, (_, tensor)) in state.iter().enumerate() {
+            self.cpu.state(index)?.copy_from_slice(&tensor.to_f32());
         }
         Ok(())
     }
@@ -175,8 +170,8 @@ impl Stream {
     /// # Errors
     /// [`Error::Internal`] never, if the plan is sound.
     pub fn reset_state(&mut self) -> Result<()> {
-        for port in &self.plan.states {
-            self.cpu.input(port.initial)?.fill(0.0);
+        for index in 0..self.plan.states.len() {
+            self.cpu.state(index)?.fill(0.0);
         }
         Ok(())
     }

@@ -71,6 +71,7 @@ pub(crate) trait Task {
 
 /// Does `task` with the widest instructions that this processor has. Which ones depends on nothing
 /// but the processor, so a program gives the same bits on every run.
+#[inline]
 pub(crate) fn dispatch<T: Task>(task: T) -> T::Output {
     #[cfg(target_arch = "x86_64")]
     {

@@ -16,10 +16,32 @@ use std::arch::x86_64::{
     _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_ternarylogic_epi32,
 };
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use super::{LANES, Simd, Task};
 
 /// Of 1.0: what makes a power of two of an exponent.
 const ONE: i32 = 0x3f80_0000;
+
+/// What the processor has, asked once: an atomic load instead of four.
+fn found() -> u8 {
+    static FOUND: AtomicU8 = AtomicU8::new(0);
+    match FOUND.load(Ordering::Relaxed) {
+        0 => {
+            let avx2 =
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+            let avx512 = avx2 && is_x86_feature_detected!("avx512f");
+            let found = ASKED | if avx2 { AVX2 } else { 0 } | if avx512 { AVX512 } else { 0 };
+            FOUND.store(found, Ordering::Relaxed);
+            found
+        }
+        found => found,
+    }
+}
+
+const ASKED: u8 = 1;
+const AVX2: u8 = 2;
+const AVX512: u8 = 4;
 
 /// AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -28,9 +50,7 @@ pub(super) struct Avx2(());
 impl Avx2 {
     #[inline]
     pub(super) fn detect() -> Option<Self> {
-        let found =
-            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
-        found.then_some(Self(()))
+        (found() & AVX2 != 0).then_some(Self(()))
     }
 }
 
@@ -41,7 +61,7 @@ pub(super) struct Avx512(());
 impl Avx512 {
     #[inline]
     pub(super) fn detect() -> Option<Self> {
-        Avx2::detect().filter(|_| is_x86_feature_detected!("avx512f")).map(|_| Self(()))
+        (found() & AVX512 != 0).then_some(Self(()))
     }
 }
 
