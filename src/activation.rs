@@ -343,9 +343,9 @@ impl Activation {
             Self::Tanh => simd::tanh(s, x),
             Self::HardSigmoid { alpha, beta } => {
                 let y = s.mul_add(s.splat(alpha), x, s.splat(beta));
-                s.if_less(one, y, one, s.if_less(y, zero, zero, y))
+                s.at_most(s.at_least(y, zero), one)
             }
-            Self::RELU => s.if_less(x, zero, zero, x),
+            Self::RELU => s.at_least(x, zero),
             other => {
                 let mut values = [0.0; LANES];
                 s.store(x, &mut values);

@@ -55,7 +55,13 @@ fn text(cell: Cell) -> Model {
         x = model.add(name, layer, &[x]).unwrap();
     }
     let (weight, bias) = (tensor(rng, &[5, 19]), Some(tensor(rng, &[5])));
-    x = model.add("head", LayerKind::Dense(Dense { weight, bias, activation: HeadActivation::Pointwise(Activation::Sigmoid) }), &[x]).unwrap();
+    x = model
+        .add(
+            "head",
+            LayerKind::Dense(Dense { weight, bias, activation: HeadActivation::Pointwise(Activation::Sigmoid) }),
+            &[x],
+        )
+        .unwrap();
     x = model.add("softmax", LayerKind::Softmax { axis: -1 }, &[x]).unwrap();
     model.output("y", x).unwrap();
     model.build().unwrap()
@@ -81,7 +87,8 @@ fn steps_have_the_bits_of_a_run() {
             for (batch, count) in [(1, 1), (1, 4), (3, 2)] {
                 let [session, pieces] = [(); 2].map(|()| session(&model, weights));
                 // Dead timesteps show where a run begins, so that only pieces have the same; others do not.
-                let ids = |rng: &mut Rng, least| (0..batch * 12).map(|_| (least + rng.below(11 - least)) as f32).collect();
+                let ids =
+                    |rng: &mut Rng, least| (0..batch * 12).map(|_| (least + rng.below(11 - least)) as f32).collect();
                 let (dead, live): (Vec<f32>, Vec<f32>) = (ids(rng, 0), ids(rng, 1));
                 let run = |session: &Session, ids: &[f32]| {
                     let outputs = session.run(Tensor::new([batch, ids.len() / batch], ids.to_vec()).unwrap()).unwrap();

@@ -217,9 +217,7 @@ impl CellParams {
     #[inline(always)]
     fn clipped<S: Simd>(&self, s: S, sums: S::Lanes) -> S::Lanes {
         let Some(clip) = self.clip else { return sums };
-        let (low, high) = (s.splat(-clip), s.splat(clip));
-        let sums = s.if_less(high, sums, high, sums);
-        s.if_less(sums, low, low, sums)
+        s.at_least(s.at_most(sums, s.splat(clip)), s.splat(-clip))
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     activation::Activation,
     error::{Error, Result},
-    plan::BufferId,
+    plan::{BufferId, Precision},
 };
 
 pub(super) fn mat_mul(
@@ -42,7 +42,7 @@ pub(super) fn mat_mul(
         if packed != Some(matrix) {
             let values = &right[matrix * k * n..][..k * n];
             if transposed {
-                weight.set(values, None, k)?
+                weight.set(values, None, k, Precision::F32)?
             } else {
                 weight.set_columns(values, n)?
             }

@@ -96,7 +96,8 @@ impl Prepared {
                 let bias = bias.map(|bias| weight_of(plan, bias)).transpose()?;
                 let in_size = plan.weights.get(weight.index()).and_then(|weight| weight.tensor.shape().get(1));
                 let in_size = in_size.copied().unwrap_or(0);
-                Self::Linear(Packed::new(&weight_of(plan, *weight)?, bias.as_deref(), in_size)?)
+                let precision = precision_of(plan, *weight)?;
+                Self::Linear(Packed::new(&weight_of(plan, *weight)?, bias.as_deref(), in_size, precision)?)
             }
             Op::Recurrence(r) => {
                 let directions = r.directions.iter().map(|direction| DirectionWeights::new(plan, r, direction));
@@ -183,7 +184,7 @@ impl CpuProgram {
     pub fn run(
         &self,
         bound: &Bound,
-        inputs: &[(BufferId, Vec<f32>)],
+        inputs: &[(BufferId, impl AsRef<[f32]>)],
         outputs: &[BufferId],
         threads: usize,
     ) -> Result<Vec<Vec<f32>>> {
@@ -206,7 +207,8 @@ impl CpuProgram {
             Split::Units(threads) => {
                 let members = Member::team(threads, recurrence::exchanged(plan, bound))?;
                 let members = Arc::new(members.into_iter().map(|member| Mutex::new(Some(member))).collect::<Vec<_>>());
-                let (bound, inputs) = (bound.clone(), Arc::<[(BufferId, Vec<f32>)]>::from(inputs));
+                let inputs = inputs.iter().map(|(id, values)| (*id, values.as_ref().to_vec()));
+                let (bound, inputs) = (bound.clone(), inputs.collect::<Arc<[_]>>());
                 let work = move |index: usize| {
                     let member = members.get(index).and_then(|member| member.lock().ok()?.take());
                     let mut member = member.ok_or_else(|| Error::internal("no such member"))?;
@@ -340,20 +342,27 @@ impl Steps {
     fn run(
         &self,
         bound: &Bound,
-        inputs: &[(BufferId, Vec<f32>)],
+        inputs: &[(BufferId, impl AsRef<[f32]>)],
         outputs: &[BufferId],
         member: &mut Member,
     ) -> Result<Vec<Vec<f32>>> {
         let mut workspace = Workspace::once(self, bound, outputs)?;
         for (id, values) in inputs {
             let to = workspace.input(self.plan.storage(*id)?.index())?;
+            let values = values.as_ref();
             if to.len() != values.len() {
                 return Err(Error::internal(format!("buffer {} has another size", id.index())));
             }
             to.copy_from_slice(values);
         }
         workspace.run(self, member)?;
-        outputs.iter().map(|&id| Ok(workspace.output(self.plan.storage(id)?.index())?.to_vec())).collect()
+        let storage = outputs.iter().map(|&id| Ok(self.plan.storage(id)?.index())).collect::<Result<Vec<_>>>()?;
+        let wanted = storage.iter().enumerate().map(|(index, of)| {
+            // Some may be the same value under two names.
+            let again = storage.iter().skip(index + 1).any(|later| later == of);
+            if again { workspace.output(*of).map(<[f32]>::to_vec) } else { workspace.take(*of) }
+        });
+        wanted.collect()
     }
 }
 
@@ -431,4 +440,9 @@ fn run_step(
 fn weight_of(plan: &Plan, id: WeightId) -> Result<Cow<'_, [f32]>> {
     let weight = plan.weights.get(id.index()).ok_or_else(|| Error::internal("no such weight"))?;
     Ok(weight.values())
+}
+
+fn precision_of(plan: &Plan, id: WeightId) -> Result<Precision> {
+    let weight = plan.weights.get(id.index()).ok_or_else(|| Error::internal("no such weight"))?;
+    Ok(weight.precision)
 }

@@ -4,46 +4,149 @@ use std::ops::Range;
 
 use crate::{
     error::{Error, Result},
-    simd::{LANES, Line},
+    int8,
+    plan::Precision,
+    simd::{LANES, Line, Simd},
     tensor::reset,
 };
+
+/// 16 weights as they are stored.
+pub(super) trait Weights: Copy + Default {
+    /// Whether a sum is of integers, and wants to be scaled.
+    const SCALED: bool = false;
+
+    /// Rounds `weight` of a row with this scale; stored weights stay what they are.
+    fn store(weight: f32, scale: f32) -> Self::One;
+
+    fn set(&mut self, lane: usize, weight: Self::One);
+
+    fn load<S: Simd>(&self, s: S) -> S::Lanes;
+
+    type One;
+}
+
+impl Weights for Line {
+    type One = f32;
+
+    fn store(weight: f32, _: f32) -> f32 {
+        weight
+    }
+
+    fn set(&mut self, lane: usize, weight: f32) {
+        self.0[lane] = weight;
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S) -> S::Lanes {
+        s.load(&self.0)
+    }
+}
+
+/// The bits of f16s.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(32))]
+pub(super) struct Halves([u16; LANES]);
+
+impl Weights for Halves {
+    type One = u16;
+
+    fn store(weight: f32, _: f32) -> u16 {
+        half::f16::from_f32(weight).to_bits()
+    }
+
+    fn set(&mut self, lane: usize, weight: u16) {
+        self.0[lane] = weight;
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S) -> S::Lanes {
+        s.load_f16(&self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(16))]
+pub(super) struct Integers([i8; LANES]);
+
+impl Weights for Integers {
+    const SCALED: bool = true;
+
+    type One = i8;
+
+    fn store(weight: f32, scale: f32) -> i8 {
+        int8::quantise(weight, scale)
+    }
+
+    fn set(&mut self, lane: usize, weight: i8) {
+        self.0[lane] = weight;
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S) -> S::Lanes {
+        s.load_i8(&self.0)
+    }
+}
+
+/// Weights in panels, `[panels, in_size]`, zero for outputs that there are not.
+#[derive(Debug)]
+pub(super) enum Stored {
+    F32(Vec<Line>),
+    F16(Vec<Halves>),
+    I8(Vec<Integers>),
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        Self::F32(Vec::new())
+    }
+}
 
 /// A weight matrix in panels of 16 outputs: for each input, the weights of 16 outputs lie side by side.
 #[derive(Debug, Default)]
 pub(super) struct Packed {
     in_size: usize,
     out_size: usize,
-    /// `[panels, in_size]`, zero for outputs that there are not.
-    weights: Vec<Line>,
+    weights: Stored,
     /// `[panels]`, zero without a bias.
     bias: Vec<Line>,
+    /// `[panels]`, of rows of integers only.
+    scales: Vec<Line>,
 }
 
 impl Packed {
     /// `weight` is `[out_size, in_size]`, `bias` `[out_size]`; panel `n / 16` has output `n`.
-    pub(super) fn new(weight: &[f32], bias: Option<&[f32]>, in_size: usize) -> Result<Self> {
+    pub(super) fn new(weight: &[f32], bias: Option<&[f32]>, in_size: usize, precision: Precision) -> Result<Self> {
         let mut packed = Self::default();
-        packed.set(weight, bias, in_size)?;
+        packed.set(weight, bias, in_size, precision)?;
         Ok(packed)
     }
 
     /// [`new`](Self::new) in the memory that this one has.
-    pub(super) fn set(&mut self, weight: &[f32], bias: Option<&[f32]>, in_size: usize) -> Result<()> {
+    pub(super) fn set(
+        &mut self,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        in_size: usize,
+        precision: Precision,
+    ) -> Result<()> {
         let panels = (weight.len() / in_size.max(1)).div_ceil(LANES);
-        self.set_rows(weight, bias, in_size, panels, |panel, lane| Some(panel * LANES + lane))
+        let rows = Rows { weight, bias, in_size };
+        self.set_rows(&rows, precision, panels, |panel, lane| Some(panel * LANES + lane))
     }
 
     /// `matrix` is `[in_size, out_size]`; no bias.
     pub(super) fn set_columns(&mut self, matrix: &[f32], out_size: usize) -> Result<()> {
         let width = out_size.max(1);
         let (in_size, panels) = (matrix.len() / width, width.div_ceil(LANES));
-        self.set_sizes(in_size, out_size, panels)?;
+        let mut weights = self.begin(in_size, out_size, panels)?;
+        reset(&mut weights, panels * in_size)?;
         for (k, row) in matrix.chunks_exact(width).enumerate() {
             for (panel, values) in row.chunks(LANES).enumerate() {
-                let Line(line) = &mut self.weights[panel * in_size + k];
+                let Line(line) = &mut weights[panel * in_size + k];
                 line[..values.len()].copy_from_slice(values);
             }
         }
+        self.weights = Stored::F32(weights);
         Ok(())
     }
 
@@ -55,6 +158,7 @@ impl Packed {
         in_size: usize,
         hidden_size: usize,
         gates: Range<usize>,
+        precision: Precision,
     ) -> Result<Self> {
         let count = gates.len().max(1);
         let size = gates.end.checked_mul(hidden_size).and_then(|rows| rows.checked_mul(in_size));
@@ -62,40 +166,65 @@ impl Packed {
             return Err(Error::internal("weights of another size than the recurrence's"));
         }
         let mut packed = Self::default();
-        packed.set_rows(weight, bias, in_size, hidden_size.div_ceil(LANES) * gates.len(), |panel, lane| {
+        let (rows, panels) = (Rows { weight, bias, in_size }, hidden_size.div_ceil(LANES) * gates.len());
+        packed.set_rows(&rows, precision, panels, |panel, lane| {
             let unit = panel / count * LANES + lane;
             (unit < hidden_size).then_some((gates.start + panel % count) * hidden_size + unit)
         })?;
         Ok(packed)
     }
 
-    /// `row` is the row of `weight` that a lane of a panel has.
+    /// `row` is the row that a lane of a panel has.
     fn set_rows(
         &mut self,
-        weight: &[f32],
-        bias: Option<&[f32]>,
-        in_size: usize,
+        rows: &Rows<'_>,
+        precision: Precision,
         panels: usize,
         row: impl Fn(usize, usize) -> Option<usize>,
     ) -> Result<()> {
-        self.set_sizes(in_size, weight.len() / in_size.max(1), panels)?;
-        for (panel, Line(biases)) in self.bias.iter_mut().enumerate() {
-            for (lane, to) in biases.iter_mut().enumerate() {
-                let Some(row) = row(panel, lane) else { continue };
-                let Some(values) = weight.get(row * in_size..(row + 1) * in_size) else { continue };
-                let lines: &mut [Line] = &mut self.weights[panel * in_size..][..in_size];
-                lines.iter_mut().zip(values).for_each(|(Line(line), &value)| line[lane] = value);
-                *to = bias.and_then(|bias| bias.get(row)).copied().unwrap_or(0.0);
-            }
-        }
+        let memory = self.begin(rows.in_size, rows.weight.len() / rows.in_size.max(1), panels)?;
+        self.weights = match precision {
+            Precision::F32 => Stored::F32(self.stored(memory, rows, row)?),
+            Precision::F16 => Stored::F16(self.stored(Vec::new(), rows, row)?),
+            Precision::I8 => Stored::I8(self.stored(Vec::new(), rows, row)?),
+        };
         Ok(())
     }
 
-    /// All zeros.
-    fn set_sizes(&mut self, in_size: usize, out_size: usize, panels: usize) -> Result<()> {
+    /// The weights in `memory`, biases and scales here.
+    fn stored<W: Weights>(
+        &mut self,
+        mut memory: Vec<W>,
+        rows: &Rows<'_>,
+        row: impl Fn(usize, usize) -> Option<usize>,
+    ) -> Result<Vec<W>> {
+        let (in_size, panels) = (rows.in_size, self.panels());
+        reset(&mut memory, panels * in_size)?;
+        reset(&mut self.scales, if W::SCALED { panels } else { 0 })?;
+        for panel in 0..panels {
+            for lane in 0..LANES {
+                let Some(row) = row(panel, lane) else { continue };
+                let Some(values) = rows.weight.get(row * in_size..(row + 1) * in_size) else { continue };
+                let scale = if W::SCALED { int8::scale(values) } else { 1.0 };
+                let lines = &mut memory[panel * in_size..][..in_size];
+                lines.iter_mut().zip(values).for_each(|(line, &value)| line.set(lane, W::store(value, scale)));
+                self.bias[panel].0[lane] = rows.bias.and_then(|bias| bias.get(row)).copied().unwrap_or(0.0);
+                if let Some(Line(scales)) = self.scales.get_mut(panel) {
+                    scales[lane] = scale;
+                }
+            }
+        }
+        Ok(memory)
+    }
+
+    /// Sets sizes, and biases to zeros. Gives the memory that weights in f32 had.
+    fn begin(&mut self, in_size: usize, out_size: usize, panels: usize) -> Result<Vec<Line>> {
         (self.in_size, self.out_size) = (in_size, out_size);
-        reset(&mut self.weights, panels * in_size)?;
-        reset(&mut self.bias, panels)
+        reset(&mut self.bias, panels)?;
+        Ok(match std::mem::take(&mut self.weights) {
+            Stored::F32(memory) => memory,
+            Stored::F16(_) | Stored::I8(_) => Vec::new(),
+        })
     }
 
     pub(super) fn out_size(&self) -> usize {
@@ -110,19 +239,33 @@ impl Packed {
         self.bias.len()
     }
 
-    /// The weights alone, `[panels, in_size]`.
+    /// The weights alone, in f32, `[panels, in_size]`.
     pub(super) fn into_lines(self) -> Vec<Line> {
-        self.weights
+        match self.weights {
+            Stored::F32(weights) => weights,
+            Stored::F16(_) | Stored::I8(_) => Vec::new(),
+        }
     }
 
-    /// The weights of a panel, `[in_size]`.
     #[inline(always)]
-    pub(super) fn panel(&self, panel: usize) -> &[Line] {
-        &self.weights[panel * self.in_size..][..self.in_size]
+    pub(super) fn weights(&self) -> &Stored {
+        &self.weights
     }
 
     #[inline(always)]
     pub(super) fn bias(&self, panel: usize) -> &Line {
         &self.bias[panel]
     }
+
+    #[inline(always)]
+    pub(super) fn scale(&self, panel: usize) -> &Line {
+        &self.scales[panel]
+    }
+}
+
+/// The rows of a matrix, `[.., in_size]`, with a bias for each.
+struct Rows<'a> {
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+    in_size: usize,
 }

@@ -7,14 +7,12 @@
 
 use std::ops::Range;
 
-use super::packed::Packed;
+use super::packed::{Packed, Stored, Weights};
 use crate::{
     activation::Activation,
     simd::{LANES, Line, Simd, Task, dispatch},
 };
 
-/// Inputs whose weights, of a panel, stay in the first-level cache while rows pass over them: 16 KiB.
-const INPUTS: usize = 256;
 /// Lines of sums that [`linear`] takes at once: 6 KiB.
 const SUMS: usize = 96;
 
@@ -100,27 +98,40 @@ impl Task for Product<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let in_size = self.weight.in_size();
-        let mut start = 0;
-        while start == 0 || start < in_size {
-            let inputs = start..in_size.min(start + INPUTS);
-            let mut panel = self.panels.start;
-            while panel < self.panels.end {
-                panel += self.rows(s, inputs.clone(), panel);
-            }
-            start += INPUTS;
+    fn run<S: Simd>(self, s: S) {
+        match self.weight.weights() {
+            Stored::F32(weights) => s.run(Of { product: self, weights }),
+            Stored::F16(weights) => s.run(Of { product: self, weights }),
+            Stored::I8(weights) => s.run(Of { product: self, weights }),
         }
     }
 }
 
-impl Product<'_> {
+/// A product with weights that are stored in some way.
+struct Of<'a, W> {
+    product: Product<'a>,
+    weights: &'a [W],
+}
+
+impl<W: Weights> Task for Of<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let mut panel = self.product.panels.start;
+        while panel < self.product.panels.end {
+            panel += self.rows(s, panel);
+        }
+    }
+}
+
+impl<W: Weights> Of<'_, W> {
     /// All rows of some panels from `panel` on. Returns how many.
     #[inline(always)]
-    fn rows<S: Simd>(&mut self, s: S, inputs: Range<usize>, panel: usize) -> usize {
+    fn rows<S: Simd>(&mut self, s: S, panel: usize) -> usize {
         // Few rows take several panels at a time, so that enough sums are under way to hide the latency of a
         // multiply-add; more rows as many as the registers hold, since a weight is then read once for them all.
-        let rows = self.x.count;
+        let rows = self.product.x.count;
         let wide = match rows {
             0 | 1 => S::SUMS,
             2 => S::SUMS / 2,
@@ -129,36 +140,36 @@ impl Product<'_> {
             5 => S::SUMS / 5,
             _ => S::SUMS / 6,
         };
-        let wide = wide.min(self.panels.end - panel);
+        let wide = wide.min(self.product.panels.end - panel);
         let mut row = 0;
         match wide {
             8.. if rows == 1 => {
                 while row < rows {
-                    row += self.tiles::<S, 8>(s, &inputs, row, panel);
+                    row += self.tiles::<S, 8>(s, row, panel);
                 }
                 8
             }
             4.. => {
                 while row < rows {
-                    row += self.tiles::<S, 4>(s, &inputs, row, panel);
+                    row += self.tiles::<S, 4>(s, row, panel);
                 }
                 4
             }
             3 => {
                 while row < rows {
-                    row += self.tiles::<S, 3>(s, &inputs, row, panel);
+                    row += self.tiles::<S, 3>(s, row, panel);
                 }
                 3
             }
             2 => {
                 while row < rows {
-                    row += self.tiles::<S, 2>(s, &inputs, row, panel);
+                    row += self.tiles::<S, 2>(s, row, panel);
                 }
                 2
             }
             _ => {
                 while row < rows {
-                    row += self.tiles::<S, 1>(s, &inputs, row, panel);
+                    row += self.tiles::<S, 1>(s, row, panel);
                 }
                 1
             }
@@ -167,57 +178,53 @@ impl Product<'_> {
 
     /// Some rows of `PANELS` panels. Returns how many.
     #[inline(always)]
-    fn tiles<S: Simd, const PANELS: usize>(&mut self, s: S, inputs: &Range<usize>, row: usize, panel: usize) -> usize {
+    fn tiles<S: Simd, const PANELS: usize>(&mut self, s: S, row: usize, panel: usize) -> usize {
         let most = (S::SUMS / PANELS).min(6);
         // Rather four and three than six and one.
-        let rows = match self.x.count - row {
+        let rows = match self.product.x.count - row {
             7 | 8 if most >= 4 => 4,
             left => left.min(most),
         };
         match rows {
-            6 => self.tile::<S, 6, PANELS>(s, inputs, row, panel),
-            5 => self.tile::<S, 5, PANELS>(s, inputs, row, panel),
-            4 => self.tile::<S, 4, PANELS>(s, inputs, row, panel),
-            3 => self.tile::<S, 3, PANELS>(s, inputs, row, panel),
-            2 => self.tile::<S, 2, PANELS>(s, inputs, row, panel),
-            _ => self.tile::<S, 1, PANELS>(s, inputs, row, panel),
+            6 => self.tile::<S, 6, PANELS>(s, row, panel),
+            5 => self.tile::<S, 5, PANELS>(s, row, panel),
+            4 => self.tile::<S, 4, PANELS>(s, row, panel),
+            3 => self.tile::<S, 3, PANELS>(s, row, panel),
+            2 => self.tile::<S, 2, PANELS>(s, row, panel),
+            _ => self.tile::<S, 1, PANELS>(s, row, panel),
         }
     }
 
     /// `ROWS` rows of `PANELS` panels. Returns `ROWS`.
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(
-        &mut self,
-        s: S,
-        inputs: &Range<usize>,
-        row: usize,
-        panel: usize,
-    ) -> usize {
+    fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(&mut self, s: S, row: usize, panel: usize) -> usize {
+        let count = self.product.weight.in_size();
         // Loops, not functions of arrays: see `Task::run`.
-        let (mut x, mut weights) = ([[].as_slice(); ROWS], [[].as_slice(); PANELS]);
+        let (mut x, mut weights) = ([[].as_slice(); ROWS], [self.weights; PANELS]);
         for (r, x) in x.iter_mut().enumerate() {
-            *x = &self.x.values[self.x.at(row + r)..][inputs.clone()];
+            *x = &self.product.x.values[self.product.x.at(row + r)..][..count];
         }
         for (p, weights) in weights.iter_mut().enumerate() {
-            *weights = &self.weight.panel(panel + p)[inputs.clone()];
+            *weights = &self.weights[(panel + p) * count..][..count];
         }
-        // As long as all of them: there is nothing to check in the loop.
-        let count = inputs.len();
+        // Opaque, or the optimiser, which sees that they lie evenly apart, adds up addresses in every round of the loop.
+        let x = if ROWS > 2 { std::hint::black_box(x) } else { x };
+        // There is nothing to check in the loop.
         assert!(x.iter().all(|x| x.len() == count) && weights.iter().all(|weights| weights.len() == count));
-        let y = (row * self.y_stride + panel) - self.panels.start;
+        let y = (row * self.product.y_stride + panel) - self.product.panels.start;
         let mut sums = [[s.splat(0.0); PANELS]; ROWS];
-        for r in 0..ROWS {
+        if !W::SCALED {
             for p in 0..PANELS {
-                sums[r][p] = match inputs.start {
-                    0 => s.load(&self.weight.bias(panel + p).0),
-                    _ => s.load(&self.y[y + r * self.y_stride + p].0),
-                };
+                let bias = s.load(&self.product.weight.bias(panel + p).0);
+                for sums in &mut sums {
+                    sums[p] = bias;
+                }
             }
         }
         for k in 0..count {
             let mut weight = [s.splat(0.0); PANELS];
             for p in 0..PANELS {
-                weight[p] = s.load(&weights[p][k].0);
+                weight[p] = weights[p][k].load(s);
             }
             for r in 0..ROWS {
                 let x = s.splat(x[r][k]);
@@ -229,8 +236,13 @@ impl Product<'_> {
         // A copy, or what loops over them keeps the sums out of the registers all along.
         let done = sums;
         for (r, sums) in done.iter().enumerate() {
-            let y = y + r * self.y_stride;
-            for (&sum, Line(y)) in sums.iter().zip(&mut self.y[y..y + PANELS]) {
+            let y = y + r * self.product.y_stride;
+            for (p, (&sum, Line(y))) in sums.iter().zip(&mut self.product.y[y..y + PANELS]).enumerate() {
+                let (weight, panel) = (&self.product.weight, panel + p);
+                let sum = match W::SCALED {
+                    true => s.mul_add(sum, s.load(&weight.scale(panel).0), s.load(&weight.bias(panel).0)),
+                    false => sum,
+                };
                 s.store(sum, y);
             }
         }
@@ -241,7 +253,7 @@ impl Product<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::each;
+    use crate::{plan::Precision, simd::each};
 
     /// Numbers between -0.5 and 0.5.
     fn values(seed: &mut u32, count: usize) -> Vec<f32> {
@@ -254,13 +266,25 @@ mod tests {
 
     #[test]
     fn a_row_has_the_same_bits_in_any_company() -> crate::error::Result<()> {
+        for precision in Precision::ALL {
+            same_bits(precision)?;
+        }
+        Ok(())
+    }
+
+    fn same_bits(precision: Precision) -> crate::error::Result<()> {
         let mut seed = 1;
         for in_size in [0, 1, 2, 3, 7, 16, 31, 64, 129, 256, 257, 300, 1030] {
             for out_size in [1, 15, 16, 17, 33, 64, 100, 140] {
-                let weight = values(&mut seed, in_size * out_size);
+                let mut weight = values(&mut seed, in_size * out_size);
+                match precision {
+                    Precision::F32 => {}
+                    Precision::F16 => weight.iter_mut().for_each(|w| *w = half::f16::from_f32(*w).to_f32()),
+                    Precision::I8 => weight = crate::int8::rounded(&weight, in_size),
+                }
                 let bias = values(&mut seed, out_size);
                 let x = values(&mut seed, 100 * in_size);
-                let packed = Packed::new(&weight, Some(&bias), in_size)?;
+                let packed = Packed::new(&weight, Some(&bias), in_size, precision)?;
                 let panels = packed.panels();
                 // With each kind of instructions, `[count, panels]`.
                 let run = |first: usize, count: usize| {

@@ -5,6 +5,7 @@ use std::{marker::PhantomData, ops::Range};
 
 use super::{
     packed::Packed,
+    precision_of,
     product::{Product, Rows},
     team::Member,
     weight_of,
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     cell::{CellTask, Gates, MAX_STATES, VectorCell},
     error::{Error, Result},
-    plan::{Bound, DeadTimesteps, Direction, Op, Plan, Recurrence},
+    plan::{Bound, DeadTimesteps, Direction, Op, Plan, Precision, Recurrence},
     simd::{LANES, Line, Simd, Task, dispatch},
     tensor::fit,
 };
@@ -54,14 +55,24 @@ impl DirectionWeights {
         if spec.reset.is_some_and(|reset| reset.target + 1 != gates) {
             return Err(Error::internal("a gate after the one that takes the reset hidden state"));
         }
-        let of_hidden = |gates| Packed::of_gates(&weight_hh, bias_hh, r.output_size, hidden, gates);
+        let precision = precision_of(plan, direction.weight_hh)?;
+        let of_hidden = |gates| Packed::of_gates(&weight_hh, bias_hh, r.output_size, hidden, gates, precision);
         let peephole = direction.peephole.map(|id| {
             let weights = weight_of(plan, id)?;
-            Ok(Packed::of_gates(&weights, None, 1, hidden, 0..spec.peepholes.len())?.into_lines())
+            let peepholes = 0..spec.peepholes.len();
+            Ok(Packed::of_gates(&weights, None, 1, hidden, peepholes, Precision::F32)?.into_lines())
         });
-        let hr = direction.projection.map(|id| Packed::new(&weight_of(plan, id)?, None, hidden));
+        let hr =
+            direction.projection.map(|id| Packed::new(&weight_of(plan, id)?, None, hidden, precision_of(plan, id)?));
         Ok(Self {
-            ih: Packed::of_gates(&weight_ih, bias_ih, r.input_size, hidden, 0..gates)?,
+            ih: Packed::of_gates(
+                &weight_ih,
+                bias_ih,
+                r.input_size,
+                hidden,
+                0..gates,
+                precision_of(plan, direction.weight_ih)?,
+            )?,
             hh: of_hidden(0..first_reset)?,
             hh_reset: spec.reset.map(|_| of_hidden(first_reset..gates)).transpose()?,
             peephole: peephole.transpose()?,
@@ -97,7 +108,7 @@ pub(super) fn run(
         return Err(Error::internal("recurrence over another rank"));
     };
     if !matches!(scratch, workspace::Scratch::Recurrence(_)) {
-        *scratch = workspace::Scratch::Recurrence(Scratch::default());
+        *scratch = workspace::Scratch::Recurrence(Box::default());
     }
     let workspace::Scratch::Recurrence(scratch) = scratch else { return Ok(()) };
     let mut written = written.iter_mut();
@@ -438,12 +449,12 @@ impl<'a> Tile<'a> {
         let (given, gives, later) = (given.as_chunks().0, gives.as_chunks_mut().0, later.as_chunks_mut().0);
         let peephole = self.weights.peephole.as_deref();
         let mut sums = sums;
-        for row in 0..self.rows {
+        for (row, &live) in live.iter().enumerate() {
             for block in blocks.clone() {
                 let (here, rest) = sums.split_at(late);
                 sums = rest;
                 let unit = row * self.blocks + block;
-                if !live[row] {
+                if !live {
                     gives[unit] = given[unit];
                     continue;
                 }

@@ -32,7 +32,7 @@ pub(super) struct Workspace {
 pub(super) enum Scratch {
     #[default]
     None,
-    Recurrence(recurrence::Scratch),
+    Recurrence(Box<recurrence::Scratch>),
     Matrix(Packed),
 }
 
@@ -95,6 +95,13 @@ impl Workspace {
     pub(super) fn output(&mut self, storage: usize) -> Result<&[f32]> {
         self.touch(storage, true)?;
         let values = self.values.get(storage).and_then(Option::as_deref);
+        values.ok_or_else(|| Error::internal("an output without values"))
+    }
+
+    /// The values of an output, which are gone then.
+    pub(super) fn take(&mut self, storage: usize) -> Result<Vec<f32>> {
+        self.touch(storage, true)?;
+        let values = self.values.get_mut(storage).and_then(Option::take);
         values.ok_or_else(|| Error::internal("an output without values"))
     }
 

@@ -52,14 +52,14 @@ pub fn split<T: Clone>(
     plan: &Plan,
     whole: &Bound,
     ranges: impl Iterator<Item = Range<usize>>,
-    inputs: &[(BufferId, Vec<T>)],
+    inputs: &[(BufferId, impl AsRef<[T]>)],
 ) -> Result<Vec<Part<T>>> {
     let mut parts = Vec::new();
     for rows in ranges {
         let bound = whole.with_batch(plan, rows.len())?;
         let inputs = inputs
             .iter()
-            .map(|(id, values)| Ok((*id, take(values, *id, whole, &bound, rows.clone())?.to_vec())))
+            .map(|(id, values)| Ok((*id, take(values.as_ref(), *id, whole, &bound, rows.clone())?.to_vec())))
             .collect::<Result<Vec<_>>>()?;
         parts.push(Part { bound, inputs });
     }

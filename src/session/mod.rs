@@ -506,7 +506,9 @@ impl Program {
         wanted: &[BufferId],
     ) -> Result<(Vec<Tensor>, RunStats)> {
         let shape = |id: &BufferId| bound.shape(*id).to_vec();
-        let singles = || sources.iter().map(|(id, tensor)| (*id, tensor.to_f32().into_owned())).collect::<Vec<_>>();
+        let singles = sources.iter().map(|(id, tensor)| (*id, tensor.to_f32()));
+        #[cfg(feature = "gpu")]
+        let owned = || singles.clone().map(|(id, values)| (id, values.into_owned())).collect::<Vec<_>>();
         let (values, stats) = match &self.engine {
             Engine::Reference => {
                 let inputs: Vec<_> = sources.iter().map(|(id, tensor)| (*id, tensor.to_f64().into_owned())).collect();
@@ -514,11 +516,13 @@ impl Program {
                 let tensors = wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values));
                 return Ok((tensors.collect::<Result<_>>()?, RunStats::default()));
             }
-            Engine::Cpu(program) => (program.run(bound, &singles(), wanted, options.threads)?, RunStats::default()),
+            Engine::Cpu(program) => {
+                (program.run(bound, &singles.collect::<Vec<_>>(), wanted, options.threads)?, RunStats::default())
+            }
             #[cfg(feature = "gpu")]
-            Engine::Gpu(program) if _profile => program.profile(bound.clone(), singles(), wanted.to_vec()).await?,
+            Engine::Gpu(program) if _profile => program.profile(bound.clone(), owned(), wanted.to_vec()).await?,
             #[cfg(feature = "gpu")]
-            Engine::Gpu(program) => program.run_with_stats(bound.clone(), singles(), wanted.to_vec()).await?,
+            Engine::Gpu(program) => program.run_with_stats(bound.clone(), owned(), wanted.to_vec()).await?,
         };
         let tensors = wanted.iter().zip(values).map(|(id, values)| Tensor::new(shape(id), values));
         Ok((tensors.collect::<Result<_>>()?, stats))

@@ -54,7 +54,11 @@ pub(crate) trait Simd: Copy {
     fn copysign(self, magnitude: Self::Lanes, sign: Self::Lanes) -> Self::Lanes;
     /// `yes` where `a < b`, else `no`; a NaN is not less than anything.
     fn if_less(self, a: Self::Lanes, b: Self::Lanes, yes: Self::Lanes, no: Self::Lanes) -> Self::Lanes;
-    /// `2^n` for the whole number `n` in -126..=127 that `1.5 * 2^23 + n` is given of.
+    /// The larger; NaN where `x` is.
+    fn at_least(self, x: Self::Lanes, bound: Self::Lanes) -> Self::Lanes;
+    /// The smaller; NaN where `x` is.
+    fn at_most(self, x: Self::Lanes, bound: Self::Lanes) -> Self::Lanes;
+    /// `2^n` for the whole number `n` in -126..=128 that `1.5 * 2^23 + n` is given of; infinity for 128.
     fn power_of_2(self, shifted: Self::Lanes) -> Self::Lanes;
 }
 
@@ -87,21 +91,6 @@ pub(crate) fn dispatch<T: Task>(task: T) -> T::Output {
         return simd.run(task);
     }
     Portable.run(task)
-}
-
-/// The name of what [`dispatch`] uses.
-pub(crate) fn name() -> &'static str {
-    struct Name;
-    impl Task for Name {
-        type Output = &'static str;
-
-        #[inline(always)]
-        fn run<S: Simd>(self, _: S) -> &'static str {
-            let name = std::any::type_name::<S>();
-            name.rsplit("::").next().unwrap_or(name)
-        }
-    }
-    dispatch(Name)
 }
 
 /// Does `task` once with each kind of instructions that this processor has, the portable ones included.

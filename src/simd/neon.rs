@@ -8,8 +8,9 @@
 use std::{
     arch::aarch64::{
         float32x4_t, vabsq_f32, vaddq_f32, vaddq_s32, vbslq_f32, vcltq_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32,
-        vdupq_n_s32, vdupq_n_u32, vfmaq_f32, vget_high_s16, vget_low_s16, vld1_s8, vld1q_f32, vmovl_s8, vmovl_s16,
-        vmulq_f32, vreinterpretq_f32_s32, vreinterpretq_s32_f32, vshlq_n_s32, vst1q_f32, vsubq_f32,
+        vdupq_n_s32, vdupq_n_u32, vfmaq_f32, vget_high_s16, vget_low_s16, vld1_s8, vld1q_f32, vmaxq_f32, vminq_f32,
+        vmovl_s8, vmovl_s16, vmulq_f32, vreinterpretq_f32_s32, vreinterpretq_s32_f32, vshlq_n_s32, vst1q_f32,
+        vsubq_f32,
     },
     array,
 };
@@ -161,14 +162,31 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn at_least(self, x: Four, bound: Four) -> Four {
+        // SAFETY: see above.
+        unsafe {
+            [vmaxq_f32(x[0], bound[0]), vmaxq_f32(x[1], bound[1]), vmaxq_f32(x[2], bound[2]), vmaxq_f32(x[3], bound[3])]
+        }
+    }
+
+    #[inline(always)]
+    fn at_most(self, x: Four, bound: Four) -> Four {
+        // SAFETY: see above.
+        unsafe {
+            [vminq_f32(x[0], bound[0]), vminq_f32(x[1], bound[1]), vminq_f32(x[2], bound[2]), vminq_f32(x[3], bound[3])]
+        }
+    }
+
+    #[inline(always)]
     fn power_of_2(self, shifted: Four) -> Four {
         // SAFETY: see above.
         unsafe {
             let one = vdupq_n_s32(0x3f80_0000);
-            shifted.map(
-                #[inline(always)]
-                |x| vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32::<23>(vreinterpretq_s32_f32(x)), one)),
-            )
+            let mut powers = shifted;
+            for x in &mut powers {
+                *x = vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32::<23>(vreinterpretq_s32_f32(*x)), one));
+            }
+            powers
         }
     }
 }

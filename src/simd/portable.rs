@@ -84,6 +84,16 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn at_least(self, x: [f32; LANES], bound: [f32; LANES]) -> [f32; LANES] {
+        self.if_less(x, bound, bound, x)
+    }
+
+    #[inline(always)]
+    fn at_most(self, x: [f32; LANES], bound: [f32; LANES]) -> [f32; LANES] {
+        self.if_less(bound, x, bound, x)
+    }
+
+    #[inline(always)]
     fn power_of_2(self, shifted: [f32; LANES]) -> [f32; LANES] {
         shifted.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(0x3f80_0000)))
     }

@@ -9,11 +9,12 @@ use std::arch::x86_64::{
     __m128i, __m256, __m512, _CMP_LT_OQ, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_epi32, _mm256_add_ps,
     _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps,
     _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_mul_ps, _mm256_or_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi32,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512,
-    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_div_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_ternarylogic_epi32,
+    _mm256_loadu_si256, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_sub_ps, _mm512_ternarylogic_epi32,
 };
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -181,6 +182,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn at_least(self, x: Self::Lanes, bound: Self::Lanes) -> Self::Lanes {
+        // The second operand is what these give where there is a NaN.
+        // SAFETY: see above.
+        unsafe { [_mm256_max_ps(bound[0], x[0]), _mm256_max_ps(bound[1], x[1])] }
+    }
+
+    #[inline(always)]
+    fn at_most(self, x: Self::Lanes, bound: Self::Lanes) -> Self::Lanes {
+        // SAFETY: see above.
+        unsafe { [_mm256_min_ps(bound[0], x[0]), _mm256_min_ps(bound[1], x[1])] }
+    }
+
+    #[inline(always)]
     fn power_of_2(self, shifted: Self::Lanes) -> Self::Lanes {
         // SAFETY: see above.
         unsafe {
@@ -291,6 +305,18 @@ impl Simd for Avx512 {
     fn if_less(self, a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes) }
+    }
+
+    #[inline(always)]
+    fn at_least(self, x: __m512, bound: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_max_ps(bound, x) }
+    }
+
+    #[inline(always)]
+    fn at_most(self, x: __m512, bound: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_min_ps(bound, x) }
     }
 
     #[inline(always)]
