@@ -11,7 +11,10 @@ use common::{
 };
 #[cfg(feature = "gpu")]
 use wgpu_rnn::Error;
-use wgpu_rnn::{Device, Inputs, Model, Session, SessionOptions, Tensor, cell::Cell, model::MergeMode, plan::Precision};
+use wgpu_rnn::{
+    Device, Inputs, Model, Session, SessionOptions, Tensor, cell::Cell, compare::Tolerance, model::MergeMode,
+    plan::Precision,
+};
 
 /// How far an output may be from that of the reference on f32 weights.
 fn tolerance(precision: Precision) -> f64 {
@@ -80,6 +83,37 @@ fn outputs_are_near_those_of_f32_weights() {
             }
         }
     }
+}
+
+/// Products of integers add little to what int8 weights cost.
+#[test]
+fn products_of_integers_are_near_enough() {
+    let (mut beside, mut whole) = (0.0f64, 0.0f64);
+    for (name, model, inputs) in cases() {
+        let (exact, same) =
+            (session(&model, Device::Reference, Precision::F32), session(&model, Device::Reference, Precision::I8));
+        let mut options = SessionOptions::on(Device::Cpu);
+        (options.weights, options.integer_arithmetic) = (Precision::I8, true);
+        let integers = Session::new(&model, options).unwrap();
+        let worst = |of: &Session| inputs.iter().map(|inputs| error(of, &integers, inputs)).fold(0.0, f64::max);
+        println!("{name}: {:.1e} from the same weights, {:.1e} from f32 weights", worst(&same), worst(&exact));
+        assert!(worst(&same) > 1e-6, "{name}: products were made in f32");
+        (beside, whole) = (beside.max(worst(&same)), whole.max(worst(&exact)));
+    }
+    println!("worst: {beside:.1e} from the same weights, {whole:.1e} from f32 weights");
+    assert!(beside <= Tolerance::INTEGER_ARITHMETIC.absolute && whole <= tolerance(Precision::I8));
+}
+
+#[test]
+fn products_of_integers_are_refused_where_they_make_no_sense() {
+    let (_, model, _) = cases().swap_remove(1);
+    let refused = |device: Device, weights| {
+        let mut options = SessionOptions::on(device);
+        (options.weights, options.integer_arithmetic) = (weights, true);
+        Session::new(&model, options).unwrap_err().to_string()
+    };
+    assert!(refused(Device::Cpu, Precision::F16).contains("store weights as int8"));
+    assert!(refused(Device::Reference, Precision::I8).contains("ask for the CPU"));
 }
 
 /// Products in f16, where the GPU has them, stay as near as f16 weights have to be.

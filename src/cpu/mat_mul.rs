@@ -49,7 +49,7 @@ pub(super) fn mat_mul(
             packed = Some(matrix);
         }
         let x = &x[broadcast(index, axes, left_axes) * m * k..][..m * k];
-        linear(Rows::of(x, k), weight, Activation::Linear, y);
+        linear(Rows::new(x, k, m), weight, Activation::Linear, y);
     }
     Ok(())
 }

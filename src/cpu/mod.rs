@@ -34,9 +34,19 @@ use team::Member;
 use threads::Threads;
 use workspace::{Memory, Scratch, Workspace};
 
+/// How a program computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CpuOptions {
+    /// Whether products with int8 weights are made of integers: the inputs of each row, and its hidden state at each
+    /// timestep, are rounded to 16 bits by their largest. Weights that are stored otherwise are multiplied as ever.
+    pub integer_arithmetic: bool,
+}
+
 /// A plan with its weights packed for this executor, and threads of its own.
 #[derive(Debug)]
 pub struct CpuProgram {
+    options: CpuOptions,
     steps: Arc<Steps>,
     threads: Threads,
 }
@@ -90,17 +100,19 @@ fn key(plan: &Plan, op: &Op) -> Option<Key> {
 }
 
 impl Prepared {
-    fn new(plan: &Plan, op: &Op) -> Result<Self> {
+    fn new(plan: &Plan, op: &Op, options: CpuOptions) -> Result<Self> {
         Ok(match op {
             Op::Linear { weight, bias, .. } => {
                 let bias = bias.map(|bias| weight_of(plan, bias)).transpose()?;
                 let in_size = plan.weights.get(weight.index()).and_then(|weight| weight.tensor.shape().get(1));
                 let in_size = in_size.copied().unwrap_or(0);
                 let precision = precision_of(plan, *weight)?;
-                Self::Linear(Packed::new(&weight_of(plan, *weight)?, bias.as_deref(), in_size, precision)?)
+                let packed = Packed::new(&weight_of(plan, *weight)?, bias.as_deref(), in_size, precision)?;
+                Self::Linear(if options.integer_arithmetic { packed.by_twos()? } else { packed })
             }
             Op::Recurrence(r) => {
-                let directions = r.directions.iter().map(|direction| DirectionWeights::new(plan, r, direction));
+                let directions =
+                    r.directions.iter().map(|direction| DirectionWeights::new(plan, r, direction, options));
                 Self::Recurrence(directions.collect::<Result<_>>()?)
             }
             _ => {
@@ -122,16 +134,17 @@ impl CpuProgram {
     /// # Errors
     /// [`Error::Internal`] if a step names a weight that does not exist.
     pub fn new(plan: Arc<Plan>) -> Result<Self> {
-        Self::sharing(plan, None)
+        Self::with_options(plan, CpuOptions::default(), None)
     }
 
-    /// [`new`](Self::new) with the packed weights that `other` has already.
+    /// [`new`](Self::new) with options, and with the packed weights that `other` has already, if its options are the same.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn sharing(plan: Arc<Plan>, other: Option<&Self>) -> Result<Self> {
+    pub fn with_options(plan: Arc<Plan>, options: CpuOptions, other: Option<&Self>) -> Result<Self> {
         let known: HashMap<Key, &Arc<Prepared>> = other
             .into_iter()
+            .filter(|other| other.options == options)
             .flat_map(|other| {
                 let Steps { plan, prepared, .. } = other.steps.as_ref();
                 plan.steps.iter().zip(prepared).map(|(step, p)| (key(plan, &step.op), p))
@@ -140,10 +153,10 @@ impl CpuProgram {
             .collect();
         let prepare = |op: &Op| match key(&plan, op).and_then(|key| known.get(&key)) {
             Some(prepared) => Ok(Arc::clone(prepared)),
-            None => Prepared::new(&plan, op).map(Arc::new),
+            None => Prepared::new(&plan, op, options).map(Arc::new),
         };
         let prepared = plan.steps.iter().map(|step| prepare(&step.op)).collect::<Result<_>>()?;
-        Ok(Self { steps: Arc::new(Steps::new(plan, prepared)?), threads: Threads::default() })
+        Ok(Self { options, steps: Arc::new(Steps::new(plan, prepared)?), threads: Threads::default() })
     }
 
     /// The plan.
@@ -385,8 +398,8 @@ fn run_step(
     let y = written.first_mut().ok_or_else(|| Error::internal("step without an output"))?;
     match (op, prepared) {
         (Op::Linear { input, activation, .. }, Prepared::Linear(weight)) => {
-            let x = Rows::of(memory.read(*input)?, weight.in_size());
-            linear(x, weight, *activation, y);
+            let x = memory.read(*input)?;
+            linear(Rows::new(x, weight.in_size(), x.len() / weight.in_size().max(1)), weight, *activation, y);
             Ok(())
         }
         (Op::Map { input, activation, .. }, _) => {

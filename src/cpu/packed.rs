@@ -7,7 +7,7 @@ use crate::{
     int8,
     plan::Precision,
     simd::{LANES, Line, Simd},
-    tensor::reset,
+    tensor::{reset, zeros},
 };
 
 /// 16 weights as they are stored.
@@ -87,12 +87,19 @@ impl Weights for Integers {
     }
 }
 
+/// Integers by twos: for two inputs side by side, the weights of 16 outputs.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(32))]
+pub(super) struct PairsOfIntegers(pub(super) [i8; 2 * LANES]);
+
 /// Weights in panels, `[panels, in_size]`, zero for outputs that there are not.
 #[derive(Debug)]
 pub(super) enum Stored {
     F32(Vec<Line>),
     F16(Vec<Halves>),
     I8(Vec<Integers>),
+    /// `[panels, ceil(in_size / 2)]`, for products of integers.
+    I8Pairs(Vec<PairsOfIntegers>),
 }
 
 impl Default for Stored {
@@ -223,7 +230,7 @@ impl Packed {
         reset(&mut self.bias, panels)?;
         Ok(match std::mem::take(&mut self.weights) {
             Stored::F32(memory) => memory,
-            Stored::F16(_) | Stored::I8(_) => Vec::new(),
+            _ => Vec::new(),
         })
     }
 
@@ -239,11 +246,26 @@ impl Packed {
         self.bias.len()
     }
 
+    /// Integers by twos, for products of integers. Weights of other kinds stay as they are.
+    pub(super) fn by_twos(mut self) -> Result<Self> {
+        if let (Stored::I8(weights), in_size) = (&self.weights, self.in_size.max(1)) {
+            let mut pairs: Vec<PairsOfIntegers> = zeros(self.panels() * in_size.div_ceil(2))?;
+            for (panel, pairs) in weights.chunks_exact(in_size).zip(pairs.chunks_exact_mut(in_size.div_ceil(2))) {
+                for (k, Integers(weights)) in panel.iter().enumerate() {
+                    let PairsOfIntegers(pair) = &mut pairs[k / 2];
+                    weights.iter().enumerate().for_each(|(lane, &weight)| pair[2 * lane + k % 2] = weight);
+                }
+            }
+            self.weights = Stored::I8Pairs(pairs);
+        }
+        Ok(self)
+    }
+
     /// The weights alone, in f32, `[panels, in_size]`.
     pub(super) fn into_lines(self) -> Vec<Line> {
         match self.weights {
             Stored::F32(weights) => weights,
-            Stored::F16(_) | Stored::I8(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::packed::{Packed, Stored, Weights};
+use super::packed::{Packed, PairsOfIntegers, Stored, Weights};
 use crate::{
     activation::Activation,
     simd::{LANES, Line, Simd, Task, dispatch},
@@ -16,30 +16,32 @@ use crate::{
 /// Lines of sums that [`linear`] takes at once: 6 KiB.
 const SUMS: usize = 96;
 
-/// Rows of a matrix that lie `stride` apart, the first one from `first` on.
+/// Rows whose places are looked up once for all panels, and which stay in the second-level cache meanwhile.
+const ROW_BLOCK: usize = 96;
+
+/// Rows of a matrix: groups of `group` rows that lie `stride` apart, groups `group_stride` apart.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub(super) values: &'a [f32],
     pub(super) first: usize,
-    pub(super) stride: isize,
     pub(super) count: usize,
+    pub(super) stride: usize,
+    pub(super) group: usize,
+    pub(super) group_stride: isize,
 }
 
 impl<'a> Rows<'a> {
-    /// The rows of all of `values`, `width` to each.
-    pub(super) fn of(values: &'a [f32], width: usize) -> Self {
-        Self { values, first: 0, stride: width.cast_signed(), count: values.len() / width.max(1) }
-    }
-
-    /// As many of the rows as there are in `rows`.
-    pub(super) fn part(self, rows: Range<usize>) -> Self {
-        Self { first: self.at(rows.start), count: rows.len(), ..self }
+    /// `count` rows of `values` that lie `stride` apart.
+    #[inline(always)]
+    pub(super) fn new(values: &'a [f32], stride: usize, count: usize) -> Self {
+        Self { values, first: 0, count, stride, group: usize::MAX, group_stride: 0 }
     }
 
     /// Where a row starts.
     #[inline(always)]
     pub(super) fn at(&self, row: usize) -> usize {
-        self.first.wrapping_add_signed(self.stride * row.cast_signed())
+        let (group, row) = if row < self.group { (0, row) } else { (row / self.group, row % self.group) };
+        (self.first + row * self.stride).wrapping_add_signed(self.group_stride * group.cast_signed())
     }
 }
 
@@ -65,12 +67,13 @@ impl Task for Linear<'_> {
         let mut sums = [Line::ZERO; SUMS];
         for start in (0..x.count).step_by(SUMS) {
             let rows = start..x.count.min(start + SUMS);
+            let x = Rows { first: x.at(start), count: rows.len(), ..x };
             // As many panels as there is room for.
             let group = SUMS / rows.len();
             for first in (0..panels).step_by(group) {
                 let group = first..panels.min(first + group);
                 let y_stride = group.len();
-                s.run(Product { x: x.part(rows.clone()), weight, panels: group.clone(), y: &mut sums, y_stride });
+                s.run(Product { x, weight, panels: group.clone(), y: &mut sums, y_stride });
                 for (row, sums) in rows.clone().zip(sums.chunks_exact(y_stride)) {
                     let y = &mut y[row * out_size..][..out_size];
                     for (y, Line(sums)) in y.chunks_mut(LANES).skip(first).zip(sums) {
@@ -103,6 +106,7 @@ impl Task for Product<'_> {
             Stored::F32(weights) => s.run(Of { product: self, weights }),
             Stored::F16(weights) => s.run(Of { product: self, weights }),
             Stored::I8(weights) => s.run(Of { product: self, weights }),
+            Stored::I8Pairs(weights) => s.run(OfIntegers { product: self, weights }),
         }
     }
 }
@@ -113,25 +117,42 @@ struct Of<'a, W> {
     weights: &'a [W],
 }
 
+/// Some of the rows of a product.
+struct Block {
+    first: usize,
+    count: usize,
+    /// Where each starts.
+    at: [usize; ROW_BLOCK],
+}
+
 impl<W: Weights> Task for Of<'_, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let mut panel = self.product.panels.start;
-        while panel < self.product.panels.end {
-            panel += self.rows(s, panel);
+        let x = self.product.x;
+        let mut block = Block { first: 0, count: 0, at: [0; ROW_BLOCK] };
+        while block.first < x.count {
+            block.count = ROW_BLOCK.min(x.count - block.first);
+            for (row, at) in block.at.iter_mut().enumerate().take(block.count) {
+                *at = x.at(block.first + row);
+            }
+            let mut panel = self.product.panels.start;
+            while panel < self.product.panels.end {
+                panel += self.rows(s, &block, panel);
+            }
+            block.first += block.count;
         }
     }
 }
 
 impl<W: Weights> Of<'_, W> {
-    /// All rows of some panels from `panel` on. Returns how many.
+    /// All rows of a block, and some panels from `panel` on. Returns how many.
     #[inline(always)]
-    fn rows<S: Simd>(&mut self, s: S, panel: usize) -> usize {
+    fn rows<S: Simd>(&mut self, s: S, block: &Block, panel: usize) -> usize {
         // Few rows take several panels at a time, so that enough sums are under way to hide the latency of a
         // multiply-add; more rows as many as the registers hold, since a weight is then read once for them all.
-        let rows = self.product.x.count;
+        let rows = block.count;
         let wide = match rows {
             0 | 1 => S::SUMS,
             2 => S::SUMS / 2,
@@ -145,31 +166,31 @@ impl<W: Weights> Of<'_, W> {
         match wide {
             8.. if rows == 1 => {
                 while row < rows {
-                    row += self.tiles::<S, 8>(s, row, panel);
+                    row += self.tiles::<S, 8>(s, block, row, panel);
                 }
                 8
             }
             4.. => {
                 while row < rows {
-                    row += self.tiles::<S, 4>(s, row, panel);
+                    row += self.tiles::<S, 4>(s, block, row, panel);
                 }
                 4
             }
             3 => {
                 while row < rows {
-                    row += self.tiles::<S, 3>(s, row, panel);
+                    row += self.tiles::<S, 3>(s, block, row, panel);
                 }
                 3
             }
             2 => {
                 while row < rows {
-                    row += self.tiles::<S, 2>(s, row, panel);
+                    row += self.tiles::<S, 2>(s, block, row, panel);
                 }
                 2
             }
             _ => {
                 while row < rows {
-                    row += self.tiles::<S, 1>(s, row, panel);
+                    row += self.tiles::<S, 1>(s, block, row, panel);
                 }
                 1
             }
@@ -178,40 +199,44 @@ impl<W: Weights> Of<'_, W> {
 
     /// Some rows of `PANELS` panels. Returns how many.
     #[inline(always)]
-    fn tiles<S: Simd, const PANELS: usize>(&mut self, s: S, row: usize, panel: usize) -> usize {
+    fn tiles<S: Simd, const PANELS: usize>(&mut self, s: S, block: &Block, row: usize, panel: usize) -> usize {
         let most = (S::SUMS / PANELS).min(6);
         // Rather four and three than six and one.
-        let rows = match self.product.x.count - row {
+        let rows = match block.count - row {
             7 | 8 if most >= 4 => 4,
             left => left.min(most),
         };
         match rows {
-            6 => self.tile::<S, 6, PANELS>(s, row, panel),
-            5 => self.tile::<S, 5, PANELS>(s, row, panel),
-            4 => self.tile::<S, 4, PANELS>(s, row, panel),
-            3 => self.tile::<S, 3, PANELS>(s, row, panel),
-            2 => self.tile::<S, 2, PANELS>(s, row, panel),
-            _ => self.tile::<S, 1, PANELS>(s, row, panel),
+            6 => self.tile::<S, 6, PANELS>(s, block, row, panel),
+            5 => self.tile::<S, 5, PANELS>(s, block, row, panel),
+            4 => self.tile::<S, 4, PANELS>(s, block, row, panel),
+            3 => self.tile::<S, 3, PANELS>(s, block, row, panel),
+            2 => self.tile::<S, 2, PANELS>(s, block, row, panel),
+            _ => self.tile::<S, 1, PANELS>(s, block, row, panel),
         }
     }
 
     /// `ROWS` rows of `PANELS` panels. Returns `ROWS`.
     #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(&mut self, s: S, row: usize, panel: usize) -> usize {
+    fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(
+        &mut self,
+        s: S,
+        block: &Block,
+        row: usize,
+        panel: usize,
+    ) -> usize {
         let count = self.product.weight.in_size();
         // Loops, not functions of arrays: see `Task::run`.
         let (mut x, mut weights) = ([[].as_slice(); ROWS], [self.weights; PANELS]);
         for (r, x) in x.iter_mut().enumerate() {
-            *x = &self.product.x.values[self.product.x.at(row + r)..][..count];
+            *x = &self.product.x.values[block.at[row + r]..][..count];
         }
         for (p, weights) in weights.iter_mut().enumerate() {
             *weights = &self.weights[(panel + p) * count..][..count];
         }
-        // Opaque, or the optimiser, which sees that they lie evenly apart, adds up addresses in every round of the loop.
-        let x = if ROWS > 2 { std::hint::black_box(x) } else { x };
         // There is nothing to check in the loop.
         assert!(x.iter().all(|x| x.len() == count) && weights.iter().all(|weights| weights.len() == count));
-        let y = (row * self.product.y_stride + panel) - self.product.panels.start;
+        let y = ((block.first + row) * self.product.y_stride + panel) - self.product.panels.start;
         let mut sums = [[s.splat(0.0); PANELS]; ROWS];
         if !W::SCALED {
             for p in 0..PANELS {
@@ -250,6 +275,162 @@ impl<W: Weights> Of<'_, W> {
     }
 }
 
+/// A product of integers: each row of inputs is rounded to 16 bits, as multiples of its largest / 32767.
+struct OfIntegers<'a> {
+    product: Product<'a>,
+    weights: &'a [PairsOfIntegers],
+}
+
+/// Inputs whose products add up to less than 2^31, as 127 * 32767 * 512 is.
+const INPUTS: usize = 512;
+/// Rows that are rounded together.
+const ROWS: usize = 6;
+
+/// Some inputs of some rows, rounded, with zeros behind them.
+type Rounded = [[i16; INPUTS]; ROWS];
+
+impl Task for OfIntegers<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (count, mut rounded) = (self.product.x.count, [[0; INPUTS]; ROWS]);
+        let mut row = 0;
+        while row < count {
+            let rows = (count - row).min(S::SUMS.min(ROWS));
+            let mut scales = [[0.0; 2]; ROWS];
+            for (r, scale) in scales.iter_mut().enumerate().take(rows) {
+                *scale = self.scale(s, row + r);
+            }
+            let in_size = self.product.weight.in_size();
+            for start in (0..in_size).step_by(INPUTS) {
+                let inputs = start..in_size.min(start + INPUTS);
+                for (r, rounded) in rounded.iter_mut().enumerate().take(rows) {
+                    self.round(s, row + r, inputs.clone(), scales[r][0], rounded);
+                }
+                let mut panel = self.product.panels.start;
+                while panel < self.product.panels.end {
+                    panel += self.panels(s, &rounded, &scales, inputs.clone(), row..row + rows, panel);
+                }
+            }
+            row += rows;
+        }
+    }
+}
+
+impl OfIntegers<'_> {
+    /// What the inputs of a row are multiplied by before they are rounded, and the integers' products by after that; the
+    /// second one is NaN if an input is not finite.
+    #[inline(always)]
+    fn scale<S: Simd>(&self, s: S, row: usize) -> [f32; 2] {
+        let x = &self.product.x.values[self.product.x.at(row)..][..self.product.weight.in_size()];
+        let (lines, rest) = x.as_chunks();
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        let (mut largest, mut poison) = (s.splat(0.0), s.splat(0.0));
+        for line in lines.iter().chain([&last]) {
+            let x = s.load(line);
+            largest = s.at_least(s.abs(x), largest);
+            poison = s.mul_add(x, s.splat(0.0), poison);
+        }
+        let (mut by_lane, mut poisons) = ([0.0; LANES], [0.0; LANES]);
+        s.store(largest, &mut by_lane);
+        s.store(poison, &mut poisons);
+        let (mut largest, mut poison) = (0.0f32, 0.0);
+        for lane in 0..LANES {
+            largest = if by_lane[lane] > largest { by_lane[lane] } else { largest };
+            poison += poisons[lane];
+        }
+        // What is next to nothing is nothing: its inverse may be infinite.
+        if largest < f32::MIN_POSITIVE * 32767.0 {
+            [0.0, poison]
+        } else {
+            [32767.0 / largest, largest / 32767.0 + poison]
+        }
+    }
+
+    /// Some inputs of a row, rounded, and zeros up to the next 16.
+    #[inline(always)]
+    fn round<S: Simd>(&self, s: S, row: usize, inputs: Range<usize>, scale: f32, to: &mut [i16; INPUTS]) {
+        let x = &self.product.x.values[self.product.x.at(row) + inputs.start..][..inputs.len()];
+        let ((lines, rest), scale) = (x.as_chunks(), s.splat(scale));
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        for (line, to) in lines.iter().chain([&last]).zip(to.as_chunks_mut().0) {
+            s.store_i16(s.mul(s.load(line), scale), to);
+        }
+    }
+
+    /// Some panels from `panel` on. Returns how many.
+    #[inline(always)]
+    fn panels<S: Simd>(
+        &mut self,
+        s: S,
+        x: &Rounded,
+        scales: &[[f32; 2]; ROWS],
+        inputs: Range<usize>,
+        rows: Range<usize>,
+        panel: usize,
+    ) -> usize {
+        let left = self.product.panels.end - panel;
+        match (rows.len(), left) {
+            (6, _) => self.tile::<S, 6, 1>(s, x, scales, inputs, rows.start, panel),
+            (5, _) => self.tile::<S, 5, 1>(s, x, scales, inputs, rows.start, panel),
+            (4, _) => self.tile::<S, 4, 1>(s, x, scales, inputs, rows.start, panel),
+            (3, 2..) if S::SUMS >= 6 => self.tile::<S, 3, 2>(s, x, scales, inputs, rows.start, panel),
+            (3, _) => self.tile::<S, 3, 1>(s, x, scales, inputs, rows.start, panel),
+            (2, 3..) if S::SUMS >= 6 => self.tile::<S, 2, 3>(s, x, scales, inputs, rows.start, panel),
+            (2, _) => self.tile::<S, 2, 1>(s, x, scales, inputs, rows.start, panel),
+            (_, 4..) if S::SUMS >= 6 => self.tile::<S, 1, 4>(s, x, scales, inputs, rows.start, panel),
+            (_, 3..) => self.tile::<S, 1, 3>(s, x, scales, inputs, rows.start, panel),
+            _ => self.tile::<S, 1, 1>(s, x, scales, inputs, rows.start, panel),
+        }
+    }
+
+    /// `ROWS` rows of `PANELS` panels. Returns `PANELS`.
+    #[inline(always)]
+    fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(
+        &mut self,
+        s: S,
+        x: &Rounded,
+        scales: &[[f32; 2]; self::ROWS],
+        inputs: Range<usize>,
+        row: usize,
+        panel: usize,
+    ) -> usize {
+        let pairs = self.product.weight.in_size().div_ceil(2);
+        let here = inputs.len().div_ceil(2);
+        let mut weights = [self.weights; PANELS];
+        for (p, weights) in weights.iter_mut().enumerate() {
+            *weights = &self.weights[(panel + p) * pairs + inputs.start / 2..][..here];
+        }
+        let mut sums = [[s.ints(); PANELS]; ROWS];
+        for k in 0..here {
+            let mut weight = [s.splat_pair([0; 2]); PANELS];
+            for p in 0..PANELS {
+                weight[p] = s.load_pairs(&weights[p][k].0);
+            }
+            for r in 0..ROWS {
+                let x = s.splat_pair([x[r][2 * k], x[r][2 * k + 1]]);
+                for p in 0..PANELS {
+                    sums[r][p] = s.add_products(sums[r][p], weight[p], x);
+                }
+            }
+        }
+        let done = sums;
+        for (r, sums) in done.iter().enumerate() {
+            let y = (row + r) * self.product.y_stride + panel - self.product.panels.start;
+            for (p, (&sum, Line(y))) in sums.iter().zip(&mut self.product.y[y..y + PANELS]).enumerate() {
+                let (weight, panel) = (&self.product.weight, panel + p);
+                let before = if inputs.start == 0 { s.load(&weight.bias(panel).0) } else { s.load(y) };
+                let scale = s.mul(s.load(&weight.scale(panel).0), s.splat(scales[r][1]));
+                s.store(s.mul_add(s.to_floats(sum), scale, before), y);
+            }
+        }
+        PANELS
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,12 +448,12 @@ mod tests {
     #[test]
     fn a_row_has_the_same_bits_in_any_company() -> crate::error::Result<()> {
         for precision in Precision::ALL {
-            same_bits(precision)?;
+            same_bits(precision, false)?;
         }
-        Ok(())
+        same_bits(Precision::I8, true)
     }
 
-    fn same_bits(precision: Precision) -> crate::error::Result<()> {
+    fn same_bits(precision: Precision, integers: bool) -> crate::error::Result<()> {
         let mut seed = 1;
         for in_size in [0, 1, 2, 3, 7, 16, 31, 64, 129, 256, 257, 300, 1030] {
             for out_size in [1, 15, 16, 17, 33, 64, 100, 140] {
@@ -285,10 +466,11 @@ mod tests {
                 let bias = values(&mut seed, out_size);
                 let x = values(&mut seed, 100 * in_size);
                 let packed = Packed::new(&weight, Some(&bias), in_size, precision)?;
+                let packed = if integers { packed.by_twos()? } else { packed };
                 let panels = packed.panels();
                 // With each kind of instructions, `[count, panels]`.
                 let run = |first: usize, count: usize| {
-                    let x = Rows { values: &x, first: first * in_size, stride: in_size.cast_signed(), count };
+                    let x = Rows { first: first * in_size, ..Rows::new(&x, in_size, count) };
                     each(|| Sums { x, weight: &packed })
                 };
                 let alone: Vec<Vec<Vec<Line>>> = (0..100).map(|row| run(row, 1)).collect();
@@ -309,10 +491,30 @@ mod tests {
                         let products = weight[n * in_size..].iter().zip(&x[..in_size]);
                         let exact =
                             products.fold(f64::from(bias[n]), |sum, (&w, &x)| sum + f64::from(w) * f64::from(x));
-                        let bound = (in_size + 2) as f64 * f64::from(f32::EPSILON);
+                        // Inputs up to a half in steps of 2^-16: off by half of that, with weights up to a half.
+                        let rounding = if integers { in_size as f64 * 2f64.powi(-18) } else { 0.0 };
+                        let bound = (in_size + 2) as f64 * f64::from(f32::EPSILON) + rounding;
                         assert!((exact - f64::from(y)).abs() <= bound, "in {in_size}, unit {n}");
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn integers_pass_on_what_is_not_finite_and_forget_what_is_next_to_nothing() -> crate::error::Result<()> {
+        let weight = Packed::new(&[0.5, -0.25, 1.0], Some(&[3.0]), 3, Precision::I8)?.by_twos()?;
+        for (x, expected) in [
+            ([f32::NAN, 0.0, 0.0], f32::NAN),
+            ([0.0, f32::INFINITY, 0.0], f32::NAN),
+            ([1e-40, -1e-40, 0.0], 3.0),
+            ([0.0; 3], 3.0),
+            ([2e30, 0.0, 0.0], 1e30),
+        ] {
+            for y in each(|| Sums { x: Rows::new(&x, 3, 1), weight: &weight }) {
+                let y = y[0].0[0];
+                assert!(y.is_nan() && expected.is_nan() || (y - expected).abs() <= 0.01 * expected.abs(), "{x:?}: {y}");
             }
         }
         Ok(())

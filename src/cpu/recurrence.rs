@@ -4,6 +4,7 @@
 use std::{marker::PhantomData, ops::Range};
 
 use super::{
+    CpuOptions,
     packed::Packed,
     precision_of,
     product::{Product, Rows},
@@ -21,8 +22,10 @@ use crate::{
 
 /// Rows that run together: their states stay in the cache.
 const TILE_ROWS: usize = 64;
-/// Lines of `gates_x` that are held at once (4 MiB), but one timestep at least.
-const MAX_GATES_X: usize = 1 << 16;
+/// Lines of `gates_x` that are held at once (256 KiB), so that they stay in the second-level cache.
+const MAX_GATES_X: usize = 1 << 12;
+/// But as many rows at least: weights are read from memory for all of them at once.
+const MIN_PROJECTED: usize = 96;
 /// Lines of sums that stay in the first-level cache until the cell takes them (8 KiB), but 16 units at least.
 const MAX_SUMS: usize = 128;
 /// States nearer to 0 are 0. Otherwise a state that fades over thousands of timesteps ends in denormal numbers, with
@@ -44,7 +47,7 @@ pub(super) struct DirectionWeights {
 }
 
 impl DirectionWeights {
-    pub(super) fn new(plan: &Plan, r: &Recurrence, direction: &Direction) -> Result<Self> {
+    pub(super) fn new(plan: &Plan, r: &Recurrence, direction: &Direction, options: CpuOptions) -> Result<Self> {
         let spec = r.cell.spec();
         let (weight_ih, weight_hh) = (weight_of(plan, direction.weight_ih)?, weight_of(plan, direction.weight_hh)?);
         let bias_ih = direction.bias_ih.map(|id| weight_of(plan, id)).transpose()?;
@@ -55,24 +58,21 @@ impl DirectionWeights {
         if spec.reset.is_some_and(|reset| reset.target + 1 != gates) {
             return Err(Error::internal("a gate after the one that takes the reset hidden state"));
         }
-        let precision = precision_of(plan, direction.weight_hh)?;
-        let of_hidden = |gates| Packed::of_gates(&weight_hh, bias_hh, r.output_size, hidden, gates, precision);
+        let packed = |packed: Packed| if options.integer_arithmetic { packed.by_twos() } else { Ok(packed) };
+        let of_hidden = |gates| {
+            let precision = precision_of(plan, direction.weight_hh)?;
+            packed(Packed::of_gates(&weight_hh, bias_hh, r.output_size, hidden, gates, precision)?)
+        };
         let peephole = direction.peephole.map(|id| {
-            let weights = weight_of(plan, id)?;
-            let peepholes = 0..spec.peepholes.len();
+            let (weights, peepholes) = (weight_of(plan, id)?, 0..spec.peepholes.len());
             Ok(Packed::of_gates(&weights, None, 1, hidden, peepholes, Precision::F32)?.into_lines())
         });
-        let hr =
-            direction.projection.map(|id| Packed::new(&weight_of(plan, id)?, None, hidden, precision_of(plan, id)?));
+        let hr = direction
+            .projection
+            .map(|id| packed(Packed::new(&weight_of(plan, id)?, None, hidden, precision_of(plan, id)?)?));
+        let precision = precision_of(plan, direction.weight_ih)?;
         Ok(Self {
-            ih: Packed::of_gates(
-                &weight_ih,
-                bias_ih,
-                r.input_size,
-                hidden,
-                0..gates,
-                precision_of(plan, direction.weight_ih)?,
-            )?,
+            ih: packed(Packed::of_gates(&weight_ih, bias_ih, r.input_size, hidden, 0..gates, precision)?)?,
             hh: of_hidden(0..first_reset)?,
             hh_reset: spec.reset.map(|_| of_hidden(first_reset..gates)).transpose()?,
             peephole: peephole.transpose()?,
@@ -241,7 +241,8 @@ impl<'a> Tile<'a> {
     ) -> Result<Self> {
         let (spec, blocks) = (r.cell.spec(), blocks(r));
         let units = rows * blocks;
-        let slice = (MAX_GATES_X / (units * spec.gates.len()).max(1)).clamp(1, seq_len.max(1));
+        let slice = (MAX_GATES_X / (units * spec.gates.len()).max(1)).max(MIN_PROJECTED.div_ceil(rows.max(1)));
+        let slice = slice.clamp(1, seq_len.max(1));
         let late = spec.gates.len() - spec.reset.map_or(0, |reset| reset.target);
         let group = (MAX_SUMS / (rows * late).max(1)).clamp(1, blocks.max(1));
         if m.sizes != Some([rows, slice]) {
@@ -299,14 +300,14 @@ impl<'a> Tile<'a> {
     /// Some value of every row, `[rows, width]`.
     #[inline(always)]
     fn rows_of<'v>(&self, values: &'v [f32]) -> Rows<'v> {
-        Rows { values, first: 0, stride: self.width.cast_signed(), count: self.rows }
+        Rows::new(values, self.width, self.rows)
     }
 
     /// The hidden state of every row.
     #[inline(always)]
     fn hidden_state(&self) -> Rows<'_> {
         match &self.weights.hr {
-            Some(_) => Rows { stride: self.r.output_size.cast_signed(), ..self.rows_of(&self.m.hidden) },
+            Some(_) => Rows::new(&self.m.hidden, self.r.output_size, self.rows),
             None => self.rows_of(&self.m.given),
         }
     }
@@ -355,24 +356,14 @@ impl<'a> Tile<'a> {
     fn project(&mut self, place: &Place<'_>, x: &[f32], start: usize, timesteps: usize) {
         let (weight, size, seq_len) = (&self.weights.ih, self.r.input_size, place.seq_len);
         let panels = weight.panels();
-        let at = |row: usize, s: usize| ((self.first_row + row) * seq_len + place.timestep(start + s)) * size;
-        // Either the rows of a timestep together, or the timesteps of a row, whichever are more.
-        let by_row = timesteps >= self.rows;
-        let (outer, count) = if by_row { (self.rows, timesteps) } else { (timesteps, self.rows) };
-        let stride = match (by_row, place.direction.reverse) {
-            (true, true) => -size.cast_signed(),
-            (true, false) => size.cast_signed(),
-            (false, _) => (seq_len * size).cast_signed(),
-        };
-        let y_stride = if by_row { self.rows * panels } else { panels };
+        let at = (self.first_row * seq_len + place.timestep(start)) * size;
+        let step = if place.direction.reverse { -size.cast_signed() } else { size.cast_signed() };
+        let count = self.rows * timesteps;
+        let x = Rows { first: at, group: self.rows, group_stride: step, ..Rows::new(x, seq_len * size, count) };
         let gates = self.r.cell.spec().gates.len();
         let own = self.own.start * gates..self.own.end * gates;
-        for index in 0..outer {
-            let (row, s) = if by_row { (index, 0) } else { (0, index) };
-            let x = Rows { values: x, first: at(row, s), stride, count };
-            let y = &mut self.m.gates_x[(s * self.rows + row) * panels + own.start..];
-            dispatch(Product { x, weight, panels: own.clone(), y, y_stride });
-        }
+        let y = &mut self.m.gates_x[own.start..];
+        dispatch(Product { x, weight, panels: own, y, y_stride: panels });
     }
 
     /// The `s`-th timestep of the slice.

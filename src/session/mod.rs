@@ -24,7 +24,7 @@ use self::device::Opened;
 #[cfg(feature = "gpu")]
 use crate::gpu::{Gpu, GpuOptions, GpuProgram, MemoryNeed, ProgramOptions, Strategy};
 use crate::{
-    cpu::CpuProgram,
+    cpu::{CpuOptions, CpuProgram},
     error::{Error, Result},
     model::Model,
     plan::{Bound, BufferId, Carry, Plan, PlanOptions, Precision, Rewrites},
@@ -54,6 +54,9 @@ pub struct SessionOptions {
     /// The most bytes that one value of a run may take, in f32; 0: [`Self::MAX_VALUE_BYTES`]. A few bytes of a file
     /// can ask for terabytes (a constant that is repeated, a vector that is): no room is made for more.
     pub max_value_bytes: u64,
+    /// Whether the CPU makes products with int8 weights of integers ([`CpuOptions::integer_arithmetic`]): faster where
+    /// weights are read from memory most of the time. It is refused where weights are stored otherwise, and on other devices.
+    pub integer_arithmetic: bool,
     /// Whether a model's known answers are left unchecked when a session starts.
     pub skip_known_answers: bool,
     /// One way to run recurrences on the GPU, whatever the batch; else each chooses its own.
@@ -398,6 +401,9 @@ impl Program {
         if options.half_arithmetic {
             half_arithmetic_makes_sense(opened)?;
         }
+        if options.integer_arithmetic {
+            integer_arithmetic_makes_sense(opened, options.weights)?;
+        }
         let ragged = ragged_beside.is_some();
         let rewrites = if matches!(opened, Opened::Reference) { Rewrites::NONE } else { Rewrites::ALL };
         let plan = PlanOptions { rewrites, precision: options.weights, carry: options.carry, ragged };
@@ -425,7 +431,9 @@ impl Program {
                     Engine::Cpu(program) => Some(program),
                     _ => None,
                 });
-                let mut program = CpuProgram::sharing(Arc::clone(&plan), packed)?;
+                let mut cpu = CpuOptions::default();
+                cpu.integer_arithmetic = options.integer_arithmetic;
+                let mut program = CpuProgram::with_options(Arc::clone(&plan), cpu, packed)?;
                 if release {
                     program.release_weights();
                     plan = Arc::clone(program.plan());
@@ -541,4 +549,17 @@ fn half_arithmetic_makes_sense(opened: &Opened) -> Result<()> {
     let (subject, what) = ("half_arithmetic", "arithmetic in f16 on another device than a GPU");
     let [subject, what, instead] = [subject, what, "leave it out, or ask for a GPU"].map(str::to_owned);
     Err(Error::Unsupported { subject, what, instead })
+}
+
+/// Whether the device is one that can be asked for products of integers, and there are any.
+///
+/// # Errors
+/// [`Error::Unsupported`].
+fn integer_arithmetic_makes_sense(opened: &Opened, weights: Precision) -> Result<()> {
+    let refused = |what: &str, instead: &str| Err(Error::unsupported("integer_arithmetic", what, instead));
+    match (opened, weights) {
+        (Opened::Cpu, Precision::I8) => Ok(()),
+        (Opened::Cpu, _) => refused("products of integers with weights of floats", "store weights as int8"),
+        _ => refused("products of integers on another device than the CPU", "leave it out, or ask for the CPU"),
+    }
 }

@@ -32,6 +32,11 @@ pub(crate) trait Simd: Copy {
     /// How many [`Lanes`](Self::Lanes) of sums leave enough registers for what is summed.
     const SUMS: usize;
 
+    /// 16 32-bit integers.
+    type Ints: Copy;
+    /// 16 pairs of 16-bit integers.
+    type Pairs: Copy;
+
     /// Runs `task` compiled for these instructions.
     fn run<T: Task>(self, task: T) -> T::Output;
 
@@ -58,6 +63,17 @@ pub(crate) trait Simd: Copy {
     fn at_least(self, x: Self::Lanes, bound: Self::Lanes) -> Self::Lanes;
     /// The smaller; NaN where `x` is.
     fn at_most(self, x: Self::Lanes, bound: Self::Lanes) -> Self::Lanes;
+    /// Zeros.
+    fn ints(self) -> Self::Ints;
+    fn load_pairs(self, from: &[i8; 2 * LANES]) -> Self::Pairs;
+    /// The same pair 16 times.
+    fn splat_pair(self, pair: [i16; 2]) -> Self::Pairs;
+    /// `sums + a0 * b0 + a1 * b1`, wrapping around.
+    fn add_products(self, sums: Self::Ints, a: Self::Pairs, b: Self::Pairs) -> Self::Ints;
+    /// Rounded to the nearest.
+    fn to_floats(self, x: Self::Ints) -> Self::Lanes;
+    /// Rounded to the nearest, from halfway the even one; between -32768 and 32767, or anything.
+    fn store_i16(self, x: Self::Lanes, to: &mut [i16; LANES]);
     /// `2^n` for the whole number `n` in -126..=128 that `1.5 * 2^23 + n` is given of; infinity for 128.
     fn power_of_2(self, shifted: Self::Lanes) -> Self::Lanes;
 }

@@ -7,10 +7,11 @@
 
 use std::{
     arch::aarch64::{
-        float32x4_t, vabsq_f32, vaddq_f32, vaddq_s32, vbslq_f32, vcltq_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32,
-        vdupq_n_s32, vdupq_n_u32, vfmaq_f32, vget_high_s16, vget_low_s16, vld1_s8, vld1q_f32, vmaxq_f32, vminq_f32,
-        vmovl_s8, vmovl_s16, vmulq_f32, vreinterpretq_f32_s32, vreinterpretq_s32_f32, vshlq_n_s32, vst1q_f32,
-        vsubq_f32,
+        float32x4_t, int16x8_t, int32x4_t, vabsq_f32, vaddq_f32, vaddq_s32, vbslq_f32, vcltq_f32, vcvtnq_s32_f32,
+        vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u32, vfmaq_f32, vget_high_s16, vget_low_s16,
+        vld1_s8, vld1q_f32, vmaxq_f32, vminq_f32, vmovl_s8, vmovl_s16, vmull_high_s16, vmull_s16, vmulq_f32,
+        vpaddq_s32, vqmovn_s32, vreinterpretq_f32_s32, vreinterpretq_s16_s32, vreinterpretq_s32_f32, vshlq_n_s32,
+        vst1_s16, vst1q_f32, vsubq_f32,
     },
     array,
 };
@@ -31,6 +32,8 @@ type Four = [float32x4_t; 4];
 
 impl Simd for Neon {
     type Lanes = Four;
+    type Ints = [int32x4_t; 4];
+    type Pairs = [int16x8_t; 4];
 
     // 24 of 32 registers.
     const SUMS: usize = 6;
@@ -174,6 +177,64 @@ impl Simd for Neon {
         // SAFETY: see above.
         unsafe {
             [vminq_f32(x[0], bound[0]), vminq_f32(x[1], bound[1]), vminq_f32(x[2], bound[2]), vminq_f32(x[3], bound[3])]
+        }
+    }
+
+    #[inline(always)]
+    fn ints(self) -> [int32x4_t; 4] {
+        // SAFETY: see above.
+        unsafe { [vdupq_n_s32(0); 4] }
+    }
+
+    #[inline(always)]
+    fn load_pairs(self, from: &[i8; 2 * LANES]) -> [int16x8_t; 4] {
+        let from = from.as_ptr();
+        // SAFETY: see above.
+        unsafe {
+            [
+                vmovl_s8(vld1_s8(from)),
+                vmovl_s8(vld1_s8(from.add(8))),
+                vmovl_s8(vld1_s8(from.add(16))),
+                vmovl_s8(vld1_s8(from.add(24))),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, [low, high]: [i16; 2]) -> [int16x8_t; 4] {
+        let bits = i32::from(high) << 16 | i32::from(low.cast_unsigned());
+        // SAFETY: see above.
+        unsafe { [vreinterpretq_s16_s32(vdupq_n_s32(bits)); 4] }
+    }
+
+    #[inline(always)]
+    fn add_products(self, sums: [int32x4_t; 4], a: [int16x8_t; 4], b: [int16x8_t; 4]) -> [int32x4_t; 4] {
+        let mut sums = sums;
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            // SAFETY: see above.
+            unsafe {
+                let (low, high) = (vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b));
+                *sum = vaddq_s32(*sum, vpaddq_s32(low, high));
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn to_floats(self, x: [int32x4_t; 4]) -> Four {
+        // SAFETY: see above.
+        unsafe { [vcvtq_f32_s32(x[0]), vcvtq_f32_s32(x[1]), vcvtq_f32_s32(x[2]), vcvtq_f32_s32(x[3])] }
+    }
+
+    #[inline(always)]
+    fn store_i16(self, x: Four, to: &mut [i16; LANES]) {
+        let to = to.as_mut_ptr();
+        // SAFETY: see above.
+        unsafe {
+            vst1_s16(to, vqmovn_s32(vcvtnq_s32_f32(x[0])));
+            vst1_s16(to.add(4), vqmovn_s32(vcvtnq_s32_f32(x[1])));
+            vst1_s16(to.add(8), vqmovn_s32(vcvtnq_s32_f32(x[2])));
+            vst1_s16(to.add(12), vqmovn_s32(vcvtnq_s32_f32(x[3])));
         }
     }
 

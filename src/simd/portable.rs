@@ -9,6 +9,8 @@ pub(super) struct Portable;
 
 impl Simd for Portable {
     type Lanes = [f32; LANES];
+    type Ints = [i32; LANES];
+    type Pairs = [[i16; 2]; LANES];
 
     // 12 of 16 registers of four floats, as x86-64 has.
     const SUMS: usize = 3;
@@ -91,6 +93,39 @@ impl Simd for Portable {
     #[inline(always)]
     fn at_most(self, x: [f32; LANES], bound: [f32; LANES]) -> [f32; LANES] {
         self.if_less(bound, x, bound, x)
+    }
+
+    #[inline(always)]
+    fn ints(self) -> [i32; LANES] {
+        [0; LANES]
+    }
+
+    #[inline(always)]
+    fn load_pairs(self, from: &[i8; 2 * LANES]) -> [[i16; 2]; LANES] {
+        array::from_fn(|lane| [i16::from(from[2 * lane]), i16::from(from[2 * lane + 1])])
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, pair: [i16; 2]) -> [[i16; 2]; LANES] {
+        [pair; LANES]
+    }
+
+    #[inline(always)]
+    fn add_products(self, sums: [i32; LANES], a: [[i16; 2]; LANES], b: [[i16; 2]; LANES]) -> [i32; LANES] {
+        let product = |lane: usize, of: usize| i32::from(a[lane][of]) * i32::from(b[lane][of]);
+        array::from_fn(|lane| sums[lane].wrapping_add(product(lane, 0)).wrapping_add(product(lane, 1)))
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_precision_loss)] // rounding is the meaning
+    fn to_floats(self, x: [i32; LANES]) -> [f32; LANES] {
+        x.map(|x| x as f32)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation)] // it saturates
+    fn store_i16(self, x: [f32; LANES], to: &mut [i16; LANES]) {
+        *to = x.map(|x| x.round_ties_even() as i16);
     }
 
     #[inline(always)]

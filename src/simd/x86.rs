@@ -6,20 +6,28 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m512, _CMP_LT_OQ, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps,
-    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_ps, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
-    _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
-    _mm512_sub_ps, _mm512_ternarylogic_epi32,
+    __m128i, __m256, __m256i, __m512, __m512i, _CMP_LT_OQ, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_epi32,
+    _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_or_ps, _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps,
+    _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+    _mm512_cvtepi8_epi16, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_cvtps_epi32,
+    _mm512_cvtsepi32_epi16, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_madd_epi16, _mm512_mask_blend_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_ternarylogic_epi32,
 };
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::{LANES, Simd, Task};
+
+/// A pair as the intrinsics want it: the first in the low half.
+#[inline(always)]
+fn pair_bits([low, high]: [i16; 2]) -> i32 {
+    i32::from(high) << 16 | i32::from(low.cast_unsigned())
+}
 
 /// Of 1.0: what makes a power of two of an exponent.
 const ONE: i32 = 0x3f80_0000;
@@ -31,7 +39,7 @@ fn found() -> u8 {
         0 => {
             let avx2 =
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
-            let avx512 = avx2 && is_x86_feature_detected!("avx512f");
+            let avx512 = avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
             let found = ASKED | if avx2 { AVX2 } else { 0 } | if avx512 { AVX512 } else { 0 };
             FOUND.store(found, Ordering::Relaxed);
             found
@@ -55,7 +63,7 @@ impl Avx2 {
     }
 }
 
-/// AVX-512 (foundation), and what [`Avx2`] stands for.
+/// AVX-512 (foundation, bytes and words), and what [`Avx2`] stands for.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512(());
 
@@ -68,6 +76,8 @@ impl Avx512 {
 
 impl Simd for Avx2 {
     type Lanes = [__m256; 2];
+    type Ints = [__m256i; 2];
+    type Pairs = [__m256i; 2];
 
     // 12 of 16 registers.
     const SUMS: usize = 6;
@@ -195,6 +205,50 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn ints(self) -> [__m256i; 2] {
+        // SAFETY: see above.
+        unsafe { [_mm256_setzero_si256(); 2] }
+    }
+
+    #[inline(always)]
+    fn load_pairs(self, from: &[i8; 2 * LANES]) -> [__m256i; 2] {
+        let from = from.as_ptr().cast::<__m128i>();
+        // SAFETY: see above.
+        unsafe { [_mm256_cvtepi8_epi16(_mm_loadu_si128(from)), _mm256_cvtepi8_epi16(_mm_loadu_si128(from.add(1)))] }
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, pair: [i16; 2]) -> [__m256i; 2] {
+        // SAFETY: see above.
+        unsafe { [_mm256_set1_epi32(pair_bits(pair)); 2] }
+    }
+
+    #[inline(always)]
+    fn add_products(self, sums: [__m256i; 2], a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let products = [_mm256_madd_epi16(a[0], b[0]), _mm256_madd_epi16(a[1], b[1])];
+            [_mm256_add_epi32(sums[0], products[0]), _mm256_add_epi32(sums[1], products[1])]
+        }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, x: [__m256i; 2]) -> Self::Lanes {
+        // SAFETY: see above.
+        unsafe { [_mm256_cvtepi32_ps(x[0]), _mm256_cvtepi32_ps(x[1])] }
+    }
+
+    #[inline(always)]
+    fn store_i16(self, x: Self::Lanes, to: &mut [i16; LANES]) {
+        // SAFETY: see above.
+        unsafe {
+            let packed = _mm256_packs_epi32(_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
+            // Packing goes by halves of registers: quarters 0, 2, 1, 3.
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+        }
+    }
+
+    #[inline(always)]
     fn power_of_2(self, shifted: Self::Lanes) -> Self::Lanes {
         // SAFETY: see above.
         unsafe {
@@ -209,13 +263,15 @@ impl Simd for Avx2 {
 
 impl Simd for Avx512 {
     type Lanes = __m512;
+    type Ints = __m512i;
+    type Pairs = __m512i;
 
     // 24 of 32 registers.
     const SUMS: usize = 24;
 
     #[inline(always)]
     fn run<T: Task>(self, task: T) -> T::Output {
-        #[target_feature(enable = "avx512f,avx2,fma,f16c")]
+        #[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
         fn compiled<T: Task>(simd: Avx512, task: T) -> T::Output {
             task.run(simd)
         }
@@ -317,6 +373,42 @@ impl Simd for Avx512 {
     fn at_most(self, x: __m512, bound: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_min_ps(bound, x) }
+    }
+
+    #[inline(always)]
+    fn ints(self) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn load_pairs(self, from: &[i8; 2 * LANES]) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, pair: [i16; 2]) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_epi32(pair_bits(pair)) }
+    }
+
+    #[inline(always)]
+    fn add_products(self, sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_add_epi32(sums, _mm512_madd_epi16(a, b)) }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, x: __m512i) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_cvtepi32_ps(x) }
+    }
+
+    #[inline(always)]
+    fn store_i16(self, x: __m512, to: &mut [i16; LANES]) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x))) }
     }
 
     #[inline(always)]

@@ -306,6 +306,9 @@ pub(crate) struct HowArgs {
     /// Threads on the CPU [default: all cores]
     #[arg(long, value_name = "N", value_parser = at_least_one, env = "WGPU_RNN_THREADS")]
     pub(crate) threads: Option<usize>,
+    /// Let the CPU make products with int8 weights of integers
+    #[arg(long, env = "WGPU_RNN_INTEGER_ARITHMETIC")]
+    pub(crate) integer_arithmetic: bool,
     #[cfg(feature = "gpu")]
     /// The only way to run recurrences on a GPU [default: each gets the best that fits; `profile` says why]
     #[arg(long, env = "WGPU_RNN_STRATEGY")]
@@ -329,6 +332,7 @@ impl HowArgs {
     pub(crate) const PLAIN: Self = Self {
         weights: WeightsName::F32,
         threads: None,
+        integer_arithmetic: false,
         #[cfg(feature = "gpu")]
         strategy: None,
         #[cfg(feature = "gpu")]

@@ -63,6 +63,7 @@ pub(crate) fn options(device: Device, how: &HowArgs) -> SessionOptions {
     let mut options = SessionOptions::on(device);
     options.weights = precision(how.weights);
     options.threads = threads(how);
+    options.integer_arithmetic = how.integer_arithmetic;
     #[cfg(feature = "gpu")]
     {
         use wgpu_rnn::gpu::Strategy;
@@ -135,7 +136,9 @@ pub(crate) fn tolerance(how: &HowArgs) -> Tolerance {
     if how.half_arithmetic {
         return Tolerance::HALF_ARITHMETIC;
     }
-    let _ = how;
+    if how.integer_arithmetic {
+        return Tolerance::INTEGER_ARITHMETIC;
+    }
     Tolerance::FREE_RUNNING
 }
 
