@@ -13,6 +13,8 @@ use crate::{
     simd::{LANES, Line, Simd, Task, dispatch},
 };
 
+/// Inputs ahead of the one that is added up, whose weights are asked for.
+const AHEAD: usize = 64;
 /// Lines of sums that [`linear`] takes at once: 6 KiB.
 const SUMS: usize = 96;
 
@@ -250,6 +252,10 @@ impl<W: Weights> Of<'_, W> {
             let mut weight = [s.splat(0.0); PANELS];
             for p in 0..PANELS {
                 weight[p] = weights[p][k].load(s);
+                // One row reads weights as fast as they come anyway.
+                if ROWS > 1 {
+                    s.prefetch(weights[p], k + AHEAD);
+                }
             }
             for r in 0..ROWS {
                 let x = s.splat(x[r][k]);

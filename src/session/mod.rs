@@ -431,8 +431,7 @@ impl Program {
                     Engine::Cpu(program) => Some(program),
                     _ => None,
                 });
-                let mut cpu = CpuOptions::default();
-                cpu.integer_arithmetic = options.integer_arithmetic;
+                let cpu = CpuOptions { integer_arithmetic: options.integer_arithmetic };
                 let mut program = CpuProgram::with_options(Arc::clone(&plan), cpu, packed)?;
                 if release {
                     program.release_weights();

@@ -40,6 +40,10 @@ pub(crate) trait Simd: Copy {
     /// Runs `task` compiled for these instructions.
     fn run<T: Task>(self, task: T) -> T::Output;
 
+    /// Asks for an element that is read later, or for what lies where it would: nothing happens if there is nothing.
+    #[inline(always)]
+    fn prefetch<T>(self, _: &[T], _: usize) {}
+
     fn splat(self, x: f32) -> Self::Lanes;
     fn load(self, from: &[f32; LANES]) -> Self::Lanes;
     fn store(self, x: Self::Lanes, to: &mut [f32; LANES]);
