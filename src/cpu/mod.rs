@@ -43,6 +43,13 @@ pub struct CpuOptions {
     pub integer_arithmetic: bool,
 }
 
+impl CpuOptions {
+    /// Weights as they are stored for products of these options.
+    fn stored(self, packed: Packed) -> Result<Packed> {
+        if self.integer_arithmetic { packed.by_twos() } else { Ok(packed) }
+    }
+}
+
 /// A plan with its weights packed for this executor, and threads of its own.
 #[derive(Debug)]
 pub struct CpuProgram {
@@ -108,7 +115,7 @@ impl Prepared {
                 let in_size = in_size.copied().unwrap_or(0);
                 let precision = precision_of(plan, *weight)?;
                 let packed = Packed::new(&weight_of(plan, *weight)?, bias.as_deref(), in_size, precision)?;
-                Self::Linear(if options.integer_arithmetic { packed.by_twos()? } else { packed })
+                Self::Linear(options.stored(packed)?)
             }
             Op::Recurrence(r) => {
                 let directions =

@@ -15,24 +15,14 @@ pub(super) trait Weights: Copy + Default {
     /// Whether a sum is of integers, and wants to be scaled.
     const SCALED: bool = false;
 
-    /// Rounds `weight` of a row with this scale; stored weights stay what they are.
-    fn store(weight: f32, scale: f32) -> Self::One;
-
-    fn set(&mut self, lane: usize, weight: Self::One);
+    /// Stores a weight of a row with this scale, rounded; a weight that is rounded already stays what it is.
+    fn set(&mut self, lane: usize, weight: f32, scale: f32);
 
     fn load<S: Simd>(&self, s: S) -> S::Lanes;
-
-    type One;
 }
 
 impl Weights for Line {
-    type One = f32;
-
-    fn store(weight: f32, _: f32) -> f32 {
-        weight
-    }
-
-    fn set(&mut self, lane: usize, weight: f32) {
+    fn set(&mut self, lane: usize, weight: f32, _: f32) {
         self.0[lane] = weight;
     }
 
@@ -48,14 +38,8 @@ impl Weights for Line {
 pub(super) struct Halves([u16; LANES]);
 
 impl Weights for Halves {
-    type One = u16;
-
-    fn store(weight: f32, _: f32) -> u16 {
-        half::f16::from_f32(weight).to_bits()
-    }
-
-    fn set(&mut self, lane: usize, weight: u16) {
-        self.0[lane] = weight;
+    fn set(&mut self, lane: usize, weight: f32, _: f32) {
+        self.0[lane] = half::f16::from_f32(weight).to_bits();
     }
 
     #[inline(always)]
@@ -71,14 +55,8 @@ pub(super) struct Integers([i8; LANES]);
 impl Weights for Integers {
     const SCALED: bool = true;
 
-    type One = i8;
-
-    fn store(weight: f32, scale: f32) -> i8 {
-        int8::quantise(weight, scale)
-    }
-
-    fn set(&mut self, lane: usize, weight: i8) {
-        self.0[lane] = weight;
+    fn set(&mut self, lane: usize, weight: f32, scale: f32) {
+        self.0[lane] = int8::quantise(weight, scale);
     }
 
     #[inline(always)]
@@ -214,7 +192,7 @@ impl Packed {
                 let Some(values) = rows.weight.get(row * in_size..(row + 1) * in_size) else { continue };
                 let scale = if W::SCALED { int8::scale(values) } else { 1.0 };
                 let lines = &mut memory[panel * in_size..][..in_size];
-                lines.iter_mut().zip(values).for_each(|(line, &value)| line.set(lane, W::store(value, scale)));
+                lines.iter_mut().zip(values).for_each(|(line, &value)| line.set(lane, value, scale));
                 self.bias[panel].0[lane] = rows.bias.and_then(|bias| bias.get(row)).copied().unwrap_or(0.0);
                 if let Some(Line(scales)) = self.scales.get_mut(panel) {
                     scales[lane] = scale;

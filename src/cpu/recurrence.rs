@@ -58,10 +58,9 @@ impl DirectionWeights {
         if spec.reset.is_some_and(|reset| reset.target + 1 != gates) {
             return Err(Error::internal("a gate after the one that takes the reset hidden state"));
         }
-        let packed = |packed: Packed| if options.integer_arithmetic { packed.by_twos() } else { Ok(packed) };
         let of_hidden = |gates| {
             let precision = precision_of(plan, direction.weight_hh)?;
-            packed(Packed::of_gates(&weight_hh, bias_hh, r.output_size, hidden, gates, precision)?)
+            options.stored(Packed::of_gates(&weight_hh, bias_hh, r.output_size, hidden, gates, precision)?)
         };
         let peephole = direction.peephole.map(|id| {
             let (weights, peepholes) = (weight_of(plan, id)?, 0..spec.peepholes.len());
@@ -69,10 +68,10 @@ impl DirectionWeights {
         });
         let hr = direction
             .projection
-            .map(|id| packed(Packed::new(&weight_of(plan, id)?, None, hidden, precision_of(plan, id)?)?));
+            .map(|id| options.stored(Packed::new(&weight_of(plan, id)?, None, hidden, precision_of(plan, id)?)?));
         let precision = precision_of(plan, direction.weight_ih)?;
         Ok(Self {
-            ih: packed(Packed::of_gates(&weight_ih, bias_ih, r.input_size, hidden, 0..gates, precision)?)?,
+            ih: options.stored(Packed::of_gates(&weight_ih, bias_ih, r.input_size, hidden, 0..gates, precision)?)?,
             hh: of_hidden(0..first_reset)?,
             hh_reset: spec.reset.map(|_| of_hidden(first_reset..gates)).transpose()?,
             peephole: peephole.transpose()?,
