@@ -9,7 +9,7 @@ use common::nets::strategies;
 use common::{
     Rng,
     nets::{Mask, Net, devices},
-    short,
+    stride,
 };
 use wgpu_rnn::{
     Device, Inputs, Session, SessionOptions, Tensor, cell::Cell, model::MergeMode, plan::Carry, plan::DeadTimesteps,
@@ -56,9 +56,9 @@ fn nets(count: usize) -> Vec<Net> {
     nets
 }
 
-/// The first `count` nets of every cell that this way can run, or the first two.
+/// The first `count` nets of every cell that this way can run, or some of them.
 fn nets_of(count: usize, options: &SessionOptions) -> Vec<Net> {
-    let count = if short() { count.min(2) } else { count };
+    let count = count.div_ceil(stride());
     #[cfg_attr(not(feature = "gpu"), allow(unused_mut))]
     let mut nets = nets(count);
     nets.retain(|net| net.projection.is_none() || !is_persistent(options));

@@ -289,5 +289,8 @@ fn a_fading_state_is_never_denormal() {
             assert!(faded < 10_000, "{cell:?} does not fade: {y:?}");
         }
         assert!(faded > 10, "{cell:?} fades at once");
+        // Nor does a denormal input make a state.
+        stream.step(&[&[1e-39]], &mut [&mut y]).unwrap();
+        assert_eq!(y, [0.0; 24], "{cell:?}");
     }
 }

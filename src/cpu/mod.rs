@@ -4,6 +4,7 @@
 //! and the way a sequence is cut into runs; they may differ between processors, since some have a
 //! fused multiply-add.
 
+mod crew;
 mod mat_mul;
 mod moves;
 mod packed;
@@ -18,15 +19,16 @@ mod workspace;
 use std::{
     borrow::Cow,
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, TryLockError},
 };
 
 use crate::{
     cell::Cell,
     error::{Error, Result},
-    plan::{Bound, BufferId, Op, Plan, Precision, Recurrence, WeightId, rows},
+    plan::{Bound, BufferId, Op, Plan, Precision, WeightId},
     tensor::TensorId,
 };
+use crew::{Crew, Split};
 use packed::Packed;
 use product::{Rows, linear};
 use recurrence::DirectionWeights;
@@ -55,7 +57,15 @@ impl CpuOptions {
 pub struct CpuProgram {
     options: CpuOptions,
     steps: Arc<Steps>,
+    /// Of one run at a time; whoever runs meanwhile goes without.
+    room: Mutex<Room>,
+}
+
+/// What a run may have of the runs before it.
+#[derive(Debug, Default)]
+struct Room {
     threads: Threads,
+    crew: Option<Crew>,
 }
 
 /// What threads share.
@@ -163,7 +173,7 @@ impl CpuProgram {
             None => Prepared::new(&plan, op, options).map(Arc::new),
         };
         let prepared = plan.steps.iter().map(|step| prepare(&step.op)).collect::<Result<_>>()?;
-        Ok(Self { options, steps: Arc::new(Steps::new(plan, prepared)?), threads: Threads::default() })
+        Ok(Self { options, steps: Arc::new(Steps::new(plan, prepared)?), room: Mutex::default() })
     }
 
     /// The plan.
@@ -210,38 +220,27 @@ impl CpuProgram {
     ) -> Result<Vec<Vec<f32>>> {
         let plan = &self.steps.plan;
         plan.check(bound)?;
-        let steps = Arc::clone(&self.steps);
-        let wanted = Arc::<[BufferId]>::from(outputs);
-        match Split::of(plan, bound, threads) {
-            Split::None => {}
-            Split::Rows(threads) => {
-                let parts = Arc::new(rows::split(plan, bound, rows::ranges(bound.batch(), threads), inputs)?);
-                let work = move |index: usize| {
-                    let part = parts.get(index).ok_or_else(|| Error::internal("no such part"))?;
-                    steps.run(&part.bound, &part.inputs, &wanted, &mut Member::alone())
-                };
-                if let Some(done) = self.threads.map(threads, work)? {
-                    return rows::join(bound, outputs, done.into_iter().collect::<Result<_>>()?);
-                }
-            }
-            Split::Units(threads) => {
-                let members = Member::team(threads, recurrence::exchanged(plan, bound))?;
-                let members = Arc::new(members.into_iter().map(|member| Mutex::new(Some(member))).collect::<Vec<_>>());
-                let inputs = inputs.iter().map(|(id, values)| (*id, values.as_ref().to_vec()));
-                let (bound, inputs) = (bound.clone(), inputs.collect::<Arc<[_]>>());
-                let work = move |index: usize| {
-                    let member = members.get(index).and_then(|member| member.lock().ok()?.take());
-                    let mut member = member.ok_or_else(|| Error::internal("no such member"))?;
-                    // All of them have all outputs.
-                    let wanted = if index == 0 { wanted.as_ref() } else { &[] };
-                    steps.run(&bound, &inputs, wanted, &mut member)
-                };
-                if let Some(done) = self.threads.map(threads, work)? {
-                    return team::first(done);
-                }
-            }
+        let mut room = match self.room.try_lock() {
+            Ok(room) => Some(room),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let split = if room.is_some() { Split::of(plan, bound, threads) } else { Split::None };
+        let storage = |id: BufferId| Ok(plan.storage(id)?.index());
+        let given: Vec<usize> = inputs.iter().map(|(id, _)| storage(*id)).collect::<Result<_>>()?;
+        let wanted: Vec<usize> = outputs.iter().map(|&id| storage(id)).collect::<Result<_>>()?;
+        let kept = room.as_mut().and_then(|room| room.crew.take());
+        let mut crew = match kept.filter(|crew| crew.is_for(bound, split, &given)) {
+            Some(crew) => crew,
+            None => Crew::new(&self.steps, bound, split, given, &wanted)?,
+        };
+        crew.fill(inputs)?;
+        crew.run(&self.steps, room.as_mut().map(|room| &mut room.threads))?;
+        let outputs = crew.outputs(outputs, &wanted)?;
+        if let Some(room) = &mut room {
+            room.crew = Some(crew).filter(Crew::lasts);
         }
-        self.steps.run(bound, inputs, outputs, &mut Member::alone())
+        Ok(outputs)
     }
 }
 
@@ -262,15 +261,13 @@ impl CpuStream {
     fn new(steps: Arc<Steps>, bound: &Bound) -> Result<Self> {
         let plan = &steps.plan;
         let storage = |id: BufferId| Ok(plan.storage(id)?.index());
-        Ok(Self {
-            workspace: Workspace::lasting(&steps, bound),
-            member: Member::alone(),
-            inputs: plan.inputs.iter().map(|port| storage(port.buffer)).collect::<Result<_>>()?,
-            outputs: plan.outputs.iter().map(|port| storage(port.buffer)).collect::<Result<_>>()?,
-            states: (plan.states.iter().map(|port| Ok([storage(port.initial)?, storage(port.last)?])))
-                .collect::<Result<_>>()?,
-            steps,
-        })
+        let inputs: Vec<usize> = plan.inputs.iter().map(|port| storage(port.buffer)).collect::<Result<_>>()?;
+        let outputs = plan.outputs.iter().map(|port| storage(port.buffer)).collect::<Result<_>>()?;
+        let states = plan.states.iter().map(|port| Ok([storage(port.initial)?, storage(port.last)?]));
+        let states: Vec<[usize; 2]> = states.collect::<Result<_>>()?;
+        let given: Vec<usize> = inputs.iter().copied().chain(states.iter().map(|[initial, _]| *initial)).collect();
+        let (workspace, member) = (Workspace::lasting(&steps, bound, &given), Member::alone());
+        Ok(Self { workspace, member, inputs, outputs, states, steps })
     }
 
     /// One run, from the states that the one before left. The first one takes all memory.
@@ -299,46 +296,6 @@ impl CpuStream {
     }
 }
 
-/// How a run is shared out to threads.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Split {
-    None,
-    /// Each of so many has some rows.
-    Rows(usize),
-    /// Each of so many has some units of every recurrence, of all rows.
-    Units(usize),
-}
-
-impl Split {
-    /// With fewer rows each, a product reads weights faster than it can use them.
-    const FEW_ROWS: usize = 8;
-    /// Multiply-adds of a timestep from which on it takes several times as long as a meeting of threads.
-    const LONG_STEP: usize = 40_000;
-
-    fn of(plan: &Plan, bound: &Bound, threads: usize) -> Self {
-        let rows = bound.batch();
-        let recurrences = plan.steps.iter().filter_map(|step| match &step.op {
-            Op::Recurrence(r) => Some(r),
-            _ => None,
-        });
-        let multiply_adds = |r: &Recurrence| {
-            let gates = r.cell.spec().gates.len();
-            gates.saturating_mul(r.hidden_size).saturating_mul(r.output_size).saturating_mul(rows)
-        };
-        // Of those that a run spends its time with.
-        let longest = recurrences.max_by_key(|r| multiply_adds(r));
-        let units = longest.filter(|r| multiply_adds(r) >= Self::LONG_STEP).map_or(0, recurrence::blocks);
-        match threads {
-            0 | 1 => Self::None,
-            _ if rows < threads.saturating_mul(Self::FEW_ROWS) && units.min(threads) > 1 => {
-                Self::Units(units.min(threads))
-            }
-            _ if rows > 1 => Self::Rows(rows.min(threads)),
-            _ => Self::None,
-        }
-    }
-}
-
 impl Steps {
     fn new(plan: Arc<Plan>, prepared: Vec<Arc<Prepared>>) -> Result<Self> {
         let storage = |ids: Vec<BufferId>| -> Result<Vec<usize>> {
@@ -358,31 +315,19 @@ impl Steps {
         Ok(Self { plan, prepared, touches })
     }
 
-    /// One run, `outputs` of which are wanted.
-    fn run(
-        &self,
-        bound: &Bound,
-        inputs: &[(BufferId, impl AsRef<[f32]>)],
-        outputs: &[BufferId],
-        member: &mut Member,
-    ) -> Result<Vec<Vec<f32>>> {
-        let mut workspace = Workspace::once(self, bound, outputs)?;
-        for (id, values) in inputs {
-            let to = workspace.input(self.plan.storage(*id)?.index())?;
-            let values = values.as_ref();
-            if to.len() != values.len() {
-                return Err(Error::internal(format!("buffer {} has another size", id.index())));
+    /// Storage that some step reads, or writes in part, before any wrote it, other than what is `given`.
+    fn zeroed(&self, given: &[usize]) -> Vec<usize> {
+        let (mut written, mut zeroed) = (given.to_vec(), Vec::new());
+        for touches in &self.touches {
+            let parts = touches.writes.iter().filter(|_| touches.writes_parts);
+            for storage in touches.reads.iter().chain(parts) {
+                if !written.contains(storage) && !zeroed.contains(storage) {
+                    zeroed.push(*storage);
+                }
             }
-            to.copy_from_slice(values);
+            written.extend(&touches.writes);
         }
-        workspace.run(self, member)?;
-        let storage = outputs.iter().map(|&id| Ok(self.plan.storage(id)?.index())).collect::<Result<Vec<_>>>()?;
-        let wanted = storage.iter().enumerate().map(|(index, of)| {
-            // Some may be the same value under two names.
-            let again = storage.iter().skip(index + 1).any(|later| later == of);
-            if again { workspace.output(*of).map(<[f32]>::to_vec) } else { workspace.take(*of) }
-        });
-        wanted.collect()
+        zeroed
     }
 }
 

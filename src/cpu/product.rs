@@ -15,35 +15,32 @@ use crate::{
 
 /// Inputs ahead of the one that is added up, whose weights are asked for.
 const AHEAD: usize = 64;
+/// Inputs that are added up one after the other between two looks at whether there are more.
+const UNROLLED: usize = 4;
 /// Lines of sums that [`linear`] takes at once: 6 KiB.
 const SUMS: usize = 96;
 
-/// Rows whose places are looked up once for all panels, and which stay in the second-level cache meanwhile.
+/// Rows that stay in the second-level cache while they are multiplied with all panels.
 const ROW_BLOCK: usize = 96;
 
-/// Rows of a matrix: groups of `group` rows that lie `stride` apart, groups `group_stride` apart.
+/// `count` rows of a matrix, that lie `stride` apart.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) first: usize,
+    values: &'a [f32],
+    stride: usize,
     pub(super) count: usize,
-    pub(super) stride: usize,
-    pub(super) group: usize,
-    pub(super) group_stride: isize,
 }
 
 impl<'a> Rows<'a> {
-    /// `count` rows of `values` that lie `stride` apart.
     #[inline(always)]
     pub(super) fn new(values: &'a [f32], stride: usize, count: usize) -> Self {
-        Self { values, first: 0, count, stride, group: usize::MAX, group_stride: 0 }
+        Self { values, stride, count }
     }
 
-    /// Where a row starts.
+    /// The values of a row and all that follow.
     #[inline(always)]
-    pub(super) fn at(&self, row: usize) -> usize {
-        let (group, row) = if row < self.group { (0, row) } else { (row / self.group, row % self.group) };
-        (self.first + row * self.stride).wrapping_add_signed(self.group_stride * group.cast_signed())
+    pub(super) fn from(&self, row: usize) -> &'a [f32] {
+        &self.values[row * self.stride..]
     }
 }
 
@@ -69,7 +66,7 @@ impl Task for Linear<'_> {
         let mut sums = [Line::ZERO; SUMS];
         for start in (0..x.count).step_by(SUMS) {
             let rows = start..x.count.min(start + SUMS);
-            let x = Rows { first: x.at(start), count: rows.len(), ..x };
+            let x = Rows::new(x.from(start), x.stride, rows.len());
             // As many panels as there is room for.
             let group = SUMS / rows.len();
             for first in (0..panels).step_by(group) {
@@ -119,43 +116,29 @@ struct Of<'a, W> {
     weights: &'a [W],
 }
 
-/// Some of the rows of a product.
-struct Block {
-    first: usize,
-    count: usize,
-    /// Where each starts.
-    at: [usize; ROW_BLOCK],
-}
-
 impl<W: Weights> Task for Of<'_, W> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let x = self.product.x;
-        let mut block = Block { first: 0, count: 0, at: [0; ROW_BLOCK] };
-        while block.first < x.count {
-            block.count = ROW_BLOCK.min(x.count - block.first);
-            for (row, at) in block.at.iter_mut().enumerate().take(block.count) {
-                *at = x.at(block.first + row);
-            }
+        let count = self.product.x.count;
+        for first in (0..count).step_by(ROW_BLOCK) {
+            let rows = first..count.min(first + ROW_BLOCK);
             let mut panel = self.product.panels.start;
             while panel < self.product.panels.end {
-                panel += self.rows(s, &block, panel);
+                panel += self.rows(s, rows.clone(), panel);
             }
-            block.first += block.count;
         }
     }
 }
 
 impl<W: Weights> Of<'_, W> {
-    /// All rows of a block, and some panels from `panel` on. Returns how many.
+    /// Some rows, and some panels from `panel` on. Returns how many.
     #[inline(always)]
-    fn rows<S: Simd>(&mut self, s: S, block: &Block, panel: usize) -> usize {
+    fn rows<S: Simd>(&mut self, s: S, rows: Range<usize>, panel: usize) -> usize {
         // Few rows take several panels at a time, so that enough sums are under way to hide the latency of a
         // multiply-add; more rows as many as the registers hold, since a weight is then read once for them all.
-        let rows = block.count;
-        let wide = match rows {
+        let wide = match rows.len() {
             0 | 1 => S::SUMS,
             2 => S::SUMS / 2,
             3 => S::SUMS / 3,
@@ -163,82 +146,58 @@ impl<W: Weights> Of<'_, W> {
             5 => S::SUMS / 5,
             _ => S::SUMS / 6,
         };
-        let wide = wide.min(self.product.panels.end - panel);
-        let mut row = 0;
-        match wide {
-            8.. if rows == 1 => {
-                while row < rows {
-                    row += self.tiles::<S, 8>(s, block, row, panel);
-                }
-                8
-            }
-            4.. => {
-                while row < rows {
-                    row += self.tiles::<S, 4>(s, block, row, panel);
-                }
-                4
-            }
-            3 => {
-                while row < rows {
-                    row += self.tiles::<S, 3>(s, block, row, panel);
-                }
-                3
-            }
-            2 => {
-                while row < rows {
-                    row += self.tiles::<S, 2>(s, block, row, panel);
-                }
-                2
-            }
-            _ => {
-                while row < rows {
-                    row += self.tiles::<S, 1>(s, block, row, panel);
-                }
-                1
-            }
+        // What cannot be is not compiled.
+        match wide.min(self.product.panels.end - panel) {
+            8.. if const { S::SUMS >= 8 } && rows.len() == 1 => self.tiles::<S, 8>(s, rows, panel),
+            4.. if const { S::SUMS >= 4 } => self.tiles::<S, 4>(s, rows, panel),
+            3.. if const { S::SUMS >= 3 } => self.tiles::<S, 3>(s, rows, panel),
+            2.. if const { S::SUMS >= 2 } => self.tiles::<S, 2>(s, rows, panel),
+            _ => self.tiles::<S, 1>(s, rows, panel),
         }
     }
 
-    /// Some rows of `PANELS` panels. Returns how many.
+    /// Some rows of `PANELS` panels. Returns `PANELS`.
     #[inline(always)]
-    fn tiles<S: Simd, const PANELS: usize>(&mut self, s: S, block: &Block, row: usize, panel: usize) -> usize {
+    fn tiles<S: Simd, const PANELS: usize>(&mut self, s: S, rows: Range<usize>, panel: usize) -> usize {
         let most = (S::SUMS / PANELS).min(6);
-        // Rather four and three than six and one.
-        let rows = match block.count - row {
-            7 | 8 if most >= 4 => 4,
-            left => left.min(most),
-        };
-        match rows {
-            6 => self.tile::<S, 6, PANELS>(s, block, row, panel),
-            5 => self.tile::<S, 5, PANELS>(s, block, row, panel),
-            4 => self.tile::<S, 4, PANELS>(s, block, row, panel),
-            3 => self.tile::<S, 3, PANELS>(s, block, row, panel),
-            2 => self.tile::<S, 2, PANELS>(s, block, row, panel),
-            _ => self.tile::<S, 1, PANELS>(s, block, row, panel),
+        let mut row = rows.start;
+        while row < rows.end {
+            // Rather four and three than six and one.
+            let count = match rows.end - row {
+                7 | 8 if most >= 4 => 4,
+                left => left.min(most),
+            };
+            row += match count {
+                6 if const { S::SUMS / PANELS >= 6 } => self.tile::<S, 6, PANELS>(s, &rows, row, panel),
+                5 if const { S::SUMS / PANELS >= 5 } => self.tile::<S, 5, PANELS>(s, &rows, row, panel),
+                4 if const { S::SUMS / PANELS >= 4 } => self.tile::<S, 4, PANELS>(s, &rows, row, panel),
+                3 if const { S::SUMS / PANELS >= 3 } => self.tile::<S, 3, PANELS>(s, &rows, row, panel),
+                2 if const { S::SUMS / PANELS >= 2 } => self.tile::<S, 2, PANELS>(s, &rows, row, panel),
+                _ => self.tile::<S, 1, PANELS>(s, &rows, row, panel),
+            };
         }
+        PANELS
     }
 
-    /// `ROWS` rows of `PANELS` panels. Returns `ROWS`.
+    /// `ROWS` of `rows`, from `row` on, of `PANELS` panels. Returns `ROWS`.
     #[inline(always)]
     fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(
         &mut self,
         s: S,
-        block: &Block,
+        rows: &Range<usize>,
         row: usize,
         panel: usize,
     ) -> usize {
         let count = self.product.weight.in_size();
-        // Loops, not functions of arrays: see `Task::run`.
         let (mut x, mut weights) = ([[].as_slice(); ROWS], [self.weights; PANELS]);
+        // Loops, not functions of arrays: see `Task::run`.
         for (r, x) in x.iter_mut().enumerate() {
-            *x = &self.product.x.values[block.at[row + r]..][..count];
+            *x = &self.product.x.from(row + r)[..count];
         }
         for (p, weights) in weights.iter_mut().enumerate() {
             *weights = &self.weights[(panel + p) * count..][..count];
         }
-        // There is nothing to check in the loop.
-        assert!(x.iter().all(|x| x.len() == count) && weights.iter().all(|weights| weights.len() == count));
-        let y = ((block.first + row) * self.product.y_stride + panel) - self.product.panels.start;
+        let y = row * self.product.y_stride + panel - self.product.panels.start;
         let mut sums = [[s.splat(0.0); PANELS]; ROWS];
         if !W::SCALED {
             for p in 0..PANELS {
@@ -248,19 +207,50 @@ impl<W: Weights> Of<'_, W> {
                 }
             }
         }
-        for k in 0..count {
-            let mut weight = [s.splat(0.0); PANELS];
-            for p in 0..PANELS {
-                weight[p] = weights[p][k].load(s);
-                // One row reads weights as fast as they come anyway.
-                if ROWS > 1 {
-                    s.prefetch(weights[p], k + AHEAD);
+        // Where several tiles read the same panels, each asks for its share of those that follow, so that they come evenly;
+        // else a tile asks for what it reads soon itself. A row alone reads weights as fast as they come anyway.
+        let (tiles, share) = (rows.len() > ROWS, (ROWS << 16) / rows.len());
+        let next = (panel + PANELS) * count + (row - rows.start) * count / rows.len();
+        let (mut x4, mut weights4) = ([[].as_slice(); ROWS], [[].as_slice(); PANELS]);
+        for (r, x4) in x4.iter_mut().enumerate() {
+            *x4 = x[r].as_chunks::<UNROLLED>().0;
+        }
+        for (p, weights4) in weights4.iter_mut().enumerate() {
+            *weights4 = weights[p].as_chunks::<UNROLLED>().0;
+        }
+        // There is nothing to check in the loops.
+        let chunks = count / UNROLLED;
+        assert!(x.iter().all(|x| x.len() == count) && weights.iter().all(|weights| weights.len() == count));
+        assert!(x4.iter().all(|x| x.len() == chunks) && weights4.iter().all(|weights| weights.len() == chunks));
+        for chunk in 0..chunks {
+            if ROWS > 1 {
+                for p in 0..PANELS {
+                    for line in chunk * UNROLLED..(chunk + 1) * UNROLLED {
+                        match tiles {
+                            true => s.prefetch_far(self.weights, next + p * count + (line * share >> 16)),
+                            false => s.prefetch(weights[p], line + AHEAD),
+                        }
+                    }
                 }
             }
-            for r in 0..ROWS {
-                let x = s.splat(x[r][k]);
+            for k in 0..UNROLLED {
+                let mut weight = [s.splat(0.0); PANELS];
                 for p in 0..PANELS {
-                    sums[r][p] = s.mul_add(x, weight[p], sums[r][p]);
+                    weight[p] = weights4[p][chunk][k].load(s);
+                }
+                for r in 0..ROWS {
+                    let x = s.splat(x4[r][chunk][k]);
+                    for p in 0..PANELS {
+                        sums[r][p] = s.mul_add(x, weight[p], sums[r][p]);
+                    }
+                }
+            }
+        }
+        for k in chunks * UNROLLED..count {
+            for p in 0..PANELS {
+                let weight = weights[p][k].load(s);
+                for r in 0..ROWS {
+                    sums[r][p] = s.mul_add(s.splat(x[r][k]), weight, sums[r][p]);
                 }
             }
         }
@@ -329,7 +319,7 @@ impl OfIntegers<'_> {
     /// second one is NaN if an input is not finite.
     #[inline(always)]
     fn scale<S: Simd>(&self, s: S, row: usize) -> [f32; 2] {
-        let x = &self.product.x.values[self.product.x.at(row)..][..self.product.weight.in_size()];
+        let x = &self.product.x.from(row)[..self.product.weight.in_size()];
         let (lines, rest) = x.as_chunks();
         let mut last = [0.0; LANES];
         last[..rest.len()].copy_from_slice(rest);
@@ -358,7 +348,7 @@ impl OfIntegers<'_> {
     /// Some inputs of a row, rounded, and zeros up to the next 16.
     #[inline(always)]
     fn round<S: Simd>(&self, s: S, row: usize, inputs: Range<usize>, scale: f32, to: &mut [i16; INPUTS]) {
-        let x = &self.product.x.values[self.product.x.at(row) + inputs.start..][..inputs.len()];
+        let x = &self.product.x.from(row)[inputs.clone()];
         let ((lines, rest), scale) = (x.as_chunks(), s.splat(scale));
         let mut last = [0.0; LANES];
         last[..rest.len()].copy_from_slice(rest);
@@ -476,7 +466,7 @@ mod tests {
                 let panels = packed.panels();
                 // With each kind of instructions, `[count, panels]`.
                 let run = |first: usize, count: usize| {
-                    let x = Rows { first: first * in_size, ..Rows::new(&x, in_size, count) };
+                    let x = Rows::new(&x[first * in_size..], in_size, count);
                     each(|| Sums { x, weight: &packed })
                 };
                 let alone: Vec<Vec<Vec<Line>>> = (0..100).map(|row| run(row, 1)).collect();

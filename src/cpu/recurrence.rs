@@ -28,8 +28,8 @@ const MAX_GATES_X: usize = 1 << 12;
 const MIN_PROJECTED: usize = 96;
 /// Lines of sums that stay in the first-level cache until the cell takes them (8 KiB), but 16 units at least.
 const MAX_SUMS: usize = 128;
-/// States nearer to 0 are 0. Otherwise a state that fades over thousands of timesteps ends in denormal numbers, with
-/// which many processors are slow; so do its products with weights of 2^-24 and more.
+/// Inputs and states nearer to 0 are 0. Otherwise a sound that fades, or a state over thousands of timesteps, ends in
+/// denormal numbers, with which many processors are slow; so do its products with weights of 2^-24 and more.
 const TINY: f32 = f32::MIN_POSITIVE * 16_777_216.0;
 
 /// The packed weights of a direction, biases included. Units come in blocks of 16.
@@ -123,11 +123,15 @@ pub(super) fn run(
             let rows = TILE_ROWS.min(batch - first_row);
             let mut tile = Tile::new(r, weights, first_row, rows, seq_len, scratch, member)?;
             for (state, id) in direction.initial.iter().enumerate() {
-                if let Some(id) = id {
-                    tile.set_state(state, memory.read(*id)?);
+                match id {
+                    Some(id) => tile.set_state(state, memory.read(*id)?),
+                    None => tile.state_rows(state).0.fill(0.0),
                 }
             }
-            let place = Place { direction, index, seq_len };
+            let place = Place { direction, index, seq_len, keeps_output: mask.is_some() || seq_len == 0 };
+            if place.keeps_output {
+                tile.begin_output();
+            }
             tile.run(&place, x, mask, &mut outputs)?;
             for (state, values) in finals.iter_mut().enumerate() {
                 if let Some(values) = values {
@@ -149,6 +153,8 @@ struct Place<'a> {
     /// Of the direction.
     index: usize,
     seq_len: usize,
+    /// Whether the output is another value than the hidden state.
+    keeps_output: bool,
 }
 
 impl Place<'_> {
@@ -163,6 +169,7 @@ impl Place<'_> {
 pub(super) struct Scratch {
     /// What it has the sizes for.
     sizes: Option<[usize; 2]>, // rows, slice
+    x: Vec<f32>,          // [slice, rows, input_size]
     gates_x: Vec<Line>,   // [slice, rows, blocks, gates]
     sums: Vec<Line>,      // [rows, group, gates], those of `hh_reset` only where there are some
     given: Vec<f32>,      // [rows, width], what the cell gave at the last timestep
@@ -191,6 +198,7 @@ impl Scratch {
         let only = |condition: bool, len: usize| if condition { len } else { 0 };
         let (resets, projects) = (weights.hh_reset.is_some(), weights.hr.as_ref());
         self.sizes = None;
+        fit(&mut self.x, slice * rows * r.input_size)?;
         fit(&mut self.gates_x, slice * units * spec.gates.len())?;
         fit(&mut self.sums, rows * panels)?;
         fit(&mut self.given, units * LANES)?;
@@ -202,6 +210,7 @@ impl Scratch {
         fit(&mut self.hidden, only(projects.is_some(), rows * r.output_size))?;
         fit(&mut self.output, rows * r.output_size)?;
         fit(&mut self.live, rows)?;
+        self.live.fill(true);
         self.sizes = Some([rows, slice]);
         Ok(())
     }
@@ -247,10 +256,6 @@ impl<'a> Tile<'a> {
         if m.sizes != Some([rows, slice]) {
             m.fit(r, weights, rows, slice, group * late)?;
         }
-        for values in [&mut m.given, &mut m.states, &mut m.hidden, &mut m.output] {
-            values.fill(0.0);
-        }
-        m.live.fill(true);
         let (own, width) = (member.part(blocks), blocks * LANES);
         Ok(Self { r, weights, first_row, rows, blocks, own, width, slice, group, m, member })
     }
@@ -276,9 +281,6 @@ impl<'a> Tile<'a> {
         let (to, stride) = self.state_rows(state);
         for row in 0..rows {
             to[row * stride..][..size].copy_from_slice(&values[(first_row + row) * size..][..size]);
-        }
-        if state == 0 && self.r.dead == DeadTimesteps::RepeatState {
-            self.keep_output();
         }
     }
 
@@ -314,7 +316,16 @@ impl<'a> Tile<'a> {
     #[inline(always)]
     fn hidden_row(&self, row: usize) -> &[f32] {
         let h = self.hidden_state();
-        &h.values[h.at(row)..][..self.r.output_size]
+        &h.from(row)[..self.r.output_size]
+    }
+
+    /// The output before the first timestep.
+    fn begin_output(&mut self) {
+        self.m.live.fill(true);
+        match self.r.dead {
+            DeadTimesteps::RepeatState => self.keep_output(),
+            DeadTimesteps::Zero | DeadTimesteps::RepeatOutput => self.m.output.fill(0.0),
+        }
     }
 
     /// The hidden state of live rows becomes their output.
@@ -334,35 +345,33 @@ impl<'a> Tile<'a> {
     fn run(&mut self, place: &Place<'_>, x: &[f32], mask: Option<&[f32]>, outputs: &mut Outputs<'_>) -> Result<()> {
         for start in (0..place.seq_len).step_by(self.slice) {
             let timesteps = start..place.seq_len.min(start + self.slice);
-            self.project(place, x, start, timesteps.len());
-            self.r.cell.dispatch(Slice { tile: self, place, timesteps, mask, outputs })?;
+            self.r.cell.dispatch(Slice { tile: self, place, timesteps, x, mask, outputs })?;
         }
-        if mask.is_none() && place.seq_len > 0 {
-            self.keep_output();
-        }
-        let size = self.r.output_size;
-        let width = self.r.directions.len() * size;
         if let Some(last) = &mut outputs.last {
-            for row in 0..self.rows {
-                let at = (self.first_row + row) * width + place.index * size;
-                last[at..at + size].copy_from_slice(&self.m.output[row * size..][..size]);
-            }
+            self.put_outputs(place, 0, 1, last);
         }
         Ok(())
     }
 
     /// `gates_x` of the timesteps processed from the `start`-th on.
-    fn project(&mut self, place: &Place<'_>, x: &[f32], start: usize, timesteps: usize) {
-        let (weight, size, seq_len) = (&self.weights.ih, self.r.input_size, place.seq_len);
-        let panels = weight.panels();
-        let at = (self.first_row * seq_len + place.timestep(start)) * size;
-        let step = if place.direction.reverse { -size.cast_signed() } else { size.cast_signed() };
-        let count = self.rows * timesteps;
-        let x = Rows { first: at, group: self.rows, group_stride: step, ..Rows::new(x, seq_len * size, count) };
-        let gates = self.r.cell.spec().gates.len();
+    #[inline(always)]
+    fn project<S: Simd>(&mut self, simd: S, place: &Place<'_>, x: &[f32], start: usize, timesteps: usize) {
+        let (weight, size) = (&self.weights.ih, self.r.input_size);
+        // Side by side, as they are processed.
+        let mut lines = self.m.x.chunks_exact_mut(size);
+        for s in start..start + timesteps {
+            for (row, to) in (self.first_row..self.first_row + self.rows).zip(&mut lines) {
+                let x = &x[(row * place.seq_len + place.timestep(s)) * size..][..size];
+                for (to, &x) in to.iter_mut().zip(x) {
+                    *to = if x.abs() < TINY { 0.0 } else { x };
+                }
+            }
+        }
+        let rows = timesteps * self.rows;
+        let (panels, gates) = (weight.panels(), self.r.cell.spec().gates.len());
         let own = self.own.start * gates..self.own.end * gates;
-        let y = &mut self.m.gates_x[own.start..];
-        dispatch(Product { x, weight, panels: own, y, y_stride: panels });
+        let (x, y) = (Rows::new(&self.m.x, size, rows), &mut self.m.gates_x[own.start..]);
+        simd.run(Product { x, weight, panels: own, y, y_stride: panels });
     }
 
     /// The `s`-th timestep of the slice.
@@ -486,25 +495,25 @@ impl<'a> Tile<'a> {
         }
     }
 
-    /// The output of every row into the sequence.
+    /// The output of every row at a timestep into `to`, `[batch, timesteps, directions * output_size]`.
     #[inline(always)]
-    fn put_sequence(&self, place: &Place<'_>, position: usize, masked: bool, outputs: &mut Outputs<'_>) {
-        let Some(sequence) = &mut outputs.sequence else { return };
+    fn put_outputs(&self, place: &Place<'_>, position: usize, timesteps: usize, to: &mut [f32]) {
         let size = self.r.output_size;
         let width = self.r.directions.len() * size;
         for row in 0..self.rows {
-            let output = if masked { &self.m.output[row * size..][..size] } else { self.hidden_row(row) };
-            let at = ((self.first_row + row) * place.seq_len + position) * width + place.index * size;
-            sequence[at..at + size].copy_from_slice(output);
+            let output = if place.keeps_output { &self.m.output[row * size..][..size] } else { self.hidden_row(row) };
+            let at = ((self.first_row + row) * timesteps + position) * width + place.index * size;
+            to[at..at + size].copy_from_slice(output);
         }
     }
 }
 
-/// The timesteps of a slice, whose `gates_x` are there.
+/// The timesteps of a slice.
 struct Slice<'t, 'a, 'o> {
     tile: &'t mut Tile<'a>,
     place: &'t Place<'t>,
     timesteps: Range<usize>,
+    x: &'t [f32],            // [batch, seq_len, input_size]
     mask: Option<&'t [f32]>, // [batch, seq_len]
     outputs: &'t mut Outputs<'o>,
 }
@@ -524,7 +533,8 @@ impl<C: VectorCell> Task for SliceOf<'_, '_, '_, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Result<()> {
-        let Slice { tile, place, timesteps, mask, outputs } = self.0;
+        let Slice { tile, place, timesteps, x, mask, outputs } = self.0;
+        tile.project(simd, place, x, timesteps.start, timesteps.len());
         for (index, s) in timesteps.enumerate() {
             if let Some(mask) = mask {
                 let (t, first_row) = (place.timestep(s), tile.first_row);
@@ -535,11 +545,13 @@ impl<C: VectorCell> Task for SliceOf<'_, '_, '_, C> {
             if tile.m.live.contains(&true) {
                 tile.timestep::<S, C>(simd, index)?;
             }
-            if mask.is_some() {
+            if place.keeps_output {
                 tile.keep_output();
             }
             let position = if place.direction.flipped { place.seq_len - 1 - s } else { s };
-            tile.put_sequence(place, position, mask.is_some(), outputs);
+            if let Some(sequence) = &mut outputs.sequence {
+                tile.put_outputs(place, position, place.seq_len, sequence);
+            }
         }
         Ok(())
     }

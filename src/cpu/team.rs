@@ -118,22 +118,21 @@ impl Team {
 /// What is said where another one's failure is the cause.
 const LEFT: &str = "another thread of the run failed";
 
-/// What the first member of a team gives, or why one of them failed.
+/// What all parts of a run give, or why one of them failed.
 ///
 /// # Errors
 /// The first one that is not about another member.
-pub(super) fn first<R>(results: Vec<Result<R>>) -> Result<R> {
-    let mut given = Err(Error::internal("a team without members"));
+pub(super) fn all<R>(results: Vec<Result<R>>) -> Result<Vec<R>> {
+    let mut given = Vec::with_capacity(results.len());
     let mut left = None;
-    for (index, result) in results.into_iter().enumerate() {
+    for result in results {
         match result {
-            Ok(value) if index == 0 => given = Ok(value),
-            Ok(_) => {}
+            Ok(value) => given.push(value),
             Err(error) if is_left(&error) => left = Some(error),
             Err(error) => return Err(error),
         }
     }
-    left.map_or(given, Err)
+    left.map_or(Ok(given), Err)
 }
 
 /// Whether an error only says that there is another one.
@@ -190,11 +189,11 @@ mod tests {
     #[test]
     fn the_cause_of_a_failure_is_told_before_its_consequences() {
         let (left, cause) = (|| Err(Error::internal(LEFT)), || Err(Error::internal("cause")));
-        assert_eq!(first(vec![Ok(1), Ok(2)]).unwrap(), 1);
+        assert_eq!(all(vec![Ok(1), Ok(2)]).unwrap(), [1, 2]);
         for results in [vec![left(), cause()], vec![cause(), left()], vec![Ok(1), cause()]] {
-            assert!(first::<i32>(results).unwrap_err().to_string().contains("cause"));
+            assert!(all::<i32>(results).unwrap_err().to_string().contains("cause"));
         }
-        assert!(is_left(&first::<i32>(vec![Ok(1), left()]).unwrap_err()));
+        assert!(is_left(&all::<i32>(vec![Ok(1), left()]).unwrap_err()));
     }
 
     #[test]

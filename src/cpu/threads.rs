@@ -3,7 +3,7 @@
 use std::{
     hint,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, TryLockError, mpsc},
+    sync::mpsc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Threads of a program's own, as many as its runs asked for. They end with it.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
-    started: Mutex<Vec<Thread>>,
+    started: Vec<Thread>,
 }
 
 #[derive(Debug)]
@@ -30,32 +30,28 @@ struct Thread {
 }
 
 impl Threads {
-    /// `work` of each index below `count`, the first one here and each other on a thread of its own, in their order. Where
-    /// the threads have another run's work, nothing is done and nothing is given. A panic of `work` is an error.
-    pub(super) fn map<R: Send + 'static>(
-        &self,
-        count: usize,
-        work: impl Fn(usize) -> Result<R> + Clone + Send + 'static,
-    ) -> Result<Option<Vec<Result<R>>>> {
-        let mut started = match self.started.try_lock() {
-            Ok(started) => started,
-            // What a thread of a panicked run does has an owner of its own, which nobody waits for any more.
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(None),
-        };
-        while started.len() + 1 < count {
-            started.push(Thread::start()?);
+    /// `work` of each item, of the first one here and of each other on a thread of its own, in their order. A panic of
+    /// `work` is an error.
+    pub(super) fn map<I: Send + 'static, R: Send + 'static>(
+        &mut self,
+        items: Vec<I>,
+        work: impl Fn(I) -> Result<R> + Clone + Send + 'static,
+    ) -> Result<Vec<Result<R>>> {
+        let mut all: Vec<Option<Result<R>>> = items.iter().map(|_| None).collect();
+        while self.started.len() + 1 < items.len() {
+            self.started.push(Thread::start()?);
         }
         let (done, results) = mpsc::channel();
-        for (index, thread) in (1..count).zip(started.iter()) {
+        let mut items = items.into_iter();
+        let here = items.next();
+        for ((index, item), thread) in (1..).zip(items).zip(&self.started) {
             let (work, done) = (work.clone(), done.clone());
             // Nobody to hear the result is nobody who waits for it.
-            thread.run(Box::new(move || drop(done.send((index, caught(|| work(index)))))))?;
+            thread.run(Box::new(move || drop(done.send((index, caught(|| work(item)))))))?;
         }
         drop(done);
-        let mut all: Vec<Option<Result<R>>> = std::iter::repeat_with(|| None).take(count).collect();
-        if let Some(first) = all.first_mut() {
-            *first = Some(caught(|| work(0)));
+        if let (Some(first), Some(item)) = (all.first_mut(), here) {
+            *first = Some(caught(|| work(item)));
         }
         while let Some((index, result)) = next(&results) {
             if let Some(place) = all.get_mut::<usize>(index) {
@@ -63,7 +59,7 @@ impl Threads {
             }
         }
         let all = all.into_iter().map(|result| result.unwrap_or_else(|| Err(Error::internal("a thread ended"))));
-        Ok(Some(all.collect()))
+        Ok(all.collect())
     }
 }
 
@@ -123,47 +119,24 @@ fn caught<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use std::sync::{Arc, Barrier};
-
     use super::*;
 
-    fn tens(threads: &Threads, count: usize) -> Vec<usize> {
-        threads.map(count, |n| Ok(n * 10)).unwrap().unwrap().into_iter().map(Result::unwrap).collect()
+    fn tens(threads: &mut Threads, count: usize) -> Vec<usize> {
+        threads.map((0..count).collect(), |n| Ok(n * 10)).unwrap().into_iter().map(Result::unwrap).collect()
     }
 
     #[test]
     fn keeps_order_and_turns_panics_into_errors() {
-        let threads = Threads::default();
+        let mut threads = Threads::default();
         for count in [0, 1, 3, 2, 5] {
-            assert_eq!(tens(&threads, count), (0..count).map(|n| n * 10).collect::<Vec<_>>());
+            assert_eq!(tens(&mut threads, count), (0..count).map(|n| n * 10).collect::<Vec<_>>());
         }
-        assert_eq!(threads.started.lock().unwrap().len(), 4);
+        assert_eq!(threads.started.len(), 4);
         for wrong in [0, 1] {
             let work = move |n| if n == wrong { panic!("on purpose") } else { Ok(n) };
-            let failed = threads.map(2, work).unwrap().unwrap();
+            let failed = threads.map(vec![0, 1], work).unwrap();
             assert!(matches!(failed[wrong], Err(Error::Internal { .. })) && failed[1 - wrong].is_ok(), "{failed:?}");
         }
-        assert_eq!(tens(&threads, 3), [0, 10, 20]);
-    }
-
-    #[test]
-    fn runs_at_the_same_time_do_not_wait_for_each_other() {
-        let threads = Arc::new(Threads::default());
-        // Both halves of the first run wait for the second one to be refused.
-        let barrier = Arc::new(Barrier::new(3));
-        let (first, waits) = (Arc::clone(&threads), Arc::clone(&barrier));
-        let first = thread::spawn(move || {
-            let work = move |n| {
-                waits.wait();
-                waits.wait();
-                Ok(n)
-            };
-            first.map(2, work).unwrap().unwrap().len()
-        });
-        barrier.wait();
-        assert!(threads.map(2, Ok).unwrap().is_none());
-        barrier.wait();
-        assert_eq!(first.join().unwrap(), 2);
-        assert_eq!(tens(&threads, 2), [0, 10]);
+        assert_eq!(tens(&mut threads, 3), [0, 10, 20]);
     }
 }

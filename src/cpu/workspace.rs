@@ -15,14 +15,16 @@ pub(super) struct Workspace {
     bound: Bound,
     /// By storage.
     values: Vec<Option<Vec<f32>>>,
-    /// Which storage was touched in this run.
-    touched: Vec<bool>,
+    /// Storage that some step counts on before any wrote it, and that is not given: zero at the start of a run.
+    zeroed: Vec<usize>,
     /// The last step that touches each storage, after which it is freed; none where it is kept.
     last_step: Vec<Option<usize>>,
     /// By step.
     scratch: Vec<Scratch>,
-    /// Whether `scratch` is kept, too.
+    /// Whether everything is kept for the next run.
     lasting: bool,
+    /// Whether all memory is there.
+    ready: bool,
     /// What a step writes, while it does.
     written: Vec<Vec<f32>>,
 }
@@ -37,55 +39,55 @@ pub(super) enum Scratch {
 }
 
 impl Workspace {
-    /// For one run, of which `outputs` are wanted: memory is taken when it is needed and given back as soon as
-    /// possible.
-    pub(super) fn once(steps: &Steps, bound: &Bound, outputs: &[BufferId]) -> Result<Self> {
-        let mut last_step = vec![None; steps.plan.buffers.len()];
+    /// For one run with values for the storage `given`, of which `outputs` are wanted: memory is taken when it is needed
+    /// and given back as soon as possible.
+    pub(super) fn once(steps: &Steps, bound: &Bound, given: &[usize], outputs: &[usize]) -> Self {
+        let mut workspace = Self::lasting(steps, bound, given);
         for (index, touches) in steps.touches.iter().enumerate() {
             for &storage in touches.reads.iter().chain(&touches.writes) {
-                if let Some(last) = last_step.get_mut(storage) {
+                if let Some(last) = workspace.last_step.get_mut(storage) {
                     *last = Some(index);
                 }
             }
         }
-        for &id in outputs {
-            if let Some(last) = last_step.get_mut(steps.plan.storage(id)?.index()) {
+        for &storage in outputs {
+            if let Some(last) = workspace.last_step.get_mut(storage) {
                 *last = None;
             }
         }
-        Ok(Self { last_step, ..Self::of(steps, bound, false) })
+        workspace.lasting = false;
+        workspace
     }
 
-    /// For many runs: all memory is taken in the first one and kept.
-    pub(super) fn lasting(steps: &Steps, bound: &Bound) -> Self {
-        Self::of(steps, bound, true)
-    }
-
-    fn of(steps: &Steps, bound: &Bound, lasting: bool) -> Self {
+    /// For many runs, each with values for the storage `given`: all memory is taken in the first one and kept.
+    pub(super) fn lasting(steps: &Steps, bound: &Bound, given: &[usize]) -> Self {
         let buffers = steps.plan.buffers.len();
-        let mut scratch = Vec::new();
+        let (mut scratch, mut values) = (Vec::new(), Vec::new());
         scratch.resize_with(steps.plan.steps.len(), Scratch::default);
-        Self {
-            bound: bound.clone(),
-            values: vec![None; buffers],
-            touched: vec![false; buffers],
-            last_step: vec![None; buffers],
-            scratch,
-            lasting,
-            written: Vec::new(),
-        }
+        values.resize_with(buffers, || None);
+        let (last_step, zeroed, written) = (vec![None; buffers], steps.zeroed(given), Vec::new());
+        Self { bound: bound.clone(), values, zeroed, last_step, scratch, lasting: true, ready: false, written }
+    }
+
+    /// The sizes that it is for.
+    pub(super) fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     /// Starts anew, after an error too.
     pub(super) fn begin(&mut self) {
-        self.touched.fill(false);
         self.written.clear();
+        for &storage in &self.zeroed {
+            if let Some(Some(values)) = self.values.get_mut(storage) {
+                values.fill(0.0);
+            }
+        }
     }
 
     /// The values of an input, as the last run left them.
     #[inline]
     pub(super) fn input(&mut self, storage: usize) -> Result<&mut [f32]> {
-        self.touch(storage, false)?;
+        self.touch(storage)?;
         let values = self.values.get_mut(storage).and_then(Option::as_deref_mut);
         values.ok_or_else(|| Error::internal("an input without values"))
     }
@@ -93,14 +95,20 @@ impl Workspace {
     /// The values of an output.
     #[inline]
     pub(super) fn output(&mut self, storage: usize) -> Result<&[f32]> {
-        self.touch(storage, true)?;
+        self.touch(storage)?;
+        self.value(storage)
+    }
+
+    /// The values of a storage that was touched.
+    pub(super) fn value(&self, storage: usize) -> Result<&[f32]> {
         let values = self.values.get(storage).and_then(Option::as_deref);
         values.ok_or_else(|| Error::internal("an output without values"))
     }
 
     /// The values of an output, which are gone then.
     pub(super) fn take(&mut self, storage: usize) -> Result<Vec<f32>> {
-        self.touch(storage, true)?;
+        self.touch(storage)?;
+        self.ready = false;
         let values = self.values.get_mut(storage).and_then(Option::take);
         values.ok_or_else(|| Error::internal("an output without values"))
     }
@@ -108,7 +116,7 @@ impl Workspace {
     /// What a run leaves in `from` becomes the value that the next one finds in `to`.
     pub(super) fn carry(&mut self, from: usize, to: usize) -> Result<()> {
         let broken = || Error::internal("a state that cannot be carried");
-        self.touch(from, true)?;
+        self.touch(from)?;
         if from != to {
             let [from, to] = self.values.get_disjoint_mut([from, to]).map_err(|_| broken())?;
             let (from, to) = from.as_deref().zip(to.as_deref_mut()).ok_or_else(broken)?;
@@ -119,14 +127,15 @@ impl Workspace {
 
     /// Makes every step.
     pub(super) fn run(&mut self, steps: &Steps, member: &mut Member) -> Result<()> {
+        // An error leaves without memory what a step was to write.
+        let ready = std::mem::take(&mut self.ready);
         for (index, ((step, prepared), touches)) in
             steps.plan.steps.iter().zip(&steps.prepared).zip(&steps.touches).enumerate()
         {
-            for &storage in &touches.reads {
-                self.touch(storage, true)?;
-            }
-            for &storage in &touches.writes {
-                self.touch(storage, touches.writes_parts)?;
+            if !ready {
+                for &storage in touches.reads.iter().chain(&touches.writes) {
+                    self.touch(storage)?;
+                }
             }
             // Outputs share no storage with inputs or each other: `Plan::check`.
             for &storage in &touches.writes {
@@ -144,28 +153,28 @@ impl Workspace {
                     *slot = Some(values);
                 }
             }
-            for (values, last) in self.values.iter_mut().zip(&self.last_step) {
-                if *last == Some(index) {
-                    *values = None;
+            if !self.lasting {
+                for (values, last) in self.values.iter_mut().zip(&self.last_step) {
+                    if *last == Some(index) {
+                        *values = None;
+                    }
                 }
             }
         }
+        self.ready = self.lasting;
         Ok(())
     }
 
-    /// Makes room for a storage, or, if they matter, `zeros` of what an earlier run left there.
-    #[inline]
-    fn touch(&mut self, storage: usize, zeros_matter: bool) -> Result<()> {
-        let (Some(slot), Some(touched)) = (self.values.get_mut(storage), self.touched.get_mut(storage)) else {
-            return Err(Error::internal("no such buffer"));
-        };
-        match slot {
-            _ if *touched => {}
-            Some(values) if zeros_matter => values.fill(0.0),
-            Some(_) => {}
-            None => *slot = Some(zeros(self.bound.len(BufferId::new(storage)))?),
-        }
-        *touched = true;
+    /// Makes room for a storage, of zeros, if there is none.
+    #[inline(always)]
+    fn touch(&mut self, storage: usize) -> Result<()> {
+        if matches!(self.values.get(storage), Some(Some(_))) { Ok(()) } else { self.make(storage) }
+    }
+
+    #[cold]
+    fn make(&mut self, storage: usize) -> Result<()> {
+        let slot = self.values.get_mut(storage).ok_or_else(|| Error::internal("no such buffer"))?;
+        *slot = Some(zeros(self.bound.len(BufferId::new(storage)))?);
         Ok(())
     }
 }

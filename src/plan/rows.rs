@@ -4,7 +4,10 @@
 use std::ops::Range;
 
 use super::{Bound, BufferId, Plan};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    tensor::reserved,
+};
 
 /// `batch` rows as at most `parts` contiguous ranges whose lengths differ by at most one.
 pub fn ranges(batch: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
@@ -71,12 +74,13 @@ pub fn split<T: Clone>(
 ///
 /// # Errors
 /// [`Error::Internal`] if the parts do not add up to `whole`.
-pub fn join<T>(whole: &Bound, outputs: &[BufferId], parts: Vec<Vec<Vec<T>>>) -> Result<Vec<Vec<T>>> {
-    let mut joined: Vec<Vec<T>> = outputs.iter().map(|_| Vec::new()).collect();
+pub fn join<T: Clone>(whole: &Bound, outputs: &[BufferId], parts: Vec<Vec<impl AsRef<[T]>>>) -> Result<Vec<Vec<T>>> {
+    let mut joined: Vec<Vec<T>> = outputs.iter().map(|&id| reserved(whole.len(id))).collect::<Result<_>>()?;
     for part in parts {
         for ((joined, values), &id) in joined.iter_mut().zip(part).zip(outputs) {
+            let values = values.as_ref();
             if joined.is_empty() || values.len() != whole.len(id) {
-                joined.extend(values);
+                joined.extend_from_slice(values);
             }
         }
     }

@@ -44,6 +44,10 @@ pub(crate) trait Simd: Copy {
     #[inline(always)]
     fn prefetch<T>(self, _: &[T], _: usize) {}
 
+    /// The same for what is read so much later that it should wait in the second-level cache.
+    #[inline(always)]
+    fn prefetch_far<T>(self, _: &[T], _: usize) {}
+
     fn splat(self, x: f32) -> Self::Lanes;
     fn load(self, from: &[f32; LANES]) -> Self::Lanes;
     fn store(self, x: Self::Lanes, to: &mut [f32; LANES]);

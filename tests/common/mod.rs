@@ -12,9 +12,11 @@ pub mod plans;
 #[cfg(feature = "torch")]
 pub mod torch_files;
 
-/// Whether a sample of the cases is enough: where `WGPU_RNN_SHORT` is set. For drivers that take seconds for a pipeline.
-pub fn short() -> bool {
-    std::env::var_os("WGPU_RNN_SHORT").is_some()
+/// The distance of the cases that are tested, of a list that has a case for everything: `WGPU_RNN_SHORT`, which is for
+/// drivers that take seconds for a pipeline, and for runs of all tests that must not take an hour.
+pub fn stride() -> usize {
+    let Ok(stride) = std::env::var("WGPU_RNN_SHORT") else { return 1 };
+    stride.parse().unwrap_or_else(|_| panic!("WGPU_RNN_SHORT is {stride:?}, not a number"))
 }
 
 /// SplitMix64: a small generator whose numbers depend on the seed alone.

@@ -117,9 +117,13 @@ impl Case {
         reference::run(&self.plan, &self.bound, &inputs, &self.outputs).unwrap()
     }
 
+    /// What the CPU gives, in a second run the same as in the first one, whose memory it has.
     pub fn cpu(&self, threads: usize) -> Vec<Vec<f32>> {
         let program = CpuProgram::new(self.plan.clone()).unwrap();
-        program.run(&self.bound, &self.inputs, &self.outputs, threads).unwrap()
+        let run = || program.run(&self.bound, &self.inputs, &self.outputs, threads).unwrap();
+        let (first, again) = (run(), run());
+        assert_same_bits(&first, &again, &"the run before the second one");
+        again
     }
 
     /// Compares `actual` (outputs in order) with the reference.

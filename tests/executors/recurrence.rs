@@ -51,6 +51,33 @@ fn gru_reset_before_matches_reference() {
     matches_reference(Cell::GruResetBefore);
 }
 
+/// What a program keeps of a run is of no use to one of other sizes, nor to two at once, nor after an error.
+#[test]
+fn runs_of_a_program_leave_no_trace() {
+    let case = Layer { batch: 24, seq_len: 3, hidden_size: 40, ..Layer::random(5, Cell::Lstm) }.case();
+    let parts = [0..24, 3..4, 2..22, 5..8].into_iter();
+    let parts = rows::split(&case.plan, &case.bound, parts, &case.inputs).unwrap();
+    let run = |program: &CpuProgram, part: &rows::Part<f32>, threads| {
+        program.run(&part.bound, &part.inputs, &case.outputs, threads)
+    };
+    let program = || CpuProgram::new(case.plan.clone()).unwrap();
+    let alone: Vec<_> = parts.iter().map(|part| run(&program(), part, 1).unwrap()).collect();
+    let program = program();
+    for threads in [1, 2, 3] {
+        for (part, alone) in parts.iter().zip(&alone).chain(parts.iter().zip(&alone).rev()) {
+            assert_same_bits(alone, &run(&program, part, threads).unwrap(), &threads);
+            let mut wrong = part.clone();
+            wrong.inputs[0].1.pop();
+            assert!(run(&program, &wrong, threads).is_err());
+        }
+    }
+    std::thread::scope(|scope| {
+        for (part, alone) in parts.iter().zip(&alone) {
+            scope.spawn(|| (0..20).for_each(|_| assert_same_bits(alone, &run(&program, part, 2).unwrap(), &"at once")));
+        }
+    });
+}
+
 /// More rows than a tile and more gates than a slice holds.
 #[test]
 fn tiles_and_slices_match_reference() {
