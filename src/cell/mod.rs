@@ -73,7 +73,7 @@ pub struct CellSpec {
     /// Carried states, `[batch, hidden_size]` each. The first is the hidden state, which is the output.
     pub states: &'static [&'static str],
     /// For cells that need a second recurrent product per timestep: the gate that scales the hidden
-    /// state before the product of the gate `reset_target` is taken.
+    /// state before the product of another one is taken.
     pub reset: Option<Reset>,
     /// The gates that may see the cell state, in the order of the peephole weights: weight `p` of
     /// unit `u` is value `p * hidden_size + u`. None where the cell has no peepholes.
@@ -86,6 +86,14 @@ pub struct CellSpec {
     pub wgsl: &'static str,
     /// One unit, one timestep, f64: the specification.
     pub update: UpdateUnit,
+}
+
+impl CellSpec {
+    /// How many gates have their recurrent product before the hidden state is reset; none where it never is.
+    #[inline(always)]
+    pub(crate) fn gates_before_reset(&self) -> usize {
+        self.reset.map_or(0, |reset| reset.target)
+    }
 }
 
 /// `[gates]`, `[gates]`, `[states]`, and the unit's peephole weights, if it has any.

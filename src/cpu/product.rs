@@ -224,11 +224,12 @@ impl<W: Weights> Of<'_, W> {
         assert!(x4.iter().all(|x| x.len() == chunks) && weights4.iter().all(|weights| weights.len() == chunks));
         for chunk in 0..chunks {
             if ROWS > 1 {
+                let (near, far) = (chunk * UNROLLED + AHEAD, next + (chunk * UNROLLED * share >> 16));
                 for p in 0..PANELS {
-                    for line in chunk * UNROLLED..(chunk + 1) * UNROLLED {
+                    for line in 0..UNROLLED {
                         match tiles {
-                            true => s.prefetch_far(self.weights, next + p * count + (line * share >> 16)),
-                            false => s.prefetch(weights[p], line + AHEAD),
+                            true => s.prefetch_far(self.weights, far + p * count + line),
+                            false => s.prefetch(weights[p], near + line),
                         }
                     }
                 }

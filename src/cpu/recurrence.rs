@@ -251,7 +251,7 @@ impl<'a> Tile<'a> {
         let units = rows * blocks;
         let slice = (MAX_GATES_X / (units * spec.gates.len()).max(1)).max(MIN_PROJECTED.div_ceil(rows.max(1)));
         let slice = slice.clamp(1, seq_len.max(1));
-        let late = spec.gates.len() - spec.reset.map_or(0, |reset| reset.target);
+        let late = spec.gates.len() - spec.gates_before_reset();
         let group = (MAX_SUMS / (rows * late).max(1)).clamp(1, blocks.max(1));
         if m.sizes != Some([rows, slice]) {
             m.fit(r, weights, rows, slice, group * late)?;
@@ -427,7 +427,7 @@ impl<'a> Tile<'a> {
             Some(weight) => (weight, self.rows_of(&self.m.reset_h)),
             None => (&self.weights.hh, self.hidden_state()),
         };
-        let sums = C::SPEC.gates.len() - C::SPEC.reset.map_or(0, |reset| reset.target);
+        let sums = C::SPEC.gates.len() - C::SPEC.gates_before_reset();
         let (panels, y_stride) = (blocks.start * sums..blocks.end * sums, blocks.len() * sums);
         simd.run(Product { x, weight, panels, y: &mut y, y_stride });
         self.cells::<S, C>(simd, s, &blocks, &y);
@@ -439,7 +439,7 @@ impl<'a> Tile<'a> {
     fn cells<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize, blocks: &Range<usize>, sums: &[Line]) {
         let (gates, states, peepholes) = (C::SPEC.gates.len(), C::SPEC.states.len(), C::SPEC.peepholes.len());
         // Gates whose sums come early, and of those that are here.
-        let early = C::SPEC.reset.map_or(0, |reset| reset.target);
+        let early = C::SPEC.gates_before_reset();
         let late = gates - early;
         let (tiny, zero) = (simd.splat(TINY), simd.splat(0.0));
         let units = self.rows * self.blocks;
