@@ -53,6 +53,7 @@ pub mod compare;
 pub mod cpu;
 pub mod dim;
 pub mod error;
+mod float16;
 #[cfg(any(feature = "keras", feature = "onnx", feature = "torch", feature = "native"))]
 pub mod formats;
 #[cfg(feature = "gpu")]

@@ -66,11 +66,19 @@ fn host() -> Vec<Error> {
     model.input("x", &[Some(1)]).unwrap();
     let table = Arc::new(Tensor::new([2, 2], vec![1.0, 2.0, f32::INFINITY, 3.0]).unwrap());
     errors.push(model.layer("embed", LayerKind::Embedding(Embedding { table, mask_zero: false })).unwrap_err());
-    let mut half = SessionOptions::on(Device::Cpu);
-    half.weights = Precision::F16;
-    let mut large = Net { mask: Mask::None, ..net() };
-    large.gain = 1e6;
-    errors.push(Session::new(&large.model(), half).unwrap_err());
+    let rounded = |model: &Model, weights| {
+        let mut options = SessionOptions::on(Device::Cpu);
+        options.weights = weights;
+        Session::new(model, options).unwrap_err()
+    };
+    let large = Net { mask: Mask::None, gain: 1e6, ..net() }.model();
+    errors.push(rounded(&large, Precision::F16));
+    let mut model = Model::builder("largest");
+    let ids = model.input("ids", &[Some(1)]).unwrap();
+    let table = Arc::new(Tensor::new([1, 2], vec![1.0, -f32::MAX]).unwrap());
+    let y = model.add("embed", LayerKind::Embedding(Embedding { table, mask_zero: false }), &[ids]).unwrap();
+    model.output("y", y).unwrap();
+    errors.push(rounded(&model.build().unwrap(), Precision::Bf16));
     let broken = Plan { outputs: Vec::new(), ..Plan::default() };
     let bound = broken.bind(&[]).unwrap();
     let missing = wgpu_rnn::plan::BufferId::new(7);
@@ -99,6 +107,7 @@ Unsupported: model 'net': a ragged batch with carried states is not supported; r
 Mismatch: state: expected one of this model and its weights, found one of another model
 NonFinite: layer 'embed': table[1, 0]: value inf is not finite
 Limit: weight 'layer weight_ih'[0, 0] needs 66561.56, the limit is 65504, the largest f16; use f32 weights
+Limit: weight 'embed table'[0, 1] needs -340282350000000000000000000000000000000, the limit is 3.3895314e38, the largest bf16; use f32 weights
 Internal: internal error: buffer 7 has no storage; please report it
 ";
     let found: Vec<String> = host().iter().map(|error| format!("{}: {error}", variant(error))).collect();

@@ -32,6 +32,9 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 
 const KEY: &str = "wgpu_rnn";
 
+/// Those of [`files`] whose weights are rounded.
+const ROUNDED: [(&str, WeightType); 2] = [("integers", WeightType::I8), ("bfloats", WeightType::Bf16)];
+
 /// A few models that have everything between them.
 fn files() -> Vec<(String, File)> {
     let keras = [
@@ -58,12 +61,12 @@ fn files() -> Vec<(String, File)> {
     let mut models: Vec<(String, Model)> =
         keras.iter().map(|name| ((*name).to_owned(), Model::load(keras_files::path(name)).unwrap())).collect();
     models.extend(torch.iter().map(|name| ((*name).to_owned(), golden(name).load().unwrap())));
-    models.push(("integers".to_owned(), golden("lone_lstm").load().unwrap()));
+    models.extend(ROUNDED.map(|(name, _)| (name.to_owned(), golden("lone_lstm").load().unwrap())));
     let file = |(name, model): (String, Model)| {
         let answers = known_answers(&model, 1, None, None, 1).unwrap();
         let mut options = SaveOptions::default();
-        if name == "integers" {
-            options.weights = WeightType::I8;
+        if let Some((_, weights)) = ROUNDED.iter().find(|(rounded, _)| *rounded == name) {
+            options.weights = *weights;
         }
         let bytes = model.with_known_answers(answers).unwrap().to_bytes(&options).unwrap();
         (name, File::read(&bytes))
@@ -251,7 +254,7 @@ fn large_files_take_three_times_their_size() {
     let model = Model::from_bytes(&file.bytes()).unwrap();
     let mut options = SaveOptions::default();
     // Integers become f32, four times their size.
-    for (weights, share) in [(WeightType::F32, 1), (WeightType::F16, 2), (WeightType::I8, 4)] {
+    for (weights, share) in [(WeightType::F32, 1), (WeightType::F16, 2), (WeightType::Bf16, 2), (WeightType::I8, 4)] {
         options.weights = weights;
         let bytes = model.to_bytes(&options).unwrap();
         assert!(bytes.len() * share > 60 * MIB, "{}", bytes.len());
@@ -263,7 +266,7 @@ fn large_files_take_three_times_their_size() {
 fn refusals() -> Vec<(String, Vec<u8>)> {
     let all = files();
     let of = |name: &str| all.iter().find(|(known, _)| known == name).unwrap().1.clone();
-    let (lstm, tagger, integers) = (of("lone_lstm"), of("chain_tagger"), of("integers"));
+    let (lstm, tagger, integers, bfloats) = (of("lone_lstm"), of("chain_tagger"), of("integers"), of("bfloats"));
     let has_conditions = |file: &&File| document(file)["model"]["conditions"].as_array().is_some_and(|c| !c.is_empty());
     let conditions = all.iter().map(|(_, file)| file).find(has_conditions).unwrap().clone();
     let mut cases = Vec::new();
@@ -282,8 +285,9 @@ fn refusals() -> Vec<(String, Vec<u8>)> {
         let layers = document["model"]["layers"].as_array().unwrap();
         layers.iter().position(|layer| layer["kind"].get(kind).is_some()).unwrap()
     };
-    set("format 3", &lstm, "/format", json!(3));
+    set("format 4", &lstm, "/format", json!(4));
     set("integers in the first format", &integers, "/format", json!(1));
+    set("bfloats in the second format", &bfloats, "/format", json!(2));
     set("a format of a text", &lstm, "/format", json!("1"));
     set("a key more", &lstm, "/comment", json!("x"));
     set("a key more in the model", &lstm, "/model/comment", json!("x"));

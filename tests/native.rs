@@ -102,7 +102,9 @@ fn golden_models_come_back_as_they_were() {
 
 #[test]
 fn rounded_weights() {
-    for (stored, run) in [(WeightType::F16, Precision::F16), (WeightType::I8, Precision::I8)] {
+    for (stored, run) in
+        [(WeightType::F16, Precision::F16), (WeightType::Bf16, Precision::Bf16), (WeightType::I8, Precision::I8)]
+    {
         check_rounded(stored, run);
     }
 }
@@ -138,7 +140,7 @@ fn known_answers_are_checked() {
         Session::new(&model, SessionOptions::on(device)).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     // They hold for the weights that they were made with only.
-    for precision in [Precision::F16, Precision::I8] {
+    for precision in Precision::ALL {
         let mut rounded = SessionOptions::on(Device::Cpu);
         rounded.weights = precision;
         Session::new(&model, rounded).unwrap();
@@ -214,7 +216,7 @@ fn known_answers_of_integers() {
 /// Files that this version wrote stay readable by those that come after it.
 #[test]
 fn every_format() {
-    for (format, weights) in [(1, WeightType::F32), (2, WeightType::I8)] {
+    for (format, weights) in [(1, WeightType::F32), (2, WeightType::I8), (3, WeightType::Bf16)] {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/native");
         let path = folder.join(format!("format{format}.rnn"));
         if std::env::var_os("WRITE_FIXTURES").is_some() {

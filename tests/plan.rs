@@ -93,8 +93,9 @@ fn each_rewrite_does_what_it_says() {
     let all = ["linear", "recurrence", "copy", "copy", "combine", "map"];
     assert_eq!(kinds(Rewrites::ALL, Precision::F32), all);
     // The stored weights are the ones that are rounded.
-    assert_eq!(kinds(Rewrites::ALL, Precision::F16), merged);
-    assert_eq!(kinds(Rewrites::ALL, Precision::I8), merged);
+    for precision in [Precision::F16, Precision::Bf16, Precision::I8] {
+        assert_eq!(kinds(Rewrites::ALL, precision), merged);
+    }
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn a_wrong_fold_shows_as_a_difference() {
 
 #[test]
 fn constants_stay_f32_whatever_the_precision() {
-    // 1 + 2^-12 is no f16, and no scale.
+    // 1 + 2^-12 is no f16, no bf16, and no scale.
     let value = 1.0 + 1.0 / 4096.0;
     let mut model = Model::builder("constant");
     let x = model.input("x", &[Some(1)]).unwrap();
@@ -147,12 +148,8 @@ fn constants_stay_f32_whatever_the_precision() {
     let y = model.add("sum", LayerKind::Merge(MergeOp::Add), &[x, constant]).unwrap();
     model.output("y", y).unwrap();
     let model = model.build().unwrap();
-    for (device, precision) in [
-        (Device::Reference, Precision::F16),
-        (Device::Cpu, Precision::F16),
-        (Device::Reference, Precision::I8),
-        (Device::Cpu, Precision::I8),
-    ] {
+    let devices = [Device::Reference, Device::Cpu];
+    for (device, precision) in devices.into_iter().flat_map(|device| Precision::ALL.map(|p| (device.clone(), p))) {
         let mut options = SessionOptions::on(device);
         options.weights = precision;
         let y = Session::new(&model, options).unwrap().run(Tensor::new([2, 1], vec![0.0f32, 1.0]).unwrap()).unwrap();

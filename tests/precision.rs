@@ -21,6 +21,7 @@ fn tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 1e-5,
         Precision::F16 => 2e-3,
+        Precision::Bf16 => 1.6e-2,
         Precision::I8 => 2e-2,
     }
 }
@@ -112,7 +113,9 @@ fn products_of_integers_are_refused_where_they_make_no_sense() {
         (options.weights, options.integer_arithmetic) = (weights, true);
         Session::new(&model, options).unwrap_err().to_string()
     };
-    assert!(refused(Device::Cpu, Precision::F16).contains("store weights as int8"));
+    for weights in [Precision::F16, Precision::Bf16] {
+        assert!(refused(Device::Cpu, weights).contains("store weights as int8"));
+    }
     assert!(refused(Device::Reference, Precision::I8).contains("ask for the CPU"));
 }
 
@@ -152,13 +155,15 @@ fn products_in_f16_are_refused_where_they_make_no_sense() {
     };
     assert!(refused(Device::Cpu, Precision::F16).contains("ask for a GPU"));
     let Some(gpu) = common::nets::gpu() else { return };
-    assert!(refused(Device::Opened(gpu), Precision::F32).contains("ask for f16 weights"));
+    for weights in [Precision::F32, Precision::Bf16] {
+        assert!(refused(Device::Opened(gpu.clone()), weights).contains("ask for f16 weights"));
+    }
 }
 
 /// Of matrices whose rows have at least 64 weights, scales are a sixteenth of the integers' bytes or less.
 #[cfg(feature = "gpu")]
 #[test]
-fn f16_halves_and_int8_quarters_the_bytes_on_the_device() {
+fn f16_and_bf16_halve_and_int8_quarters_the_bytes_on_the_device() {
     let Some(gpu) = common::nets::gpu() else { return };
     let bytes = |model: &Model, shape: &[usize]| {
         Precision::ALL.map(|precision| {
@@ -167,12 +172,12 @@ fn f16_halves_and_int8_quarters_the_bytes_on_the_device() {
         })
     };
     let net = Net { bias: false, input_size: 64, ..Net::new(1, Cell::Lstm, 128) };
-    let [full, half, quarter] = bytes(&net.model(), &[2, 5, 64]);
-    println!("an LSTM of 128 units: {full} bytes as f32, {half} as f16, {quarter} as int8");
+    let [full, half, bfloat, quarter] = bytes(&net.model(), &[2, 5, 64]);
+    println!("an LSTM of 128 units: {full} bytes as f32, {half} as f16 or bf16, {quarter} as int8");
     assert_eq!(full, 4 * 4 * 128 * (64 + 128));
-    assert_eq!((half, quarter), (full / 2, full / 4 + 2 * 4 * 4 * 128));
+    assert_eq!((half, bfloat, quarter), (full / 2, half, full / 4 + 2 * 4 * 4 * 128));
     let (name, model, _) = cases().swap_remove(0);
-    let [full, half, quarter] = bytes(&model, &[1, 20]);
-    println!("{name}: {full} bytes as f32, {half} as f16, {quarter} as int8");
-    assert!(half * 10 < full * 6 && quarter * 10 < full * 4);
+    let [full, half, bfloat, quarter] = bytes(&model, &[1, 20]);
+    println!("{name}: {full} bytes as f32, {half} as f16 or bf16, {quarter} as int8");
+    assert!(half * 10 < full * 6 && bfloat == half && quarter * 10 < full * 4);
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::{
     error::{Error, Result},
+    float16::Float16,
     int8,
     plan::Precision,
     simd::{LANES, Line, Simd},
@@ -39,12 +40,28 @@ pub(super) struct Halves([u16; LANES]);
 
 impl Weights for Halves {
     fn set(&mut self, lane: usize, weight: f32, _: f32) {
-        self.0[lane] = half::f16::from_f32(weight).to_bits();
+        self.0[lane] = Float16::F16.bits(weight);
     }
 
     #[inline(always)]
     fn load<S: Simd>(&self, s: S) -> S::Lanes {
         s.load_f16(&self.0)
+    }
+}
+
+/// The bits of bf16s.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(32))]
+pub(super) struct Bfloats([u16; LANES]);
+
+impl Weights for Bfloats {
+    fn set(&mut self, lane: usize, weight: f32, _: f32) {
+        self.0[lane] = Float16::Bf16.bits(weight);
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S) -> S::Lanes {
+        s.load_bf16(&self.0)
     }
 }
 
@@ -75,6 +92,7 @@ pub(super) struct PairsOfIntegers(pub(super) [i8; 2 * LANES]);
 pub(super) enum Stored {
     F32(Vec<Line>),
     F16(Vec<Halves>),
+    Bf16(Vec<Bfloats>),
     I8(Vec<Integers>),
     /// `[panels, ceil(in_size / 2)]`, for products of integers.
     I8Pairs(Vec<PairsOfIntegers>),
@@ -171,6 +189,7 @@ impl Packed {
         self.weights = match precision {
             Precision::F32 => Stored::F32(self.stored(memory, rows, row)?),
             Precision::F16 => Stored::F16(self.stored(Vec::new(), rows, row)?),
+            Precision::Bf16 => Stored::Bf16(self.stored(Vec::new(), rows, row)?),
             Precision::I8 => Stored::I8(self.stored(Vec::new(), rows, row)?),
         };
         Ok(())

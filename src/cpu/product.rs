@@ -104,6 +104,7 @@ impl Task for Product<'_> {
         match self.weight.weights() {
             Stored::F32(weights) => s.run(Of { product: self, weights }),
             Stored::F16(weights) => s.run(Of { product: self, weights }),
+            Stored::Bf16(weights) => s.run(Of { product: self, weights }),
             Stored::I8(weights) => s.run(Of { product: self, weights }),
             Stored::I8Pairs(weights) => s.run(OfIntegers { product: self, weights }),
         }
@@ -454,12 +455,7 @@ mod tests {
         let mut seed = 1;
         for in_size in [0, 1, 2, 3, 7, 16, 31, 64, 129, 256, 257, 300, 1030] {
             for out_size in [1, 15, 16, 17, 33, 64, 100, 140] {
-                let mut weight = values(&mut seed, in_size * out_size);
-                match precision {
-                    Precision::F32 => {}
-                    Precision::F16 => weight.iter_mut().for_each(|w| *w = half::f16::from_f32(*w).to_f32()),
-                    Precision::I8 => weight = crate::int8::rounded(&weight, in_size),
-                }
+                let weight = precision.rounded(values(&mut seed, in_size * out_size).into(), in_size);
                 let bias = values(&mut seed, out_size);
                 let x = values(&mut seed, 100 * in_size);
                 let packed = Packed::new(&weight, Some(&bias), in_size, precision)?;

@@ -161,6 +161,10 @@ impl Kernel {
                         include_str!("../../shaders/shared/weights_f16.wgsl"),
                         include_str!("../../shaders/shared/weights_unscaled.wgsl")
                     ),
+                    Precision::Bf16 => concat!(
+                        include_str!("../../shaders/shared/weights_bf16.wgsl"),
+                        include_str!("../../shaders/shared/weights_unscaled.wgsl")
+                    ),
                     Precision::I8 => include_str!("../../shaders/shared/weights_i8.wgsl"),
                 },
                 Part::Product if variant.half => {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::recorder::View;
 use crate::{
     error::{self, Error, Result},
+    float16::Float16,
     int8,
     plan::Precision,
 };
@@ -41,7 +42,7 @@ pub(crate) struct Packed {
 fn value_bytes(precision: Precision) -> usize {
     match precision {
         Precision::F32 => 4,
-        Precision::F16 => 2,
+        Precision::F16 | Precision::Bf16 => 2,
         Precision::I8 => 1,
     }
 }
@@ -75,7 +76,8 @@ fn scales<'v>(rows: impl Iterator<Item = &'v [f32]>, precision: Precision) -> Ve
 fn push(bytes: &mut Vec<u8>, value: f32, scale: Option<&f32>, precision: Precision) {
     match precision {
         Precision::F32 => bytes.extend_from_slice(&value.to_le_bytes()),
-        Precision::F16 => bytes.extend_from_slice(&half::f16::from_f32(value).to_le_bytes()),
+        Precision::F16 => bytes.extend_from_slice(&Float16::F16.bits(value).to_le_bytes()),
+        Precision::Bf16 => bytes.extend_from_slice(&Float16::Bf16.bits(value).to_le_bytes()),
         Precision::I8 => {
             bytes.extend_from_slice(&int8::quantise(value, scale.copied().unwrap_or_default()).to_le_bytes());
         }
@@ -216,10 +218,12 @@ mod tests {
         assert_eq!(packed.len(), 1);
         let expected = [0., 1., 2., 3., 5., 6., 7., 8., 4., 0., 0., 0., 9., 0., 0., 0.];
         assert_eq!(floats(&packed[0].bytes), expected);
-        let half = pack_linear(&values, 2, 5, Precision::F16, 1 << 20).unwrap();
-        let values: Vec<f32> =
-            half[0].bytes.chunks(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
-        assert_eq!(values, expected);
+        let halves = |precision, to_f32: fn(u16) -> f32| -> Vec<f32> {
+            let packed = pack_linear(&values, 2, 5, precision, 1 << 20).unwrap();
+            packed[0].bytes.chunks(2).map(|b| to_f32(u16::from_le_bytes([b[0], b[1]]))).collect()
+        };
+        assert_eq!(halves(Precision::F16, |bits| half::f16::from_bits(bits).to_f32()), expected);
+        assert_eq!(halves(Precision::Bf16, |bits| half::bf16::from_bits(bits).to_f32()), expected);
     }
 
     /// Rows of the integers -127 and 64 (as bytes 129 and 64) and of zeros.

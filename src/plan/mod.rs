@@ -22,6 +22,7 @@ use crate::{
     activation::Activation,
     cell::{Cell, CellParams},
     dim::{Dim, Symbol},
+    float16::Float16,
     int8,
     layout::Layout,
     tensor::Tensor,
@@ -106,12 +107,7 @@ impl Weight {
     /// The values that executors compute with, row-major: rounded as they are stored.
     #[must_use]
     pub fn values(&self) -> Cow<'_, [f32]> {
-        let values = self.tensor.to_f32();
-        match self.precision {
-            Precision::F32 => values,
-            Precision::F16 => values.iter().map(|&value| half::f16::from_f32(value).to_f32()).collect(),
-            Precision::I8 => int8::rounded(&values, self.tensor.shape().last().copied().unwrap_or(1)).into(),
-        }
+        self.precision.rounded(self.tensor.to_f32(), self.tensor.shape().last().copied().unwrap_or(1))
     }
 }
 
@@ -123,6 +119,9 @@ pub enum Precision {
     F32,
     /// Matrices and tables as 16-bit floats: half the memory.
     F16,
+    /// Matrices and tables as bfloat16, the upper half of an f32: half the memory, too, with the range of f32 and errors eight
+    /// times those of f16.
+    Bf16,
     /// Matrices and tables as 8-bit integers with an f32 scale for each row (of a gate's unit, an output, an id): a
     /// quarter of the memory. A weight is rounded to the nearest of 255 multiples of its row's largest / 127.
     I8,
@@ -130,7 +129,17 @@ pub enum Precision {
 
 impl Precision {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::I8];
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bf16, Self::I8];
+
+    /// Rows of `columns` values as they are stored.
+    pub(crate) fn rounded(self, values: Cow<'_, [f32]>, columns: usize) -> Cow<'_, [f32]> {
+        match self {
+            Self::F32 => values,
+            Self::F16 => values.iter().map(|&value| Float16::F16.rounded(value)).collect(),
+            Self::Bf16 => values.iter().map(|&value| Float16::Bf16.rounded(value)).collect(),
+            Self::I8 => int8::rounded(&values, columns).into(),
+        }
+    }
 }
 
 /// A tensor that a run computes.

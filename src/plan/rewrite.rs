@@ -5,6 +5,7 @@ use super::{BufferId, Op, Plan, PlanOptions, Precision, WeightId};
 use crate::{
     activation::Activation,
     error::{Error, Result, quoted},
+    float16::Float16,
     tensor::{Tensor, unravel},
 };
 
@@ -127,7 +128,11 @@ fn narrow(value: f64) -> f32 {
 
 /// Stores every matrix rounded. The tensors stay the model's own, so that sessions share them.
 fn store_as(plan: &mut Plan, precision: Precision) -> Result<()> {
-    let limit = if precision == Precision::F16 { "65504, the largest f16" } else { "finite numbers" };
+    let limit = match precision {
+        Precision::F16 => Float16::F16.largest(),
+        Precision::Bf16 => Float16::Bf16.largest(),
+        Precision::F32 | Precision::I8 => "finite numbers",
+    };
     for id in plan.matrices() {
         let Some(weight) = plan.weights.get_mut(id.0) else { continue };
         weight.precision = precision;

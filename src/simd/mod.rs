@@ -53,6 +53,8 @@ pub(crate) trait Simd: Copy {
     fn store(self, x: Self::Lanes, to: &mut [f32; LANES]);
     /// From the bits of f16s; exact.
     fn load_f16(self, from: &[u16; LANES]) -> Self::Lanes;
+    /// From the bits of bf16s; exact.
+    fn load_bf16(self, from: &[u16; LANES]) -> Self::Lanes;
     /// From integers; exact.
     fn load_i8(self, from: &[i8; LANES]) -> Self::Lanes;
 
@@ -129,4 +131,42 @@ pub(crate) fn each<T: Task>(task: impl Fn() -> T) -> Vec<T::Output> {
     #[cfg(target_arch = "aarch64")]
     all.extend(neon::Neon::detect().map(|simd| simd.run(task())));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From the same bits, floats of each kind.
+    struct Halves([u16; LANES]);
+
+    impl Task for Halves {
+        type Output = [Line; 2];
+
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [Line; 2] {
+            let mut all = [Line::ZERO; 2];
+            s.store(s.load_f16(&self.0), &mut all[0].0);
+            s.store(s.load_bf16(&self.0), &mut all[1].0);
+            all
+        }
+    }
+
+    #[test]
+    fn every_16_bit_float_is_exact_with_each_kind_of_instructions() {
+        for first in (0..=u16::MAX).step_by(LANES) {
+            let bits = std::array::from_fn(|lane| first + lane as u16);
+            let expected = bits.map(|bits| [half::f16::from_bits(bits).to_f32(), half::bf16::from_bits(bits).to_f32()]);
+            for (kind, found) in each(|| Halves(bits)).iter().enumerate() {
+                for (lane, expected) in expected.iter().enumerate() {
+                    for (Line(found), expected) in found.iter().zip(expected) {
+                        let (found, bits) = (found[lane], bits[lane]);
+                        // Which NaN it is does not matter.
+                        let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
+                        assert!(same, "kind {kind}: {bits:#x} is {found} instead of {expected}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -8,10 +8,11 @@
 use std::{
     arch::aarch64::{
         float32x4_t, int16x8_t, int32x4_t, vabsq_f32, vaddq_f32, vaddq_s32, vbslq_f32, vcltq_f32, vcvtnq_s32_f32,
-        vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u32, vfmaq_f32, vget_high_s16, vget_low_s16,
-        vld1_s8, vld1q_f32, vmaxq_f32, vminq_f32, vmovl_s8, vmovl_s16, vmull_high_s16, vmull_s16, vmulq_f32,
-        vpaddq_s32, vqmovn_s32, vreinterpretq_f32_s32, vreinterpretq_s16_s32, vreinterpretq_s32_f32, vshlq_n_s32,
-        vst1_s16, vst1q_f32, vsubq_f32,
+        vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u32, vfmaq_f32, vget_high_s16, vget_high_u16,
+        vget_low_s16, vget_low_u16, vld1_s8, vld1q_f32, vld1q_u16, vmaxq_f32, vminq_f32, vmovl_s8, vmovl_s16,
+        vmovl_u16, vmull_high_s16, vmull_s16, vmulq_f32, vpaddq_s32, vqmovn_s32, vreinterpretq_f32_s32,
+        vreinterpretq_f32_u32, vreinterpretq_s16_s32, vreinterpretq_s32_f32, vshlq_n_s32, vshlq_n_u32, vst1_s16,
+        vst1q_f32, vsubq_f32,
     },
     array,
 };
@@ -77,6 +78,21 @@ impl Simd for Neon {
     fn load_f16(self, from: &[u16; LANES]) -> Four {
         // The conversion of a register of f16s is not to be had in stable Rust.
         self.load(&array::from_fn(|lane| half::f16::from_bits(from[lane]).to_f32_const()))
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[u16; LANES]) -> Four {
+        let from = from.as_ptr();
+        // SAFETY: see above.
+        unsafe {
+            let (low, high) = (vld1q_u16(from), vld1q_u16(from.add(8)));
+            [
+                vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vget_low_u16(low)))),
+                vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vget_high_u16(low)))),
+                vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vget_low_u16(high)))),
+                vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vget_high_u16(high)))),
+            ]
+        }
     }
 
     #[inline(always)]

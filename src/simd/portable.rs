@@ -41,6 +41,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn load_bf16(self, from: &[u16; LANES]) -> [f32; LANES] {
+        from.map(|bits| f32::from_bits(u32::from(bits) << 16))
+    }
+
+    #[inline(always)]
     fn load_i8(self, from: &[i8; LANES]) -> [f32; LANES] {
         array::from_fn(|lane| f32::from(from[lane]))
     }

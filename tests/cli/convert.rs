@@ -24,20 +24,24 @@ fn a_keras_file() {
 #[test]
 fn a_state_dict_with_rounded_weights() {
     let folder = Folder::new();
-    let [whole, half, quarter] = ["whole", "half", "quarter"].map(|name| folder.path(&format!("{name}.rnn")));
+    let [whole, half, bfloat, quarter] =
+        ["whole", "half", "bfloat", "quarter"].map(|name| folder.path(&format!("{name}.rnn")));
     let model = torch("lone_lstm.safetensors");
     let of = |out: &str, weights: &str| {
         wgpu_rnn(&["convert", &model, out, "--weights", weights, "--known-answers", "1", "--json"]).json()
     };
-    let (one, other, small) = (of(&whole, "f32"), of(&half, "f16"), of(&quarter, "i8"));
+    let (one, other, third, small) = (of(&whole, "f32"), of(&half, "f16"), of(&bfloat, "bf16"), of(&quarter, "i8"));
     let expected = ["bytes", "known_answers", "layers", "output", "parameters", "schema", "weights"];
     assert_eq!(keys(&one), expected);
-    assert!(other["bytes"].as_u64() < one["bytes"].as_u64());
+    assert!(other["bytes"].as_u64() < one["bytes"].as_u64() && third["bytes"].as_u64() < one["bytes"].as_u64());
     assert_eq!((&other["weights"], &other["known_answers"]), (&"f16".into(), &1.into()));
+    assert_eq!((&third["weights"], &third["known_answers"]), (&"bf16".into(), &1.into()));
     assert_eq!((&small["weights"], &small["known_answers"]), (&"i8".into(), &1.into()));
-    for (file, weights) in [(&half, "f32"), (&half, "f16"), (&quarter, "f32"), (&quarter, "i8")] {
-        let verified = wgpu_rnn(&["verify", file, "--device", "cpu", "--weights", weights, "--json"]).json();
-        assert_eq!(verified["passed"], true, "{file} {weights}");
+    for (file, own) in [(&half, "f16"), (&bfloat, "bf16"), (&quarter, "i8")] {
+        for weights in ["f32", own] {
+            let verified = wgpu_rnn(&["verify", file, "--device", "cpu", "--weights", weights, "--json"]).json();
+            assert_eq!(verified["passed"], true, "{file} {weights}");
+        }
     }
 }
 

@@ -308,7 +308,7 @@ mod gpu {
         let folder = Folder::new();
         let input = folder.write("x.npy", &golden_array(&golden("lstm.npz"), "call0.in.input_layer"));
         let output = folder.path("y.npy");
-        for weights in ["f32", "f16", "i8"] {
+        for weights in ["f32", "f16", "bf16", "i8"] {
             let model = golden("lstm.keras");
             wgpu_rnn(&["run", &model, "-i", &input, "-o", &output, "--device", "gpu", "--weights", weights]).ok();
             if weights == "f32" {

@@ -179,7 +179,7 @@ fn weights_are_rounded_on_every_device() {
         read_npy(&output)
     };
     let full = run("f32", "cpu");
-    for weights in ["f16", "i8"] {
+    for weights in ["f16", "bf16", "i8"] {
         let rounded = run(weights, "cpu");
         assert_ne!(full, rounded);
         assert_close(&run(weights, "reference"), &rounded);

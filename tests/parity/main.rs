@@ -172,7 +172,7 @@ fn case(cell: Cell, seed: u64, index: usize, full: bool) -> Case {
     let poison = (rng.chance(0.1) && net.params == CellParams::default()).then_some(poison);
     Case {
         net,
-        precision: [Precision::F16, Precision::I8, Precision::F32, Precision::F32][rng.below(4)],
+        precision: [Precision::F16, Precision::Bf16, Precision::I8, Precision::F32, Precision::F32][rng.below(5)],
         tolerance: if one_step { Tolerance::ONE_STEP } else { Tolerance::FREE_RUNNING },
         poison,
         way,

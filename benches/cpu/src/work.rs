@@ -31,7 +31,7 @@ pub const fn work(name: &'static str, cell: Cell, hidden_size: usize, batch: usi
 }
 
 /// What is counted and timed.
-pub const ALL: [Work; 13] = [
+pub const ALL: [Work; 14] = [
     work("lstm-8", Cell::Lstm, 8, 1, 1),
     work("gru-8", Cell::Gru, 8, 1, 1),
     work("lstm-64", Cell::Lstm, 64, 1, 1),
@@ -41,6 +41,7 @@ pub const ALL: [Work; 13] = [
     work("gru-reset-before-64", Cell::GruResetBefore, 64, 1, 1),
     work("lstm-256", Cell::Lstm, 256, 1, 1),
     Work { weights: Precision::F16, ..work("lstm-256-f16", Cell::Lstm, 256, 1, 1) },
+    Work { weights: Precision::Bf16, ..work("lstm-256-bf16", Cell::Lstm, 256, 1, 1) },
     Work { weights: Precision::I8, ..work("lstm-256-i8", Cell::Lstm, 256, 1, 1) },
     work("lstm-8-block-64", Cell::Lstm, 8, 1, 64),
     work("gru-128-batch-4", Cell::Gru, 128, 4, 4),

@@ -376,6 +376,8 @@ pub(crate) enum DeviceName {
 pub(crate) enum WeightsName {
     F32,
     F16,
+    /// bfloat16: the range of f32, with fewer digits than f16
+    Bf16,
     /// 8-bit integers, with a scale for each row
     I8,
 }
@@ -386,6 +388,7 @@ impl WeightsName {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::I8 => "i8",
         }
     }

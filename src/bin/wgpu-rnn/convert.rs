@@ -53,6 +53,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Outcome<()> {
     options.weights = match args.weights {
         WeightsName::F32 => WeightType::F32,
         WeightsName::F16 => WeightType::F16,
+        WeightsName::Bf16 => WeightType::Bf16,
         WeightsName::I8 => WeightType::I8,
     };
     if args.known_answers > 0 {

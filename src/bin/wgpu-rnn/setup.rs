@@ -146,6 +146,7 @@ fn precision(weights: WeightsName) -> Precision {
     match weights {
         WeightsName::F32 => Precision::F32,
         WeightsName::F16 => Precision::F16,
+        WeightsName::Bf16 => Precision::Bf16,
         WeightsName::I8 => Precision::I8,
     }
 }

@@ -7,6 +7,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 pub use self::write::{SaveOptions, WeightType};
@@ -15,10 +16,9 @@ use crate::model::Parts;
 
 /// The key of the structure in the metadata.
 pub(super) const KEY: &str = "wgpu_rnn";
-/// The version of a file without integers; both are read.
-const FORMAT: u64 = 1;
-/// The version of a file in which weights are 8-bit integers with scales.
-const FORMAT_WITH_INTEGERS: u64 = 2;
+/// How matrices and tables may be stored, each with the first version of a file that has it. A file is of the first
+/// version that has all its types; every version is read.
+const TYPES: [(Dtype, u64); 4] = [(Dtype::F32, 1), (Dtype::F16, 1), (Dtype::I8, 2), (Dtype::BF16, 3)];
 
 /// The structure.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,8 +44,8 @@ struct Answer {
 pub(super) fn table() -> String {
     format!(
         "| | |\n| --- | --- |\n\
-         | format, read and written | {FORMAT}; {FORMAT_WITH_INTEGERS} where a type is I8 |\n\
-         | matrices and tables ({}), as `--weights` says | F32, F16, or I8 with a scale for each row |\n\
+         | format, read and written | 1; 2 where a type is I8; 3 where one is BF16 |\n\
+         | matrices and tables ({}), as `--weights` says | F32, F16, BF16, or I8 with a scale for each row |\n\
          | all other weights, known answers | F32 |\n",
         write::MATRICES.join(", ")
     )

@@ -8,7 +8,7 @@ use std::{
 use safetensors::Dtype;
 use serde_json::Value as Json;
 
-use super::{Document, FORMAT, FORMAT_WITH_INTEGERS, KEY, answer_name, scale_name, scale_shape, weight_name};
+use super::{Document, KEY, TYPES, answer_name, scale_name, scale_shape, weight_name};
 use crate::{
     error::{Error, Result, listed, quoted},
     formats::{
@@ -27,8 +27,8 @@ pub(in crate::formats) fn read(archive: &Archive<'_>, limits: &Limits) -> Result
     }
     let mut document = parse(text, limits)?;
     let mut shared = document.shared;
-    let integers = document.format == FORMAT_WITH_INTEGERS;
-    let mut reader = Reader { archive, integers, taken: BTreeSet::new(), tensors: BTreeMap::new() };
+    let format = document.format;
+    let mut reader = Reader { archive, format, taken: BTreeSet::new(), tensors: BTreeMap::new() };
     for layer in &mut document.model.layers {
         let names: Vec<String> = layer.kind.weights().iter().map(|(role, ..)| weight_name(&layer.name, role)).collect();
         for (slot, name) in layer.kind.weights_mut().into_iter().zip(names) {
@@ -62,10 +62,10 @@ fn parse(text: &str, limits: &Limits) -> Result<Document> {
     let values = (counted.texts + counted.commas) as u64;
     within(|| "the model's structure".to_owned(), values, limits.json_values, "json_values")?;
     let document: Document = serde_json::from_str(text).map_err(|cause| match format_of(text) {
-        Some(format) if !FORMATS.iter().any(|known| format == *known) => unknown(&quoted(&format.to_string())),
+        Some(format) if !format.as_u64().is_some_and(is_known) => unknown(&quoted(&format.to_string())),
         _ => malformed("the structure of a model", quoted(&cause.to_string())),
     })?;
-    if !FORMATS.contains(&document.format) {
+    if !is_known(document.format) {
         return Err(unknown(&document.format.to_string()));
     }
     let (layers, calls) = document.model.counts();
@@ -74,11 +74,13 @@ fn parse(text: &str, limits: &Limits) -> Result<Document> {
     Ok(document)
 }
 
-/// Those that are read.
-const FORMATS: [u64; 2] = [FORMAT, FORMAT_WITH_INTEGERS];
+fn is_known(format: u64) -> bool {
+    TYPES.iter().any(|(_, since)| *since == format)
+}
 
 fn unknown(format: &str) -> Error {
-    let instead = format!("this version reads the formats {FORMAT} and {FORMAT_WITH_INTEGERS}");
+    let latest = TYPES.iter().map(|(_, since)| *since).max().unwrap_or_default();
+    let instead = format!("this version reads the formats 1 to {latest}");
     Error::unsupported("the file", format!("format {format} of this crate's files"), instead)
 }
 
@@ -93,8 +95,8 @@ fn format_of(text: &str) -> Option<Json> {
 
 struct Reader<'a> {
     archive: &'a Archive<'a>,
-    /// Whether weights may be integers.
-    integers: bool,
+    /// The file's, which says of which types weights may be.
+    format: u64,
     taken: BTreeSet<String>,
     /// Those read so far, so that what is shared is one tensor.
     tensors: BTreeMap<String, Arc<Tensor>>,
@@ -115,8 +117,9 @@ impl Reader<'_> {
             return Err(Error::mismatch(subject(), format!("shape {stated:?}"), format!("{:?}", entry.shape)));
         }
         let dtype = entry.dtype;
-        if !(matches!(dtype, Dtype::F32 | Dtype::F16) || self.integers && dtype == Dtype::I8) {
-            let expected = if self.integers { "F32, F16 or I8" } else { "F32 or F16" };
+        let allowed = || TYPES.iter().filter(|(_, since)| *since <= self.format).map(|(dtype, _)| dtype);
+        if !allowed().any(|allowed| *allowed == dtype) {
+            let expected = allowed().map(|dtype| format!("{dtype:?}")).collect::<Vec<_>>().join(" or ");
             return Err(Error::mismatch(subject(), format!("values of type {expected}"), format!("{dtype:?}")));
         }
         if let Some(known) = self.tensors.get(name) {

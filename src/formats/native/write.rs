@@ -10,15 +10,15 @@ use std::{
     sync::Arc,
 };
 
-use half::f16;
 use safetensors::{
     Dtype,
     tensor::{Metadata, TensorInfo},
 };
 
-use super::{Answer, Document, FORMAT, FORMAT_WITH_INTEGERS, KEY, answer_name, scale_name, scale_shape, weight_name};
+use super::{Answer, Document, KEY, TYPES, answer_name, scale_name, scale_shape, weight_name};
 use crate::{
     error::{Error, Result, quoted},
+    float16::Float16,
     formats::io_error,
     int8,
     model::{Model, Parts},
@@ -41,9 +41,22 @@ pub enum WeightType {
     F32,
     /// 16-bit floats: half the size, with each value rounded.
     F16,
+    /// The same as bfloat16, which has the range of f32.
+    Bf16,
     /// 8-bit integers and an f32 scale for each row: a quarter of the size, with each value rounded as a session
     /// with such weights does it.
     I8,
+}
+
+impl WeightType {
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
+            Self::I8 => Dtype::I8,
+        }
+    }
 }
 
 impl Model {
@@ -60,7 +73,7 @@ impl Model {
     /// [`save`](Self::save) with options.
     ///
     /// # Errors
-    /// As [`save`](Self::save), and [`Error::Limit`] for a value that no f16 holds.
+    /// As [`save`](Self::save), and [`Error::Limit`] for a value that rounds to infinity.
     pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
         let path = path.as_ref();
         let file = File::of(self, options)?;
@@ -132,13 +145,9 @@ impl<'a> File<'a> {
                     continue;
                 }
                 names.insert(tensor.id(), name.clone());
-                let dtype = match options.weights {
-                    WeightType::F16 if !others.contains(&tensor.id()) => Dtype::F16,
-                    WeightType::I8 if !others.contains(&tensor.id()) => Dtype::I8,
-                    _ => Dtype::F32,
-                };
-                if dtype == Dtype::F16 {
-                    check_f16(&name, tensor)?;
+                let dtype = if others.contains(&tensor.id()) { Dtype::F32 } else { options.weights.dtype() };
+                if let Some(kind) = float16(dtype) {
+                    check_float16(&name, tensor, kind)?;
                 }
                 if dtype == Dtype::I8 {
                     tensors.push((scale_name(&name), Dtype::F32, Cow::Owned(scales(tensor)?)));
@@ -158,8 +167,9 @@ impl<'a> File<'a> {
             known_answers.push(Answer { inputs: names(&answer.inputs), outputs: names(&answer.outputs) });
         }
         let written_by = format!("wgpu-rnn {}", env!("CARGO_PKG_VERSION"));
-        let integers = tensors.iter().any(|(_, dtype, _)| *dtype == Dtype::I8);
-        let format = if integers { FORMAT_WITH_INTEGERS } else { FORMAT };
+        let has = |dtype: Dtype| tensors.iter().any(|(_, found, _)| *found == dtype);
+        let since = TYPES.iter().filter(|(dtype, _)| has(*dtype)).map(|(_, since)| *since);
+        let format = since.max().unwrap_or(1);
         let document = Document { format, written_by, model: Parts::of(model), shared, known_answers };
         let broken =
             |cause: &dyn std::fmt::Display| Error::internal(format!("a model that cannot be written: {cause}"));
@@ -189,10 +199,10 @@ impl<'a> File<'a> {
             // Whole rows, since an integer depends on its row.
             let columns = tensor.shape().last().copied().unwrap_or(1).max(1);
             for piece in tensor.to_f32().chunks(columns.saturating_mul(65_536usize.div_ceil(columns))) {
-                let bytes: Vec<u8> = match dtype {
-                    Dtype::F16 => piece.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
-                    Dtype::I8 => piece.chunks(columns).flat_map(integers).collect(),
-                    _ => piece.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                let bytes: Vec<u8> = match float16(*dtype) {
+                    Some(kind) => piece.iter().flat_map(|&value| kind.bits(value).to_le_bytes()).collect(),
+                    None if *dtype == Dtype::I8 => piece.chunks(columns).flat_map(integers).collect(),
+                    None => piece.iter().flat_map(|value| value.to_le_bytes()).collect(),
                 };
                 to.write_all(&bytes)?;
             }
@@ -227,14 +237,22 @@ fn integers(row: &[f32]) -> impl Iterator<Item = u8> {
     row.iter().flat_map(move |&weight| int8::quantise(weight, scale).to_le_bytes())
 }
 
-fn check_f16(name: &str, tensor: &Tensor) -> Result<()> {
+fn float16(dtype: Dtype) -> Option<Float16> {
+    match dtype {
+        Dtype::F16 => Some(Float16::F16),
+        Dtype::BF16 => Some(Float16::Bf16),
+        _ => None,
+    }
+}
+
+fn check_float16(name: &str, tensor: &Tensor, kind: Float16) -> Result<()> {
     let values = tensor.to_f32();
-    let bad = values.iter().enumerate().find(|(_, value)| !f16::from_f32(**value).is_finite());
+    let bad = values.iter().enumerate().find(|(_, value)| !kind.rounded(**value).is_finite());
     bad.map_or(Ok(()), |(at, value)| {
         Err(Error::Limit {
             what: format!("weight {}{:?}", quoted(name), unravel(at, tensor.shape())),
             need: value.to_string(),
-            limit: "65504, the largest f16".to_owned(),
+            limit: kind.largest().to_owned(),
             hint: "save f32 weights".to_owned(),
         })
     })

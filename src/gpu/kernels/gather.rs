@@ -54,7 +54,6 @@ mod tests {
             pack::pack_table,
             testing::{Random, gpu},
         },
-        int8,
         plan::Precision,
     };
 
@@ -62,11 +61,10 @@ mod tests {
     fn rows_are_found_in_every_window() {
         let mut gpu = gpu();
         let (ids, width) = (11, 5);
-        let halved: Vec<f32> =
-            Random::new(1).values(ids * width, 4.0).iter().map(|x| half::f16::from_f32(*x).to_f32()).collect();
+        let values = Random::new(1).values(ids * width, 4.0);
         let tokens: Vec<f32> = (0..40u16).map(|i| f32::from(i * 7 % 11)).collect();
         for precision in Precision::ALL {
-            let table = if precision == Precision::I8 { int8::rounded(&halved, width) } else { halved.clone() };
+            let table = precision.rounded(values.as_slice().into(), width);
             for limit in [1 << 20, 64] {
                 let packed = gpu.upload_packed(pack_table(&table, ids, width, precision, limit).unwrap(), precision);
                 let (input, output) = (gpu.upload(&tokens), gpu.empty(40 * width));

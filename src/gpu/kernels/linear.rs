@@ -215,7 +215,6 @@ mod tests {
             pack::pack_linear,
             testing::{Gpu, Random, gpu},
         },
-        int8,
         plan::Precision,
     };
 
@@ -230,21 +229,18 @@ mod tests {
     impl Case {
         fn new(rows: usize, inputs: usize, outputs: usize) -> Self {
             let mut random = Random::new((rows * 1000 + inputs * 10 + outputs) as u64);
-            let w = random.values(outputs * inputs, 1.0);
             Self {
                 inputs,
                 outputs,
                 x: random.values(rows * inputs, 1.0),
-                w: w.iter().map(|w| half::f16::from_f32(*w).to_f32()).collect(),
+                w: random.values(outputs * inputs, 1.0),
                 b: random.values(outputs, 1.0),
             }
         }
 
         /// With weights that `precision` holds.
         fn stored_as(mut self, precision: Precision) -> Self {
-            if precision == Precision::I8 {
-                self.w = int8::rounded(&self.w, self.inputs);
-            }
+            self.w = precision.rounded(self.w.into(), self.inputs).into_owned();
             self
         }
 

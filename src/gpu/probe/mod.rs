@@ -19,7 +19,6 @@ use crate::{
     activation::Activation,
     dim::Dim,
     error::{Error, Result},
-    int8,
     plan::{Bound, Buffer, BufferId, Op, Plan, Precision, Step, Weight, WeightId},
     reference,
     tensor::Tensor,
@@ -188,11 +187,9 @@ impl Example {
     }
 
     fn weight(&mut self, shape: &[usize], scale: f32, precision: Precision) -> WeightId {
-        let mut values = self.values(shape, scale);
-        if precision == Precision::I8 {
-            // Integers of their scale, so that a nudge is rounded back and excuses nothing.
-            values = int8::rounded(&values, shape.last().copied().unwrap_or(1));
-        }
+        let values = self.values(shape, scale);
+        // What is stored, so that a nudge is rounded back and excuses nothing.
+        let values = precision.rounded(values.into(), shape.last().copied().unwrap_or(1)).into_owned();
         self.weights.push((shape.to_vec(), values, precision));
         WeightId::new(self.weights.len() - 1)
     }
@@ -358,6 +355,8 @@ mod tests {
             (Cell::Lstm, Strategy::Persistent, 7, Precision::I8),
             (Cell::GruResetBefore, Strategy::Held, 9, Precision::I8),
             (Cell::Lstm, Strategy::Step, 6, Precision::I8),
+            (Cell::Gru, Strategy::Held, 9, Precision::Bf16),
+            (Cell::Lstm, Strategy::Step, 6, Precision::Bf16),
         ] {
             let all_options = hidden == 6;
             let options = PlanOptions { precision, ..PlanOptions::default() };
@@ -461,7 +460,7 @@ mod tests {
         all.extend(moves());
         all.push(simple(&Op::Softmax { input: some, axis: 1, log: true, output: some }));
         all.push(simple(&Op::NotEqual { input: some, value: 0.0, output: some, width: 1 }));
-        for precision in [Precision::F16, Precision::I8] {
+        for precision in Precision::ALL {
             all.push(gather(precision));
             all.extend(linear(precision, Activation::GeluTanh, 8));
         }

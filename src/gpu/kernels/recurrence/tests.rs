@@ -7,7 +7,6 @@ use crate::{
         pack::{pack_linear, pack_recurrent, pack_vectors},
         testing::{Gpu, Random, assert_close, gpu},
     },
-    int8,
     plan::Precision,
 };
 
@@ -60,10 +59,8 @@ impl Layer {
         let mut random = Random::new((hidden * 7919 + inputs * 31 + batch * 5 + seq_len) as u64);
         let gates = cell.spec().gates.len();
         let scale = 1.0 / (hidden as f32).sqrt();
-        let halved =
-            |values: Vec<f32>| -> Vec<f32> { values.iter().map(|w| half::f16::from_f32(*w).to_f32()).collect() };
         let mut per_direction =
-            |len: usize| -> Vec<Vec<f32>> { directions.iter().map(|_| halved(random.values(len, scale))).collect() };
+            |len: usize| -> Vec<Vec<f32>> { directions.iter().map(|_| random.values(len, scale)).collect() };
         let (weight_ih, weight_hh) = (per_direction(gates * hidden * inputs), per_direction(gates * hidden * hidden));
         let (bias_ih, bias_hh) = (per_direction(gates * hidden), per_direction(gates * hidden));
         let states = cell.spec().states.len();
@@ -93,15 +90,15 @@ impl Layer {
 
     /// With weights that `precision` holds.
     fn stored_as(mut self, precision: Precision) -> Self {
-        if precision == Precision::I8 {
-            let round = |all: &mut Vec<Vec<f32>>, columns| {
-                all.iter_mut().for_each(|weights| *weights = int8::rounded(weights, columns));
-            };
-            round(&mut self.weight_ih, self.inputs);
-            round(&mut self.weight_hh, self.outputs);
-            if let Some(all) = &mut self.weight_hr {
-                round(all, self.hidden);
+        let round = |all: &mut Vec<Vec<f32>>, columns| {
+            for weights in all {
+                *weights = precision.rounded(weights.as_slice().into(), columns).into_owned();
             }
+        };
+        round(&mut self.weight_ih, self.inputs);
+        round(&mut self.weight_hh, self.outputs);
+        if let Some(all) = &mut self.weight_hr {
+            round(all, self.hidden);
         }
         self
     }
@@ -126,10 +123,8 @@ impl Layer {
     fn projected(mut self, outputs: usize) -> Self {
         let mut random = Random::new(8);
         let scale = 1.0 / (self.hidden as f32).sqrt();
-        let halved = |value: &f32| half::f16::from_f32(*value).to_f32();
         let mut matrix = |rows: usize, columns: usize| -> Vec<Vec<f32>> {
-            let one = |values: Vec<f32>| values.iter().map(halved).collect();
-            self.directions.iter().map(|_| one(random.values(rows * columns, scale))).collect()
+            self.directions.iter().map(|_| random.values(rows * columns, scale)).collect()
         };
         let stacked = self.cell.spec().gates.len() * self.hidden;
         (self.weight_hh, self.weight_hr) = (matrix(stacked, outputs), Some(matrix(outputs, self.hidden)));
@@ -455,6 +450,7 @@ fn every_cell_and_strategy_follows_the_reference() {
             let ways = [
                 (Precision::F32, RowWidth::One),
                 (Precision::F16, RowWidth::Four),
+                (Precision::Bf16, if hidden % 2 == 0 { RowWidth::Four } else { RowWidth::One }),
                 (Precision::I8, if hidden % 2 == 0 { RowWidth::One } else { RowWidth::Four }),
             ];
             for (precision, width) in ways {
