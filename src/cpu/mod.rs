@@ -4,6 +4,9 @@
 //! and the way a sequence is cut into runs; they may differ between processors, since some have a
 //! fused multiply-add.
 
+mod calibrate;
+#[cfg(feature = "gpu")]
+mod estimate;
 mod mat_mul;
 mod moves;
 mod packed;
@@ -27,6 +30,9 @@ use crate::{
     plan::{Bound, BufferId, Op, Plan, Precision, Recurrence, WeightId, rows},
     tensor::TensorId,
 };
+pub use calibrate::Calibration;
+#[cfg(feature = "gpu")]
+pub(crate) use estimate::estimate;
 use packed::Packed;
 use product::{Rows, linear};
 use recurrence::DirectionWeights;
