@@ -3,9 +3,10 @@
 use super::{Calibration, Split, recurrence};
 use crate::plan::{Bound, Estimate, Op, Part, Plan};
 
-/// A function such as the hyperbolic tangent takes as long as so many multiply-adds: measured with LSTMs of 64 to 512 units.
+/// A function such as the hyperbolic tangent takes as long as so many multiply-adds, by the times of LSTMs of 64 to 512
+/// units in `docs/performance.md`.
 const FUNCTION: f64 = 32.0;
-/// Seconds of a timestep of a direction as such, and of a step of the plan: those of layers of a few units.
+/// Seconds of a timestep of a direction as such, and of a step of the plan, by those of layers of a few units.
 const LEAST: f64 = 1e-7;
 /// Rows that a recurrence takes through a sequence together, reading its weights once at each timestep.
 const ROWS: f64 = 64.0;

@@ -121,6 +121,24 @@ impl std::fmt::Debug for Opened {
     }
 }
 
+impl Opened {
+    /// `options` for a session on the same devices, opened anew.
+    pub(super) async fn anew(&self, options: &SessionOptions) -> Result<SessionOptions> {
+        let options = options.clone();
+        Ok(match self {
+            #[cfg(feature = "gpu")]
+            Self::Gpu(gpu) => SessionOptions { device: Device::Opened(gpu.reopen().await?), ..options },
+            #[cfg(feature = "gpu")]
+            Self::Either(either) => SessionOptions {
+                device: Device::Either(either.gpu.reopen().await?),
+                cpu_calibration: Some(either.cpu),
+                ..options
+            },
+            Self::Cpu | Self::Reference => options,
+        })
+    }
+}
+
 pub(super) async fn open(options: &SessionOptions) -> Result<(Opened, DeviceReport)> {
     let on_cpu = |reason: &str| Ok((Opened::Cpu, DeviceReport::of("cpu", reason)));
     match &options.device {

@@ -119,16 +119,21 @@ impl Program {
         Ok((program, Context { device, ..context }))
     }
 
+    /// Where a run with the sizes `bound` is made, and why there. Nothing is made ready.
+    pub(super) fn device_for(&self, context: &Context<'_>, bound: &Bound) -> Result<Arc<DeviceReport>> {
+        let Opened::Either(either) = context.opened else { return Ok(Arc::clone(&context.device)) };
+        let Engine::Either(both) = &self.engine else {
+            let (what, instead) = ("a model whose weights are inputs", "give it its weights with Model::with_weights");
+            return Err(Error::unsupported("a choice between devices", what, instead));
+        };
+        both.choice(self, either, bound, context.options).map(|(_, device)| device)
+    }
+
     /// The program for one of two devices; this one, where it is for one device alone.
     ///
     /// # Errors
     /// Those of making it ready, if no run took it before.
-    pub(super) async fn at<'p>(
-        &'p self,
-        place: Place,
-        context: &Context<'_>,
-        main: Option<&'p Self>,
-    ) -> Result<&'p Self> {
+    async fn at<'p>(&'p self, place: Place, context: &Context<'_>, main: Option<&'p Self>) -> Result<&'p Self> {
         // What they share is made ready, and checked, with the main one.
         let main = match main {
             Some(main) => Some(main.made(place, context, None).await?),
@@ -152,6 +157,11 @@ impl Program {
         let context = Context { opened: &opened, device: Arc::new(device), ..context.clone() };
         let program = Self::of(&context, Arc::clone(&self.plan), self.fingerprint, main).await?;
         Ok(slot.get_or_init(|| program))
+    }
+
+    /// The program that computes on the CPU, if one of two does; else this one.
+    pub(super) async fn on_cpu(&self, context: &Context<'_>) -> Result<&Self> {
+        self.at(Place::Cpu, context, None).await
     }
 
     /// Makes the programs for both devices ready, and lets go of what they were made from.

@@ -25,19 +25,25 @@ pub use io::{Inputs, Outputs};
 pub use state::State;
 pub use stream::Stream;
 
+#[cfg(feature = "gpu")]
+use self::program::Engine;
 use self::{
     device::Opened,
-    program::{Context, Engine, Program, wanted},
+    program::{Context, Program, wanted},
 };
-#[cfg(feature = "gpu")]
-use crate::gpu::{Gpu, GpuOptions, GpuProgram, MemoryNeed, Strategy};
+#[cfg_attr(not(feature = "gpu"), allow(unused_imports))] // documents what calls give
+use crate::error::Error;
 use crate::{
     cpu,
-    error::{Error, Result},
+    error::Result,
     model::Model,
     plan::{Bound, Carry, Plan, Precision},
-    stats::RunStats,
     tensor::Tensor,
+};
+#[cfg(feature = "gpu")]
+use crate::{
+    gpu::{Gpu, GpuOptions, GpuProgram, MemoryNeed, Strategy},
+    stats::RunStats,
 };
 
 /// How a session runs its model.
@@ -129,7 +135,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Plans `model` for a device and uploads its weights.
+    /// Plans `model` for a device and uploads its weights; with [two devices](Device#two-devices) they follow later.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] or [`Error::Unknown`] if the device is not there, [`Error::Unsupported`]
@@ -155,35 +161,29 @@ impl Session {
         device: Arc<DeviceReport>,
     ) -> Result<Self> {
         let context = Context { model, options: &options, opened: &opened, device: Arc::clone(&device) };
-        let mut program = match &model.late {
+        let program = match &model.late {
             None => Program::new(&context, None).await?,
             Some(_) => Program::none(),
         };
-        let (mut kept, ragged) = (model.clone(), OnceLock::new());
-        if options.release_weights && !matches!(opened, Opened::Reference) && model.late.is_none() {
-            // It cannot be made later. A model that cannot run ragged says why when it is asked to.
-            let beside = Program::new(&context, Some(&program)).await;
-            #[cfg(feature = "gpu")]
-            let beside = match beside {
-                Ok(beside) => beside.released(&context, Some(&program)).await,
-                other => other,
+        let releases = options.release_weights && !matches!(opened, Opened::Reference) && model.late.is_none();
+        let (program, ragged) = if releases {
+            // Neither can be made later. A model that cannot run ragged says why when it is asked to.
+            let ragged = match Program::new(&context, Some(&program)).await {
+                Ok(ragged) => ragged.released(&context, Some(&program)).await.ok(),
+                Err(_) => None,
             };
-            if let Ok(program) = beside {
-                ragged.get_or_init(|| program);
-            }
-            #[cfg(feature = "gpu")]
-            {
-                program = program.released(&context, None).await?;
-            }
-            kept = kept.without_values();
-        }
+            (program.released(&context, None).await?, ragged)
+        } else {
+            (program, None)
+        };
+        let model = if releases { model.clone().without_values() } else { model.clone() };
         Ok(Self {
-            model: kept,
+            model,
             options,
             device,
             opened,
             program,
-            ragged,
+            ragged: ragged.map_or_else(OnceLock::new, OnceLock::from),
             state: Mutex::new(None, true),
             late: Mutex::new(None, true),
         })
@@ -195,11 +195,8 @@ impl Session {
     }
 
     /// The program that makes a run with the sizes that `bound` gives, and what it runs in.
-    async fn chosen<'s>(&'s self, _bound: impl FnOnce() -> Result<Bound>) -> Result<(&'s Program, Context<'s>)> {
-        #[cfg(feature = "gpu")]
-        return self.program.chosen(self.context(), _bound, None).await;
-        #[cfg(not(feature = "gpu"))]
-        Ok((&self.program, self.context()))
+    async fn chosen<'s>(&'s self, bound: impl FnOnce() -> Result<Bound>) -> Result<(&'s Program, Context<'s>)> {
+        self.program.chosen(self.context(), bound, None).await
     }
 
     /// The same session on a device opened anew, after [`Error::DeviceLost`] or [`Error::Timeout`].
@@ -209,16 +206,7 @@ impl Session {
     /// As [`new`](Self::new); [`Error::Unsupported`] if this one has released its weights.
     pub fn rebuilt(&self) -> Result<Self> {
         pollster::block_on(async {
-            let mut options = self.options.clone();
-            #[cfg(feature = "gpu")]
-            match &self.opened {
-                Opened::Gpu(gpu) => options.device = Device::Opened(gpu.reopen().await?),
-                Opened::Either(either) => {
-                    options.device = Device::Either(either.gpu.reopen().await?);
-                    options.cpu_calibration = Some(either.cpu);
-                }
-                Opened::Cpu | Opened::Reference => {}
-            }
+            let options = self.opened.anew(&self.options).await?;
             let rebuilt = Self::new_async(&self.model, options).await?;
             *rebuilt.state.lock().await = self.state.lock().await.clone();
             Ok(rebuilt)
@@ -249,18 +237,8 @@ impl Session {
     /// As [`run`](Self::run), for the shapes; [`Error::Unsupported`] where there are two devices and weights come with the
     /// inputs.
     pub fn device_for(&self, shapes: &[Vec<usize>]) -> Result<DeviceReport> {
-        #[cfg(feature = "gpu")]
-        if let Opened::Either(either) = &self.opened {
-            let Engine::Either(both) = &self.program.engine else {
-                let (what, instead) =
-                    ("a model whose weights are inputs", "give it its weights with Model::with_weights");
-                return Err(Error::unsupported("a choice between devices", what, instead));
-            };
-            let (_, report) = both.choice(&self.program, either, &self.bind(shapes)?, &self.options)?;
-            return Ok(report.as_ref().clone());
-        }
-        self.bind(shapes)?;
-        Ok(self.device.as_ref().clone())
+        let bound = self.bind(shapes)?;
+        Ok(self.program.device_for(&self.context(), &bound)?.as_ref().clone())
     }
 
     /// The open device, where it is a GPU or one of two is.
@@ -284,7 +262,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Unknown`], [`Error::TokenOutOfRange`] or [`Error::NonFinite`]
-    /// for inputs that do not fit, [`Error::Limit`] for sizes beyond the device, and the device's own.
+    /// for inputs that do not fit, [`Error::Limit`] for sizes beyond the device, and the device's own; those of
+    /// [`new`](Self::new) where it is the first run that one of two devices makes.
     pub fn run(&self, inputs: impl Into<Inputs>) -> Result<Outputs> {
         pollster::block_on(self.run_async(inputs))
     }
@@ -389,13 +368,10 @@ impl Session {
     /// # Errors
     /// [`Error::KnownAnswer`] if a kernel computes wrongly on this device, and as [`run`](Self::run).
     pub fn warm_up(&self, shapes: &[Vec<usize>]) -> Result<()> {
-        let bound = self.bind(shapes)?;
-        let (program, _) = pollster::block_on(self.chosen(|| Ok(bound.clone())))?;
-        match &program.engine {
-            #[cfg(feature = "gpu")]
-            Engine::Gpu(program) => pollster::block_on(program.warm_up(&bound)),
-            _ => Ok(()),
-        }
+        #[cfg(feature = "gpu")]
+        return self.on_gpu(shapes, |program, bound| pollster::block_on(program.warm_up(bound))).map(|_| ());
+        #[cfg(not(feature = "gpu"))]
+        self.bind(shapes).map(|_| ())
     }
 
     /// The memory that a run with inputs of `shapes` needs on the device; `None` for the CPU.

@@ -47,6 +47,31 @@ pub(super) struct Context<'a> {
     pub(super) device: Arc<DeviceReport>,
 }
 
+/// Without GPUs there is never a choice.
+#[cfg(not(feature = "gpu"))]
+impl Program {
+    pub(super) async fn chosen<'p>(
+        &'p self,
+        context: Context<'p>,
+        _: impl FnOnce() -> Result<Bound>,
+        _: Option<&Self>,
+    ) -> Result<(&'p Self, Context<'p>)> {
+        Ok((self, context))
+    }
+
+    pub(super) fn device_for(&self, context: &Context<'_>, _: &Bound) -> Result<Arc<DeviceReport>> {
+        Ok(Arc::clone(&context.device))
+    }
+
+    pub(super) async fn on_cpu(&self, _: &Context<'_>) -> Result<&Self> {
+        Ok(self)
+    }
+
+    pub(super) async fn released(self, _: &Context<'_>, _: Option<&Self>) -> Result<Self> {
+        Ok(self)
+    }
+}
+
 /// Names of a plan's inputs, and whether each may be missing.
 pub(super) fn wanted(plan: &Plan) -> Vec<(&str, bool)> {
     plan.inputs.iter().map(|port| (port.name.as_str(), port.optional)).collect()

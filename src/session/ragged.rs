@@ -107,12 +107,9 @@ impl Session {
     pub(super) async fn chosen_ragged<'s>(
         &'s self,
         ragged: &'s Program,
-        _bound: &Bound,
+        bound: &Bound,
     ) -> Result<(&'s Program, Context<'s>)> {
-        #[cfg(feature = "gpu")]
-        return ragged.chosen(self.context(), || Ok(_bound.clone()), Some(&self.program)).await;
-        #[cfg(not(feature = "gpu"))]
-        Ok((ragged, self.context()))
+        ragged.chosen(self.context(), || Ok(bound.clone()), Some(&self.program)).await
     }
 }
 

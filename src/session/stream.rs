@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "gpu")]
-use super::choice::Place;
 use super::{
     Session, State, ports,
     program::{Engine, Program},
@@ -72,11 +70,8 @@ impl Session {
         if self.model.late.is_some() {
             return refused("a model whose weights are inputs", "give it its weights with Model::with_weights");
         }
-        #[cfg(feature = "gpu")]
-        let made = pollster::block_on(self.program.at(Place::Cpu, &self.context(), None))?;
-        #[cfg(not(feature = "gpu"))]
-        let made = &self.program;
-        let Program { plan, engine: Engine::Cpu(program), fingerprint } = made else {
+        let own = pollster::block_on(self.program.on_cpu(&self.context()))?;
+        let Program { plan, engine: Engine::Cpu(program), fingerprint } = own else {
             return refused("another device than the CPU", "use Device::Cpu, or run with the layer's states carried");
         };
         let names = || plan.inputs.iter().map(|port| quoted(&port.name)).collect::<Vec<_>>().join(", ");
