@@ -37,9 +37,10 @@
 //! # Promises
 //!
 //! - The same session on the same device, driver and build gives the same bits for a row, whatever
-//!   its companions in the batch, its place there, and how a sequence is cut.
+//!   its companions in the batch, its place there, and how a sequence is cut. (A session that chooses between
+//!   [two devices](Device#two-devices) does so by the sizes of a run, and the devices differ in the last bits.)
 //! - What is not supported is refused by name. Nothing is ignored, and nothing runs on another device
-//!   than the one asked for; only [`Device::Auto`] chooses, and says what it took and why.
+//!   than the one asked for; only [`Device::Auto`] and `Device::Either` choose, and say what they took and why.
 //! - Loading a file runs nothing in it, opens no other file (but the `config.json` beside a PyTorch state
 //!   dict), and takes memory in proportion to it.
 //! - No call panics for anything that a caller or a file supplies; every wait for a device has a
@@ -53,6 +54,7 @@ pub mod compare;
 pub mod cpu;
 pub mod dim;
 pub mod error;
+mod figures;
 mod float16;
 #[cfg(any(feature = "keras", feature = "onnx", feature = "torch", feature = "native"))]
 pub mod formats;

@@ -4,7 +4,10 @@
 //! and the way a sequence is cut into runs; they may differ between processors, since some have a
 //! fused multiply-add.
 
+mod calibrate;
 mod crew;
+#[cfg(feature = "gpu")]
+mod estimate;
 mod mat_mul;
 mod moves;
 mod packed;
@@ -28,7 +31,10 @@ use crate::{
     plan::{Bound, BufferId, Op, Plan, Precision, WeightId},
     tensor::TensorId,
 };
+pub use calibrate::Calibration;
 use crew::{Crew, Split};
+#[cfg(feature = "gpu")]
+pub(crate) use estimate::estimate;
 use packed::Packed;
 use product::{Rows, linear};
 use recurrence::DirectionWeights;

@@ -1,7 +1,10 @@
 //! [`Calibration`]: what a device can do, as it was measured, and the text in which that is kept.
 
-use super::adapter::AdapterInfo;
-use crate::error::{Error, Result, quoted};
+use super::adapter::{AdapterInfo, AdapterKind};
+use crate::{
+    error::Result,
+    figures::{self, Figure},
+};
 
 /// What a device can do, measured by [`Gpu::calibrate`](super::Gpu::calibrate). It changes how work is cut into
 /// submissions, and how many workgroups may wait for each other, never a result.
@@ -22,13 +25,8 @@ pub struct Calibration {
     pub resident_workgroups: u32,
 }
 
-/// A figure: its key in a text, its value, and the range outside of which no device is.
-type Figure = (&'static str, f64, [f64; 2]);
-
 /// The first line of a text.
 const MAGIC: &str = "wgpu-rnn calibration 1";
-/// The last one, without which something is missing.
-const END: &str = "end";
 /// The most workgroups at once that are believed.
 const MAX_RESIDENT: u32 = 1 << 20;
 
@@ -42,6 +40,25 @@ impl Calibration {
         multiply_adds: 1e11,
         resident_workgroups: 1,
     };
+
+    /// What a device of a kind that nobody measured can be expected to do at least, for the choice between it and the
+    /// CPU: that of the slower ones that are in use, so that the CPU is left only where it is worth it.
+    pub(crate) fn expected(kind: AdapterKind) -> Self {
+        let of = |round_trip, dispatch, memory_bandwidth, cache_bandwidth, multiply_adds, resident_workgroups| Self {
+            round_trip,
+            dispatch,
+            memory_bandwidth,
+            cache_bandwidth,
+            multiply_adds,
+            resident_workgroups,
+        };
+        match kind {
+            AdapterKind::Discrete => of(2e-4, 5e-6, 1.5e11, 5e11, 1.5e12, 64),
+            AdapterKind::Integrated => of(3e-4, 1e-5, 2e10, 6e10, 2e11, 24),
+            AdapterKind::Virtual | AdapterKind::Other => of(6e-4, 2e-5, 2e10, 6e10, 2e11, 24),
+            AdapterKind::Software => of(3e-4, 2e-5, 5e9, 1e10, 5e9, 2),
+        }
+    }
 
     fn figures(&self) -> [Figure; 6] {
         [
@@ -57,91 +74,41 @@ impl Calibration {
     /// Refuses figures that no device has.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] naming the figure.
+    /// [`Error::Mismatch`](crate::Error::Mismatch) naming the figure.
     pub(super) fn check(&self) -> Result<()> {
-        let wrong = self.figures().into_iter().find(|(_, value, [least, most])| !(value >= least && value <= most));
-        wrong.map_or(Ok(()), |(key, value, [least, most])| {
-            Err(Error::mismatch(format!("calibration, {key}"), format!("{least:e} to {most:e}"), format!("{value:e}")))
-        })
+        figures::check(&self.figures())
     }
 
     /// The figures as a text, for [`Self::from_text`] on the same adapter, driver and version of this crate.
     #[must_use]
     pub fn to_text(&self, adapter: &AdapterInfo) -> String {
-        let about = about(adapter).map(|(key, value)| format!("{key} {value}\n"));
-        let figures = self.figures().map(|(key, value, _)| format!("{key} {value:e}\n"));
-        format!("{MAGIC}\n{}{}{END}\n", about.concat(), figures.concat())
+        figures::to_text(MAGIC, &about(adapter), &self.figures())
     }
 
     /// The figures in a text that [`Self::to_text`] made.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for anything else, [`Error::Mismatch`] for figures of another adapter, driver or
-    /// version of this crate, or such as no device has.
+    /// [`Error::Malformed`](crate::Error::Malformed) for anything else, [`Error::Mismatch`](crate::Error::Mismatch) for
+    /// figures of another adapter, driver or version of this crate, or such as no device has.
     pub fn from_text(text: &str, adapter: &AdapterInfo) -> Result<Self> {
-        let mut lines = text.lines();
-        expect("the first line", MAGIC, lines.next())?;
-        for (key, value) in about(adapter) {
-            let found = value_of(key, lines.next())?;
-            if found != value {
-                return Err(Error::mismatch(format!("calibration, {key}"), quoted(&value), quoted(found)));
-            }
-        }
-        let mut values = [0f64; 6];
-        for ((key, ..), value) in Self::ASSUMED.figures().into_iter().zip(&mut values) {
-            let found = value_of(key, lines.next())?;
-            *value = found.parse().map_err(|_| malformed(key, "a number", found))?;
-        }
-        expect("the last line", END, lines.next())?;
-        if let Some(more) = lines.next() {
-            return Err(malformed("the end", "no more lines", more));
-        }
+        let values = figures::from_text(text, MAGIC, &about(adapter), Self::ASSUMED.figures())?;
         let [round_trip, dispatch, memory_bandwidth, cache_bandwidth, multiply_adds, resident] = values;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped; the check says the rest
-        let resident_workgroups = resident.clamp(0.0, f64::from(u32::MAX)) as u32;
-        let found =
-            Self { round_trip, dispatch, memory_bandwidth, cache_bandwidth, multiply_adds, resident_workgroups };
-        found.check().map(|()| found)
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within its range
+        let resident_workgroups = resident as u32;
+        Ok(Self { round_trip, dispatch, memory_bandwidth, cache_bandwidth, multiply_adds, resident_workgroups })
     }
 }
 
 /// What the figures are of.
-fn about(adapter: &AdapterInfo) -> [(&'static str, String); 4] {
-    let line = |text: &str| text.split(|c: char| c.is_whitespace() || c.is_control()).collect::<Vec<_>>().join(" ");
-    [
-        ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("adapter", line(&adapter.name)),
-        ("backend", line(&adapter.backend)),
-        ("driver", line(&adapter.driver)),
-    ]
-}
-
-fn expect(at: &str, expected: &str, found: Option<&str>) -> Result<()> {
-    let found = found.unwrap_or_default();
-    if found == expected { Ok(()) } else { Err(malformed(at, &quoted(expected), found)) }
-}
-
-/// What stands behind `key` and a space.
-fn value_of<'a>(key: &str, line: Option<&'a str>) -> Result<&'a str> {
-    let line = line.unwrap_or_default();
-    let value = line.strip_prefix(key).and_then(|rest| rest.strip_prefix(' '));
-    value.ok_or_else(|| malformed(key, &format!("a line '{key} ...'"), line))
-}
-
-fn malformed(at: &str, expected: &str, found: &str) -> Error {
-    Error::Malformed {
-        file: "calibration".to_owned(),
-        at: at.to_owned(),
-        expected: expected.to_owned(),
-        found: quoted(found),
-    }
+fn about(adapter: &AdapterInfo) -> [(&'static str, String); 3] {
+    [("adapter", adapter.name.clone()), ("backend", adapter.backend.clone()), ("driver", adapter.driver.clone())]
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{error::ErrorKind, gpu::AdapterKind};
+    use crate::error::ErrorKind;
 
     fn adapter(name: &str) -> AdapterInfo {
         AdapterInfo {
@@ -168,6 +135,14 @@ mod tests {
             let text = calibration.to_text(&adapter);
             assert_eq!(text.lines().count(), 12, "{text}");
             assert_eq!(Calibration::from_text(&text, &adapter).unwrap(), calibration);
+        }
+    }
+
+    #[test]
+    fn what_is_expected_is_possible() {
+        use AdapterKind::{Discrete, Integrated, Other, Software, Virtual};
+        for kind in [Discrete, Integrated, Virtual, Software, Other] {
+            Calibration::expected(kind).check().unwrap();
         }
     }
 

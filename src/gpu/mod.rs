@@ -6,6 +6,7 @@ mod alive;
 mod calibrate;
 mod calibration;
 mod encode;
+mod estimate;
 mod executor;
 mod faults;
 pub(crate) mod kernel;
@@ -34,6 +35,8 @@ mod weights;
 pub use adapter::{AdapterInfo, AdapterKind, adapters, find_adapter};
 pub use alive::wait_until_closed;
 pub use calibration::Calibration;
+#[cfg(test)]
+pub(crate) use estimate::{estimate, made_up_traits};
 pub use executor::ProgramOptions;
 #[cfg(any(test, feature = "fault-injection"))]
 pub use faults::{Fault, FaultPoint};

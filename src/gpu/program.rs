@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    plan::{Bound, BufferId, Plan, WeightId},
+    plan::{Bound, BufferId, Plan},
     stats::RunStats,
 };
 
@@ -112,8 +112,7 @@ impl GpuProgram {
     pub fn without_host_weights(self) -> Self {
         match Arc::try_unwrap(self.inner) {
             Ok(inner) => {
-                let all = (0..inner.plan.weights.len()).map(WeightId::new);
-                let plan = Arc::new(inner.plan.without_values(all));
+                let plan = Arc::new(inner.plan.without_any_values());
                 Self { inner: Arc::new(Inner { plan, ..inner }) }
             }
             Err(shared) => Self { inner: shared },
@@ -310,7 +309,7 @@ impl Owner {
 
 impl Gpu {
     /// The device's traits, as far as it proved to have them.
-    fn current_traits(&self) -> Traits {
+    pub(super) fn current_traits(&self) -> Traits {
         let mut traits = self.traits().clone();
         traits.cooperates &= !self.has_given_up();
         traits

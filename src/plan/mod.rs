@@ -7,6 +7,7 @@
 
 mod bind;
 mod check;
+mod cost;
 mod lower;
 mod query;
 mod rewrite;
@@ -15,6 +16,8 @@ pub mod rows;
 use std::{borrow::Cow, sync::Arc};
 
 pub use bind::Bound;
+#[cfg(feature = "gpu")]
+pub(crate) use cost::{Estimate, Part};
 pub use lower::{Carry, PlanOptions};
 pub use rewrite::Rewrites;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Bound, BufferId, Direction, Op, Plan, Precision, Weight, WeightId};
+use super::{BufferId, Direction, Op, Plan, Precision, Weight, WeightId};
 use crate::tensor::Tensor;
 
 impl Plan {
@@ -53,26 +53,6 @@ impl Plan {
         ids
     }
 
-    /// The multiply-adds of all products of a run with the sizes `bound`.
-    #[must_use]
-    #[allow(clippy::cast_precision_loss)] // a figure for reports
-    pub fn multiply_adds(&self, bound: &Bound) -> f64 {
-        let size = |buffer: BufferId| bound.shape(buffer).iter().map(|&size| size as f64).product::<f64>();
-        let last = |buffer: BufferId| bound.shape(buffer).last().map_or(0.0, |&size| size as f64);
-        let of = |op: &Op| match op {
-            Op::Linear { input, output, .. } => size(*output) * last(*input),
-            Op::MatMul { left, output, .. } => size(*output) * last(*left),
-            Op::Recurrence(r) => {
-                let timesteps: f64 = bound.shape(r.input).iter().take(2).map(|&size| size as f64).product();
-                let projection = if r.is_projected() { r.output_size * r.hidden_size } else { 0 };
-                let gates = r.cell.spec().gates.len() * r.hidden_size * (r.input_size + r.output_size);
-                timesteps * (r.directions.len() * (gates + projection)) as f64
-            }
-            _ => 0.0,
-        };
-        self.steps.iter().map(|step| of(&step.op)).sum()
-    }
-
     /// The plan without the values of the weights `ids`, for an executor that has them.
     pub(crate) fn without_values(&self, ids: impl IntoIterator<Item = WeightId>) -> Self {
         let mut plan = self.clone();
@@ -82,6 +62,12 @@ impl Plan {
             }
         }
         plan
+    }
+
+    /// The plan without the values of any weight.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn without_any_values(&self) -> Self {
+        self.without_values((0..self.weights.len()).map(WeightId))
     }
 
     /// Empties the weights that no step reads any more; numbers stay.

@@ -1,27 +1,25 @@
 //! Known answers: a model that has some is checked with them on its device before it is used.
 
-use super::{DeviceReport, Inputs, Program, SessionOptions, wanted};
+use super::{
+    Inputs,
+    program::{Context, Program, wanted},
+};
 use crate::{
     compare::{Tolerance, compare_tensors},
     error::{Error, Result, quoted},
-    model::Model,
     plan::Precision,
 };
 
-/// Runs the known answers of `model`, unless the options say not to.
-pub(super) async fn check(
-    model: &Model,
-    options: &SessionOptions,
-    program: &Program,
-    device: &DeviceReport,
-) -> Result<()> {
+/// Runs the known answers of the model, unless the options say not to.
+pub(super) async fn check(context: &Context<'_>, program: &Program) -> Result<()> {
+    let Context { model, options, device, .. } = context;
     if options.skip_known_answers || !is_rounded(program) {
         return Ok(());
     }
     for (index, answer) in model.known_answers().iter().enumerate() {
         let inputs = Inputs::from_iter(answer.inputs.clone());
         let tensors = inputs.bind(&wanted(&program.plan))?;
-        let (outputs, ..) = program.run(options, false, model, tensors, None).await?;
+        let (outputs, ..) = program.run(context, false, tensors, None).await?;
         for ((name, expected), (_, found)) in answer.outputs.iter().zip(outputs.iter()) {
             let wrong = |detail: String| Error::WrongAnswer {
                 model: quoted(model.name()),

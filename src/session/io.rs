@@ -1,6 +1,8 @@
 //! What goes into a run and what comes out of it.
 
-use super::SessionOptions;
+use std::sync::Arc;
+
+use super::{DeviceReport, SessionOptions};
 use crate::{
     error::{Error, Result, listed, quoted},
     plan::{Bound, Plan},
@@ -104,14 +106,29 @@ impl<N: Into<String>> FromIterator<(N, Tensor)> for Inputs {
 }
 
 /// The outputs of a run, in the model's order. Float32, or float64 from the reference.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Outputs are equal if their names and values are, wherever they were computed.
+#[derive(Clone, Debug)]
 pub struct Outputs {
     tensors: Vec<(String, Tensor)>,
+    device: Option<Arc<DeviceReport>>,
+}
+
+impl PartialEq for Outputs {
+    fn eq(&self, other: &Self) -> bool {
+        self.tensors == other.tensors
+    }
 }
 
 impl Outputs {
-    pub(super) fn new(tensors: Vec<(String, Tensor)>) -> Self {
-        Self { tensors }
+    pub(super) fn new(tensors: Vec<(String, Tensor)>, device: &Arc<DeviceReport>) -> Self {
+        Self { tensors, device: Some(Arc::clone(device)) }
+    }
+
+    /// Where they were computed, and why there; `None` if they come from elsewhere.
+    #[must_use]
+    pub fn device(&self) -> Option<&DeviceReport> {
+        self.device.as_deref()
     }
 
     /// The output called `name`.
@@ -158,7 +175,8 @@ impl Outputs {
 /// Outputs that come from elsewhere, such as a file, to be compared with those of a run.
 impl<N: Into<String>> FromIterator<(N, Tensor)> for Outputs {
     fn from_iter<I: IntoIterator<Item = (N, Tensor)>>(tensors: I) -> Self {
-        Self::new(tensors.into_iter().map(|(name, tensor)| (name.into(), tensor)).collect())
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name.into(), tensor)).collect();
+        Self { tensors, device: None }
     }
 }
 

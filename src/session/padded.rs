@@ -38,8 +38,8 @@ impl Session {
             let what = format!("a list of lengths beside the mask of layer {}", quoted(layer));
             return refused(what, "leave the lengths out");
         }
-        let program = self.ragged_program().await?;
-        let plan = &program.plan;
+        let ragged = self.ragged_program().await?;
+        let plan = &ragged.plan;
         let names: Vec<(&str, bool)> = plan
             .inputs
             .iter()
@@ -85,13 +85,14 @@ impl Session {
             }
         }
         io::check_values(plan, &tensors.iter().map(Some).collect::<Vec<_>>(), self.options.refuse_non_finite)?;
+        let (program, context) = self.chosen_ragged(ragged, &bound).await?;
         let (outputs, ..) = program.run_inside(&self.options, false, bound, &tensors, None).await?;
         let outputs = plan.outputs.iter().zip(outputs).map(|(port, tensor)| {
             let is_sequence = second_axis(plan, port.buffer) == Some(symbol);
             let tensor = if is_sequence { cleared(&tensor, lengths)? } else { tensor };
             Ok((port.name.clone(), port.layout.file(tensor)?))
         });
-        Ok(Outputs::new(outputs.collect::<Result<_>>()?))
+        Ok(Outputs::new(outputs.collect::<Result<_>>()?, &context.device))
     }
 }
 

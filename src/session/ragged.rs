@@ -1,10 +1,13 @@
 //! Ragged batches: sequences of several lengths in one run, each with the result that it has alone.
 
-use super::{Inputs, Outputs, Program, Session, io, ports};
+use super::{
+    Inputs, Outputs, Session, io, ports,
+    program::{Context, Program},
+};
 use crate::{
     dim::Symbol,
     error::{Error, Result, quoted},
-    plan::{InputPort, Plan},
+    plan::{Bound, InputPort, Plan},
     tensor::{Data, Tensor, element_count, zeros},
 };
 
@@ -27,8 +30,8 @@ impl Session {
         if samples.is_empty() {
             return Ok(Vec::new());
         }
-        let program = self.ragged_program().await?;
-        let plan = &program.plan;
+        let ragged = self.ragged_program().await?;
+        let plan = &ragged.plan;
         let ports: Vec<&InputPort> = plan.inputs.iter().filter(|port| port.ragged_mask_of.is_none()).collect();
         let names: Vec<(&str, bool)> = ports.iter().map(|port| (port.name.as_str(), port.optional)).collect();
         let samples = samples.into_iter().map(|sample| {
@@ -62,7 +65,9 @@ impl Session {
         io::check_values(plan, &given, self.options.refuse_non_finite)?;
         // From here on everything is in the order of the plan.
         let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();
-        let (outputs, ..) = program.run_inside(&self.options, false, plan.bind(&shapes)?, &tensors, None).await?;
+        let bound = plan.bind(&shapes)?;
+        let (program, context) = self.chosen_ragged(ragged, &bound).await?;
+        let (outputs, ..) = program.run_inside(&self.options, false, bound, &tensors, None).await?;
         (0..count)
             .map(|row| {
                 let each = plan.outputs.iter().zip(&outputs).map(|(port, tensor)| {
@@ -75,7 +80,7 @@ impl Session {
                     let sample = Tensor::new(whole, sample.into_data())?;
                     Ok((port.name.clone(), port.layout.without_batch().file(sample)?))
                 });
-                Ok(Outputs::new(each.collect::<Result<_>>()?))
+                Ok(Outputs::new(each.collect::<Result<_>>()?, &context.device))
             })
             .collect()
     }
@@ -94,8 +99,17 @@ impl Session {
         if let Some(program) = self.ragged.get() {
             return Ok(program);
         }
-        let program = Program::new(&self.model, &self.options, &self.opened, Some(&self.program)).await?;
+        let program = Program::new(&self.context(), Some(&self.program)).await?;
         Ok(self.ragged.get_or_init(|| program))
+    }
+
+    /// The program that makes a run of `ragged` with the sizes `bound`, and what it runs in.
+    pub(super) async fn chosen_ragged<'s>(
+        &'s self,
+        ragged: &'s Program,
+        bound: &Bound,
+    ) -> Result<(&'s Program, Context<'s>)> {
+        ragged.chosen(self.context(), || Ok(bound.clone()), Some(&self.program)).await
     }
 }
 

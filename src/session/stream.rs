@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Program, Session, State, ports};
+use super::{
+    Session, State, ports,
+    program::{Engine, Program},
+};
 use crate::{
     cpu::CpuStream,
     error::{Error, Result, quoted},
@@ -55,7 +58,8 @@ pub struct Stream {
 impl Session {
     /// A stream of runs with inputs of `shapes`, one per input, in the order that the model has. Its states start from
     /// zeros and are its own: those of the session have no part in it. Layers that carry no states
-    /// ([`SessionOptions::carry`](super::SessionOptions::carry)) start from zeros in each step.
+    /// ([`SessionOptions::carry`](super::SessionOptions::carry)) start from zeros in each step. Of two devices
+    /// ([`Device::Auto`](super::Device::Auto)) it is the CPU's.
     ///
     /// # Errors
     /// [`Error::Unsupported`] on another device than the CPU, where weights come with the inputs, and where the model has
@@ -66,7 +70,8 @@ impl Session {
         if self.model.late.is_some() {
             return refused("a model whose weights are inputs", "give it its weights with Model::with_weights");
         }
-        let Program { plan, engine: Engine::Cpu(program), fingerprint } = &self.program else {
+        let own = pollster::block_on(self.program.on_cpu(&self.context()))?;
+        let Program { plan, engine: Engine::Cpu(program), fingerprint } = own else {
             return refused("another device than the CPU", "use Device::Cpu, or run with the layer's states carried");
         };
         let names = || plan.inputs.iter().map(|port| quoted(&port.name)).collect::<Vec<_>>().join(", ");

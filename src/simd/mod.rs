@@ -29,6 +29,8 @@ pub(crate) trait Simd: Copy {
     /// 16 floats, in registers.
     type Lanes: Copy;
 
+    /// One word, for what is kept of this processor.
+    const NAME: &'static str;
     /// How many [`Lanes`](Self::Lanes) of sums leave enough registers for what is summed.
     const SUMS: usize;
 
@@ -117,6 +119,20 @@ pub(crate) fn dispatch<T: Task>(task: T) -> T::Output {
         return simd.run(task);
     }
     Portable.run(task)
+}
+
+/// The instructions that [`dispatch`] takes, in one word.
+pub(crate) fn instructions() -> &'static str {
+    struct Name;
+    impl Task for Name {
+        type Output = &'static str;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> &'static str {
+            S::NAME
+        }
+    }
+    dispatch(Name)
 }
 
 /// Does `task` once with each kind of instructions that this processor has, the portable ones included.

@@ -36,6 +36,7 @@ impl Simd for Neon {
     type Ints = [int32x4_t; 4];
     type Pairs = [int16x8_t; 4];
 
+    const NAME: &'static str = "neon";
     // 24 of 32 registers.
     const SUMS: usize = 6;
 

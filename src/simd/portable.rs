@@ -12,6 +12,7 @@ impl Simd for Portable {
     type Ints = [i32; LANES];
     type Pairs = [[i16; 2]; LANES];
 
+    const NAME: &'static str = "portable";
     // 12 of 16 registers of four floats, as x86-64 has.
     const SUMS: usize = 3;
 

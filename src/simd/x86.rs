@@ -80,6 +80,7 @@ impl Simd for Avx2 {
     type Ints = [__m256i; 2];
     type Pairs = [__m256i; 2];
 
+    const NAME: &'static str = "avx2";
     // 12 of 16 registers.
     const SUMS: usize = 6;
 
@@ -290,6 +291,7 @@ impl Simd for Avx512 {
     type Ints = __m512i;
     type Pairs = __m512i;
 
+    const NAME: &'static str = "avx512";
     // 24 of 32 registers.
     const SUMS: usize = 24;
 

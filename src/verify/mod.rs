@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     model::{KnownAnswer, Model},
     plan::Precision,
-    session::{Device, Inputs, Outputs, Session, SessionOptions, State},
+    session::{Device, DeviceReport, Inputs, Outputs, Session, SessionOptions, State},
 };
 
 /// The reference for one session: the same model in f64 with plain loops, every rewrite off, on the
@@ -64,6 +64,8 @@ pub struct Verification {
     pub outputs: Vec<(String, Report)>,
     /// Where the largest difference is; `None` if all outputs are empty.
     pub largest: Option<Largest>,
+    /// Where the outputs were computed that were compared, and why there.
+    pub device: Option<DeviceReport>,
 }
 
 /// The largest difference of all outputs.
@@ -99,7 +101,7 @@ impl Verification {
             }
             outputs.push((name.to_owned(), report));
         }
-        Ok(Self { outputs, largest })
+        Ok(Self { outputs, largest, device: actual.device().cloned() })
     }
 
     /// Whether every value of every output is within the tolerance.

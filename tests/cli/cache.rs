@@ -30,11 +30,18 @@ fn calibrate_measures_and_keeps() {
     let outer = Folder::new();
     let folder = outer.path("not/there/yet");
     let done = with_cache(&folder, &["calibrate", "--json"]).json();
-    assert_eq!(keys(&done), ["adapter", "calibration", "kept", "schema", "seconds"]);
+    assert_eq!(keys(&done), ["adapter", "calibration", "cpu", "kept", "schema", "seconds"]);
+    let cpu = &done["cpu"];
+    assert_eq!(keys(cpu), ["calibration", "kept", "seconds"]);
+    let figures = ["cache_bytes", "cache_bytes_per_s", "hand_over_s", "memory_bytes_per_s", "multiply_adds_per_s"];
+    assert_eq!(keys(&cpu["calibration"]), figures);
+    let of_cpu = std::path::PathBuf::from(cpu["kept"].as_str().unwrap());
+    assert!(fs::read_to_string(&of_cpu).unwrap().starts_with("wgpu-rnn calibration of a CPU 1\n"));
     let figures = done["calibration"].as_object().unwrap();
     assert_eq!(figures.len(), 6);
     assert!(figures.values().all(|figure| figure.as_f64() > Some(0.0)), "{figures:?}");
-    let [file] = kept(&folder, "calibration").try_into().unwrap();
+    let others = kept(&folder, "calibration").into_iter().filter(|path| *path != of_cpu);
+    let [file] = others.collect::<Vec<_>>().try_into().unwrap();
     assert_eq!(done["kept"], json!(file.to_str().unwrap()));
 
     // `bench` and `profile` show it beside what they achieved, to all its digits.
@@ -55,6 +62,10 @@ fn calibrate_measures_and_keeps() {
         "{done:?}"
     );
     assert!(peak(&done.json()["results"][0]).is_nan());
+    // That of the CPU is asked for where `auto` may choose.
+    fs::write(&of_cpu, b"nonsense").unwrap();
+    let done = with_cache(&folder, &["verify", &golden("lstm.keras"), "--device", "auto"]);
+    assert!(done.err.contains("left aside: calibration: the first line: expected 'wgpu-rnn calibration of a CPU 1'"));
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     let done = bench(&folder, &["--json"]);

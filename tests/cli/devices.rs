@@ -15,7 +15,7 @@ fn without_drivers(arguments: &[&str]) -> crate::Done {
 }
 
 #[test]
-fn devices_lists_the_cpu_and_marks_one_default() {
+fn devices_lists_the_cpu_and_marks_what_auto_may_take() {
     let json = wgpu_rnn(&["devices", "--json"]).json();
     let devices = json["devices"].as_array().unwrap();
     for device in devices {
@@ -23,8 +23,13 @@ fn devices_lists_the_cpu_and_marks_one_default() {
     }
     let kinds: Vec<&str> = devices.iter().map(|device| device["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds[kinds.len() - 2..], ["cpu", "reference"]);
-    assert_eq!(devices.iter().filter(|device| device["default"] == true).count(), 1);
-    // `auto` never takes software.
+    // The CPU and a hardware GPU if there is one, never software.
+    let marked: Vec<&str> = devices
+        .iter()
+        .filter(|device| device["default"] == true)
+        .map(|device| device["kind"].as_str().unwrap())
+        .collect();
+    assert!(marked == ["cpu"] || (marked.len() == 2 && marked[1] == "cpu"), "{marked:?}");
     let software = |device: &&Value| device["kind"] == "software";
     assert!(devices.iter().filter(software).all(|device| device["default"] == false));
     let text = wgpu_rnn(&["devices"]).ok();
@@ -54,6 +59,16 @@ fn without_an_adapter_there_is_still_the_cpu() {
     assert_eq!(without_drivers(&["verify", &model, "--json"]).json()["device"], "cpu");
     let bench = without_drivers(&["bench", &model, "--json", "--runs", "1"]).json();
     assert_eq!(bench["results"].as_array().unwrap().len(), 1);
+    let auto = without_drivers(&["verify", &model, "--device", "auto", "--json"]);
+    assert!(auto.err.starts_with("running on the CPU: "), "{auto:?}");
+    assert_eq!(auto.json()["device"], "cpu");
+    // There is still a CPU to measure.
+    let done = without_drivers(&["calibrate", "--json"]);
+    assert!(done.err.starts_with("no GPU adapter: "), "{done:?}");
+    let json = done.json();
+    assert_eq!((&json["adapter"], &json["calibration"]), (&Value::Null, &Value::Null));
+    assert!(json["cpu"]["calibration"]["multiply_adds_per_s"].as_f64() > Some(0.0), "{json}");
+    assert_eq!(without_drivers(&["calibrate", "--adapter", "x"]).code, 5);
 }
 
 #[test]
@@ -69,11 +84,13 @@ fn bench_times_and_verifies() {
             "batch",
             "bytes",
             "cold_ms",
+            "cpu_estimate_ms",
             "device",
             "dispatches",
             "gave_up",
             "gb_per_s",
             "gflops",
+            "gpu_estimate_ms",
             "kernels_ms",
             "layers",
             "max_abs_error",
@@ -83,6 +100,7 @@ fn bench_times_and_verifies() {
             "peak_gb_per_s",
             "peak_gflops",
             "pipelines_kept",
+            "reason",
             "runs",
             "seq_len",
             "strategy",

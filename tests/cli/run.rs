@@ -132,8 +132,9 @@ fn json_names_outputs_and_device() {
     let done = wgpu_rnn(&arguments);
     assert_eq!(done.err, "");
     let json = done.json();
-    assert_eq!(keys(&json), ["adapter", "device", "ms", "outputs", "schema"]);
+    assert_eq!(keys(&json), ["adapter", "device", "ms", "outputs", "reason", "schema"]);
     assert_eq!((json["device"].as_str(), json["adapter"].is_null()), (Some("cpu"), true));
+    assert_eq!(json["reason"], "asked for");
     assert!(json["ms"].as_f64().unwrap() > 0.0);
     let batch = read_npz(&output, "kind").0[0];
     let expected = serde_json::json!([

@@ -45,6 +45,7 @@ fn json_has_the_agreed_keys() {
         "max_abs_error",
         "output",
         "passed",
+        "reason",
         "rtol",
         "schema",
     ];

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Tell what each GPU kernel of a model, or of layers of given sizes, does and how long it takes
     Profile(ProfileArgs),
-    /// Measure what a GPU can do, and keep it for later runs
+    /// Measure what the CPU and a GPU can do, and keep it for later runs
     Calibrate(CalibrateArgs),
 }
 
@@ -287,8 +287,8 @@ pub(crate) struct LengthsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArgs {
-    /// Where to run: `auto` takes a hardware GPU, else the CPU; `gpu` takes any adapter
-    /// [default: auto]
+    /// Where to run: `auto` takes the CPU or a hardware GPU, whichever is estimated to be faster; `gpu` takes any
+    /// adapter [default: auto]
     #[arg(long, env = "WGPU_RNN_DEVICE")]
     pub(crate) device: Option<DeviceName>,
     /// Run on the adapter whose name contains SUBSTRING; implies `--device gpu`

@@ -3,6 +3,8 @@
 
 use std::{env, ffi::OsString, fs, io, path::PathBuf};
 
+use wgpu_rnn::cpu;
+#[cfg(feature = "gpu")]
 use wgpu_rnn::{
     Device, Session,
     gpu::{self, AdapterInfo, Calibration, GpuOptions},
@@ -15,11 +17,25 @@ use crate::{
 
 /// Ends of the files' names, and how many bytes are read of one.
 const CALIBRATION: (&str, u64) = ("calibration", 1 << 16);
+#[cfg(feature = "gpu")]
 const PIPELINES: (&str, u64) = ("pipelines", 1 << 28);
 /// Characters of a file's name.
 const LONGEST_NAME: usize = 120;
 
+/// What the CPU can do, if it is known.
+pub(crate) fn known_cpu() -> Option<cpu::Calibration> {
+    let (path, bytes) = read(&cpu_name(), CALIBRATION)?;
+    let text = String::from_utf8_lossy(&bytes);
+    cpu::Calibration::from_text(&text).map_err(|error| left_aside(&path, &error.to_string())).ok()
+}
+
+/// Keeps what the CPU can do; the path where it is kept.
+pub(crate) fn keep_cpu(calibration: &cpu::Calibration) -> Option<PathBuf> {
+    write(&cpu_name(), CALIBRATION, calibration.to_text().as_bytes())
+}
+
 /// How to open `device`, with what is known of its adapter.
+#[cfg(feature = "gpu")]
 pub(crate) fn known(device: &Device) -> GpuOptions {
     let mut options = GpuOptions::default();
     let (name, allow_software) = match device {
@@ -29,27 +45,29 @@ pub(crate) fn known(device: &Device) -> GpuOptions {
     };
     // Without an adapter there is nothing to know, and whoever opens it hears why.
     if let Some(info) = folder().and_then(|_| gpu::find_adapter(name, allow_software).ok()) {
-        options.calibration = read(&info, CALIBRATION).and_then(|(path, bytes)| {
+        options.calibration = read(&file_name(&info), CALIBRATION).and_then(|(path, bytes)| {
             let text = String::from_utf8_lossy(&bytes);
             Calibration::from_text(&text, &info).map_err(|error| left_aside(&path, &error.to_string())).ok()
         });
-        options.pipeline_cache = read(&info, PIPELINES).map(|(_, bytes)| bytes);
+        options.pipeline_cache = read(&file_name(&info), PIPELINES).map(|(_, bytes)| bytes);
     }
     options
 }
 
 /// Keeps what a device can do; the path where it is kept.
+#[cfg(feature = "gpu")]
 pub(crate) fn keep_calibration(info: &AdapterInfo, calibration: &Calibration) -> Option<PathBuf> {
-    write(info, CALIBRATION, calibration.to_text(info).as_bytes())
+    write(&file_name(info), CALIBRATION, calibration.to_text(info).as_bytes())
 }
 
 /// Keeps what the driver compiled for `session`, if that is news; what there is to begin with in a later session.
+#[cfg(feature = "gpu")]
 pub(crate) fn keep_pipelines(session: &Session) -> Option<Vec<u8>> {
     let gpu = session.gpu()?;
     let given = gpu.options().pipeline_cache.as_ref();
     if given.is_some()
         && gpu.pipeline_cache_used() == Some(false)
-        && let Some(path) = path(gpu.info(), PIPELINES.0)
+        && let Some(path) = path(&file_name(gpu.info()), PIPELINES.0)
     {
         left_aside(&path, "damaged, or of another adapter, driver or version");
     }
@@ -57,7 +75,7 @@ pub(crate) fn keep_pipelines(session: &Session) -> Option<Vec<u8>> {
     // A device that failed after its results were there is none of this run's business.
     let data = pollster::block_on(gpu.pipeline_cache()).ok().flatten()?;
     if given != Some(&data) {
-        write(gpu.info(), PIPELINES, &data);
+        write(&file_name(gpu.info()), PIPELINES, &data);
     }
     Some(data)
 }
@@ -86,20 +104,29 @@ fn folder_of(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     caches.map(|caches| caches.join("wgpu-rnn"))
 }
 
-fn path(info: &AdapterInfo, extension: &str) -> Option<PathBuf> {
-    Some(folder()?.join(format!("{}.{extension}", file_name(info))))
+fn path(name: &str, extension: &str) -> Option<PathBuf> {
+    Some(folder()?.join(format!("{name}.{extension}")))
 }
 
-/// A name for people. Two adapters may share it: what a file is of stands in it.
+#[cfg(feature = "gpu")]
 fn file_name(info: &AdapterInfo) -> String {
-    let whole = [&info.name, &info.backend, &info.driver, env!("CARGO_PKG_VERSION")].join(" ").to_lowercase();
+    name_of(&[&info.name, &info.backend, &info.driver])
+}
+
+fn cpu_name() -> String {
+    name_of(&["cpu", env::consts::ARCH])
+}
+
+/// A name for people. Two devices may share it: what a file is of stands in it.
+fn name_of(parts: &[&str]) -> String {
+    let whole = [parts, &[env!("CARGO_PKG_VERSION")]].concat().join(" ").to_lowercase();
     let words = whole.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").chars().take(LONGEST_NAME).collect()
 }
 
 /// The bytes of a file, unless there is none or it cannot be one of ours.
-fn read(info: &AdapterInfo, (extension, most): (&str, u64)) -> Option<(PathBuf, Vec<u8>)> {
-    let path = path(info, extension)?;
+fn read(name: &str, (extension, most): (&str, u64)) -> Option<(PathBuf, Vec<u8>)> {
+    let path = path(name, extension)?;
     let bytes = fs::metadata(&path).and_then(|meta| match meta.len() {
         // What is no plain file might never end.
         _ if !meta.is_file() => Err(io::Error::other("not a plain file")),
@@ -117,8 +144,8 @@ fn read(info: &AdapterInfo, (extension, most): (&str, u64)) -> Option<(PathBuf, 
 }
 
 /// Writes a file whole or not at all. Where that fails the run is none the worse.
-fn write(info: &AdapterInfo, (extension, _): (&str, u64), bytes: &[u8]) -> Option<PathBuf> {
-    let path = path(info, extension)?;
+fn write(name: &str, (extension, _): (&str, u64), bytes: &[u8]) -> Option<PathBuf> {
+    let path = path(name, extension)?;
     let written = make_folder().and_then(|()| {
         write_file(&path, |out| io::Write::write_all(out, bytes)).map_err(|error| io::Error::other(error.to_string()))
     });

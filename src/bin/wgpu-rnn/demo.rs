@@ -68,10 +68,10 @@ pub(crate) fn demo(args: &DemoArgs) -> Outcome<()> {
         };
         row.result = timed.and_then(|timed| {
             let verification = timed.verification(&expected)?;
-            row.adapter = setup::adapter(&timed.session).map(str::to_owned);
-            // What `auto` would take.
+            row.adapter = setup::adapter(timed.session.device()).map(str::to_owned);
+            // The first one that `auto` may take.
             if answered.is_none() && !row.is_software {
-                answered = Some((timed.outputs, setup::device_text(&timed.session)));
+                answered = Some((timed.outputs, setup::device_text(timed.session.device())));
             }
             Ok((timed.times.median(), verification.max_abs_error(), verification.passed()))
         });

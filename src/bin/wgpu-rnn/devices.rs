@@ -61,7 +61,7 @@ struct Row {
     kind: &'static str,
     backend: Option<String>,
     driver: Option<String>,
-    /// Whether `auto` takes it.
+    /// Whether `auto` may take it.
     is_default: bool,
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn devices(args: &DevicesArgs) -> Outcome<()> {
             vec![row.name.clone(), row.kind.to_owned(), or_dash(&row.backend), or_dash(&row.driver), default.to_owned()]
         })
         .collect();
-    Ok(print(&table(&["name", "kind", "backend", "driver", "default"], &[], &text))?)
+    Ok(print(&table(&["name", "kind", "backend", "driver", "auto"], &[], &text))?)
 }
 
 fn rows(adapters: Vec<Adapter>) -> Vec<Row> {
@@ -103,7 +103,7 @@ fn rows(adapters: Vec<Adapter>) -> Vec<Row> {
         1 => "CPU, 1 core".to_owned(),
         cores => format!("CPU, {cores} cores"),
     };
-    rows.push(on_cpu(cores, "cpu", hardware.is_none()));
+    rows.push(on_cpu(cores, "cpu", true));
     rows.push(on_cpu("f64 reference".to_owned(), "reference", false));
     rows
 }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn auto_takes_hardware_else_the_cpu() {
+    fn auto_takes_hardware_or_the_cpu() {
         let adapter = |name: &str, is_software| Adapter {
             name: name.to_owned(),
             kind: if is_software { "software" } else { "discrete" },
@@ -124,7 +124,7 @@ mod tests {
         let defaults =
             |adapters| rows(adapters).into_iter().filter(|row| row.is_default).map(|row| row.kind).collect::<Vec<_>>();
         assert_eq!(defaults(vec![adapter("llvmpipe", true)]), ["cpu"]);
-        assert_eq!(defaults(vec![adapter("big", false), adapter("llvmpipe", true)]), ["discrete"]);
+        assert_eq!(defaults(vec![adapter("big", false), adapter("llvmpipe", true)]), ["discrete", "cpu"]);
         assert_eq!(defaults(Vec::new()), ["cpu"]);
     }
 }

@@ -6,7 +6,6 @@ mod args;
 mod arrays;
 mod bench;
 mod binding;
-#[cfg(feature = "gpu")]
 mod cache;
 mod calibrate;
 mod case;

@@ -70,7 +70,7 @@ mod with_gpu {
         fn of(case: &Case, options: &mut SessionOptions) -> Result<Self, Error> {
             let shapes = timing::shapes(&case.model, &case.inputs);
             let session = Session::new(&case.model, options.clone())?;
-            let _busy = busy(format!("running {} on {}", case.name, setup::device_text(&session)));
+            let _busy = busy(format!("running {} on {}", case.name, setup::device_text(session.device())));
             session.warm_up(&shapes)?;
             // Once for the buffers, once for the way it runs, once kept apart.
             timing::run(&session, &case.inputs)?;
@@ -84,7 +84,7 @@ mod with_gpu {
                 name: case.name.clone(),
                 batch: case.batch,
                 seq_len: case.seq_len,
-                device: setup::device_text(&session),
+                device: setup::device_text(session.device()),
                 adapter: session.device().adapter.clone(),
                 peaks: Peaks::of(&session),
                 total,

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Instant};
 
 use serde_json::json;
-use wgpu_rnn::{Error, Inputs, Model, Outputs, Session, Tensor};
+use wgpu_rnn::{DeviceReport, Error, Inputs, Model, Outputs, Session, Tensor};
 
 use crate::{
     args::RunArgs,
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
     if let Some(path) = &args.state_in {
         read_state(&session, path)?;
     }
-    let working = busy(format!("running on {}", setup::device_text(&session)));
+    let working = busy(format!("running on {}", setup::device_text(session.device())));
     let started = Instant::now();
     let inputs = Inputs::from_iter(inputs);
     let outputs = match &lengths {
@@ -50,31 +50,30 @@ pub(crate) fn run(args: &RunArgs) -> Outcome<()> {
     };
     let ms = started.elapsed().as_secs_f64() * 1e3;
     drop(working);
+    let device = outputs.device().unwrap_or(session.device());
+    setup::tell(&session, device);
     format.write(&args.output, &outputs)?;
     if let Some(path) = &args.state_out {
         write_state(&session, path)?;
     }
     setup::keep(&session, None);
-    Ok(print(&if args.json.on {
-        json_text(&session, &outputs, ms)
-    } else {
-        text(&session, &outputs, ms, &args.output)
-    })?)
+    Ok(print(&if args.json.on { json_text(device, &outputs, ms) } else { text(device, &outputs, ms, &args.output) })?)
 }
 
-fn text(session: &Session, outputs: &Outputs, ms: f64, path: &Path) -> String {
+fn text(device: &DeviceReport, outputs: &Outputs, ms: f64, path: &Path) -> String {
     let rows: Vec<_> =
         outputs.iter().map(|(name, tensor)| vec![name.to_owned(), format!("{:?}", tensor.shape())]).collect();
     let outputs = table(&["output", "shape"], &[], &rows);
-    format!("{outputs}\n\n{} on {}, written to {}", ms_text(ms), setup::device_text(session), path.display())
+    format!("{outputs}\n\n{} on {}, written to {}", ms_text(ms), setup::device_text(device), path.display())
 }
 
-fn json_text(session: &Session, outputs: &Outputs, ms: f64) -> String {
+fn json_text(device: &DeviceReport, outputs: &Outputs, ms: f64) -> String {
     let outputs: Vec<_> = outputs.iter().map(|(name, tensor)| json!({"name": name, "shape": tensor.shape()})).collect();
     json!({
         "schema": 1,
-        "device": session.device().kind,
-        "adapter": setup::adapter(session),
+        "device": device.kind,
+        "adapter": setup::adapter(device),
+        "reason": device.reason,
         "outputs": outputs,
         "ms": ms,
     })

@@ -3,7 +3,7 @@
 use std::{num::NonZero, path::Path};
 
 use wgpu_rnn::{
-    Device, Error, Model, Session, SessionOptions,
+    Device, DeviceReport, Error, Model, Session, SessionOptions,
     compare::Tolerance,
     formats::{KerasBackend, LoadOptions},
     plan::Precision,
@@ -49,13 +49,24 @@ pub(crate) fn session(model: &Model, args: &DeviceArgs) -> Result<Session, Error
     let name = args.device.unwrap_or(DeviceName::Auto);
     let session = Session::new(model, options(device(name, args.adapter.clone()), &args.how))?;
     let report = session.device();
-    if name == DeviceName::Auto {
-        note(&format!("running on {}: {}", device_text(&session), report.reason));
+    // Of two devices each run takes one, and says so.
+    if name == DeviceName::Auto && report.kind != TWO_DEVICES {
+        note(&format!("running on {}: {}", device_text(report), report.reason));
     }
     if report.is_software {
         note(&format!("warning: {} computes on the CPU: its results count, its speed does not", report.adapter));
     }
     Ok(session)
+}
+
+/// The kind of a session's device where each run chooses between two.
+pub(crate) const TWO_DEVICES: &str = "auto";
+
+/// Says on standard error which of two devices made a run, and why.
+pub(crate) fn tell(session: &Session, run: &DeviceReport) {
+    if session.device().kind == TWO_DEVICES {
+        note(&format!("ran on {}: {}", device_text(run), run.reason));
+    }
 }
 
 /// The session's options, with what is known of the device.
@@ -64,6 +75,9 @@ pub(crate) fn options(device: Device, how: &HowArgs) -> SessionOptions {
     options.weights = precision(how.weights);
     options.threads = threads(how);
     options.integer_arithmetic = how.integer_arithmetic;
+    if matches!(options.device, Device::Auto) {
+        options.cpu_calibration = crate::cache::known_cpu();
+    }
     #[cfg(feature = "gpu")]
     {
         use wgpu_rnn::gpu::Strategy;
@@ -151,17 +165,17 @@ fn precision(weights: WeightsName) -> Precision {
     }
 }
 
-/// The session's device, for people.
-pub(crate) fn device_text(session: &Session) -> String {
-    let report = session.device();
+/// A device, for people.
+pub(crate) fn device_text(report: &DeviceReport) -> String {
     match report.kind {
         "gpu" => report.adapter.clone(),
         "cpu" => "the CPU".to_owned(),
+        TWO_DEVICES => format!("the CPU or {}", report.adapter),
         kind => format!("the {kind}"),
     }
 }
 
-/// The session's adapter, for programs: none on the CPU.
-pub(crate) fn adapter(session: &Session) -> Option<&str> {
-    Some(session.device().adapter.as_str()).filter(|adapter| !adapter.is_empty())
+/// A device's adapter, for programs: none on the CPU.
+pub(crate) fn adapter(report: &DeviceReport) -> Option<&str> {
+    Some(report.adapter.as_str()).filter(|adapter| !adapter.is_empty())
 }

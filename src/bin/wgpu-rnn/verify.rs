@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 use wgpu_rnn::{
-    Inputs, Model, Session, Tensor,
+    DeviceReport, Inputs, Model, Tensor,
     compare::Tolerance,
     verify::{Verification, random_inputs, verify_padded},
 };
@@ -35,7 +35,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Outcome<()> {
     };
     let inputs = inputs(&model, &args.inputs, batch, (args.seq_len, longest), args.seed)?;
     let session = setup::session(&model, &args.device)?;
-    let working = busy(format!("running on {} and on the reference", setup::device_text(&session)));
+    let working = busy(format!("running on {} and on the reference", setup::device_text(session.device())));
     let shapes = inputs.iter().map(|(name, tensor)| format!("'{name}' {:?}", tensor.shape())).collect::<Vec<_>>();
     let inputs = Inputs::from_iter(inputs);
     let verification = match &lengths {
@@ -43,14 +43,16 @@ pub(crate) fn verify(args: &VerifyArgs) -> Outcome<()> {
         None => wgpu_rnn::verify::verify(&session, inputs, tolerance)?,
     };
     drop(working);
+    let device = verification.device.as_ref().unwrap_or(session.device());
+    setup::tell(&session, device);
     setup::keep(&session, None);
     if args.json.on {
-        print(&json_text(&session, &verification, tolerance))?;
+        print(&json_text(device, &verification, tolerance))?;
     } else {
         let source = if args.inputs.is_empty() { format!("random, seed {}", args.seed) } else { "given".to_owned() };
         let head = format!(
             "{} against the f64 reference\ninputs: {} ({source})",
-            setup::device_text(&session),
+            setup::device_text(device),
             shapes.join(", ")
         );
         print(&format!("{head}\n\n{}", text(&verification, tolerance)))?;
@@ -87,7 +89,7 @@ pub(crate) fn inputs(
     Ok(random_inputs(model, own.unwrap_or(batch), seq_len.unwrap_or(default), seed)?)
 }
 
-fn json_text(session: &Session, verification: &Verification, tolerance: Tolerance) -> String {
+fn json_text(device: &DeviceReport, verification: &Verification, tolerance: Tolerance) -> String {
     let largest = verification.largest.as_ref();
     json!({
         "schema": 1,
@@ -97,8 +99,9 @@ fn json_text(session: &Session, verification: &Verification, tolerance: Toleranc
         "output": largest.map(|largest| &largest.output),
         "index": largest.map(|largest| &largest.index),
         "first_diverging_timestep": verification.first_diverging_timestep(),
-        "device": session.device().kind,
-        "adapter": setup::adapter(session),
+        "device": device.kind,
+        "adapter": setup::adapter(device),
+        "reason": device.reason,
         "atol": tolerance.absolute,
         "rtol": tolerance.relative,
     })

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use wgpu_rnn::{Data, Error, Outputs, Session, SessionOptions, Tensor, stats::RunStats, verify::Verification};
+use wgpu_rnn::{
+    Data, DeviceReport, Error, Outputs, Session, SessionOptions, Tensor, stats::RunStats, verify::Verification,
+};
 
 use crate::{
     args::BenchArgs,
@@ -25,6 +27,8 @@ pub(crate) struct Row {
     pub(crate) device: &'static str,
     /// Name, kind, backend and driver.
     pub(crate) adapter: Option<String>,
+    /// Of two devices, which one, why, and what was estimated.
+    pub(crate) chosen: Option<DeviceReport>,
     pub(crate) weights: &'static str,
     /// Bytes of the weights on a GPU.
     pub(crate) weight_bytes: Option<u64>,
@@ -68,14 +72,15 @@ pub(crate) fn row(case: &Case, options: &mut SessionOptions, label: &str, args: 
     let first = ms(started);
     let effort = Effort { runs: args.runs, time: Duration::from_secs(2), most: 50 };
     let (times, outputs) = timing::times(&session, &case.inputs, effort)?;
-    let stats = profile(&session, &case.inputs)?;
+    let report = outputs.device().unwrap_or(session.device());
+    let on_gpu = report.kind == "gpu";
+    let stats = if on_gpu { profile(&session, &case.inputs)? } else { RunStats::default() };
     if stats.gave_up {
         note("warning: workgroups waited in vain for each other: runs were made again step by step");
     }
     let multiply_adds = session.multiply_adds(&shapes)?;
     let (verification, verified) = verify(case, &outputs, multiply_adds, args)?;
     setup::keep(&session, Some(options));
-    let report = session.device();
     if report.is_software {
         note(&format!("warning: {} computes on the CPU: its time says nothing about a GPU", report.adapter));
     }
@@ -88,7 +93,8 @@ pub(crate) fn row(case: &Case, options: &mut SessionOptions, label: &str, args: 
         // What `auto` took.
         label: if label == "auto" { report.kind.to_owned() } else { label.to_owned() },
         device: report.kind,
-        adapter: setup::adapter(&session).map(str::to_owned),
+        adapter: setup::adapter(report).map(str::to_owned),
+        chosen: Some(report.clone()).filter(|_| session.device().kind == setup::TWO_DEVICES),
         weights: args.how.weights.name(),
         weight_bytes: weight_bytes(&session, &shapes)?,
         threads: match report.kind {
@@ -104,7 +110,7 @@ pub(crate) fn row(case: &Case, options: &mut SessionOptions, label: &str, args: 
         multiply_adds,
         cold_ms: [case.load_ms, opened, pipelines, first],
         pipelines_kept: setup::pipelines_kept(&session),
-        peaks: Peaks::of(&session),
+        peaks: Peaks::of(&session).filter(|_| on_gpu),
         error: verification.max_abs_error(),
         passed: verification.passed(),
         verified,
@@ -114,7 +120,7 @@ pub(crate) fn row(case: &Case, options: &mut SessionOptions, label: &str, args: 
 /// What the kernels do; nothing where there are none.
 #[cfg(feature = "gpu")]
 fn profile(session: &Session, inputs: &[(String, Tensor)]) -> Result<RunStats, Error> {
-    if session.device().kind != "gpu" || !session.model().needs_weights().is_empty() {
+    if !session.model().needs_weights().is_empty() {
         return Ok(RunStats::default());
     }
     session.profile(wgpu_rnn::Inputs::from_iter(inputs.to_vec())).map(|(_, stats)| stats)

@@ -1,8 +1,12 @@
 //! What was measured, as a table, as JSON and as CSV.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
+use wgpu_rnn::DeviceReport;
 
 use super::measure::Row;
 use crate::{
@@ -61,11 +65,16 @@ fn entry(row: &Row) -> Value {
             "bidirectional": layers.bidirectional,
         })
     });
+    let chosen = row.chosen.as_ref();
+    let estimate = |of: fn(&DeviceReport) -> Option<Duration>| chosen.and_then(of).map(|time| time.as_secs_f64() * 1e3);
     json!({
         "model": row.name,
         "layers": layers,
         "device": row.device,
         "adapter": row.adapter,
+        "reason": chosen.map(|report| &report.reason),
+        "cpu_estimate_ms": estimate(|report| report.cpu_estimate),
+        "gpu_estimate_ms": estimate(|report| report.gpu_estimate),
         "threads": row.threads,
         "weights": row.weights,
         "weight_bytes": row.weight_bytes,
@@ -181,8 +190,10 @@ pub(super) fn text(rows: &[Row]) -> String {
             format!(", errors of the first {rows} rows and {timesteps} timesteps")
         };
         let (name, batch, seq_len, weights) = (&first.name, first.batch, first.seq_len, first.weights);
+        let chosen = group.iter().filter_map(|row| row.chosen.as_ref());
+        let chosen: String = chosen.map(|report| format!("\n\nauto: {}: {}", report.kind, report.reason)).collect();
         parts.push(format!(
-            "{name}: batch {batch}, seq_len {seq_len}, weights {weights}{checked}\n\n{}",
+            "{name}: batch {batch}, seq_len {seq_len}, weights {weights}{checked}\n\n{}{chosen}",
             table(&header, &[1, 3, 4, 5, 6, 7, 8, 9, 10, 11], &cells)
         ));
     }
