@@ -140,10 +140,12 @@ fn known_answers_are_checked() {
         Session::new(&model, SessionOptions::on(device)).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     // They hold for the weights that they were made with only.
-    for precision in Precision::ALL {
-        let mut rounded = SessionOptions::on(Device::Cpu);
-        rounded.weights = precision;
-        Session::new(&model, rounded).unwrap();
+    for (name, device) in common::nets::devices() {
+        for (precision, release) in Precision::ALL.into_iter().flat_map(|p| [(p, false), (p, true)]) {
+            let mut rounded = SessionOptions::on(device.clone());
+            (rounded.weights, rounded.release_weights) = (precision, release);
+            Session::new(&model, rounded).unwrap_or_else(|error| panic!("{name} {precision:?} {release}: {error}"));
+        }
     }
 
     let off = |answer: &KnownAnswer| {

@@ -52,7 +52,7 @@ const LONG: f64 = 5e-5;
 const MEETINGS: usize = 16;
 
 impl Calibration {
-    /// Measures the CPU, within some 50 milliseconds where nothing else is under way. It takes 32 MiB meanwhile.
+    /// Measures the CPU, within some 50 milliseconds where nothing else is under way. It takes 64 MiB meanwhile.
     ///
     /// # Errors
     /// [`Error::Limit`] if memory or threads run out.
@@ -190,8 +190,8 @@ fn hand_over() -> Result<f64> {
     };
     let done = Threads::default().map(members, work)?;
     let shortest = done.into_iter().collect::<Result<Vec<f64>>>()?;
-    // Nobody is faster than the other.
-    Ok(shortest.into_iter().fold(1e-9, f64::max))
+    // The one may have waited for the other to start.
+    Ok(shortest.into_iter().fold(f64::INFINITY, f64::min).max(1e-9))
 }
 
 #[cfg(test)]

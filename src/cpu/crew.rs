@@ -33,24 +33,24 @@ impl Split {
     const LONG_STEP: usize = 40_000;
 
     pub(super) fn of(plan: &Plan, bound: &Bound, threads: usize) -> Self {
-        let rows = bound.batch();
         let recurrences = plan.steps.iter().filter_map(|step| match &step.op {
             Op::Recurrence(r) => Some(r),
             _ => None,
         });
         let multiply_adds = |r: &Recurrence| {
             let gates = r.cell.spec().gates.len();
-            gates.saturating_mul(r.hidden_size).saturating_mul(r.output_size).saturating_mul(rows)
+            let products = gates.saturating_mul(r.hidden_size).saturating_mul(r.output_size);
+            products.saturating_mul(recurrence::rows(r, bound))
         };
         // Of those that a run spends its time with.
         let longest = recurrences.max_by_key(|r| multiply_adds(r));
         let units = longest.filter(|r| multiply_adds(r) >= Self::LONG_STEP).map_or(0, recurrence::blocks);
+        let rows = longest.map_or(0, |r| recurrence::rows(r, bound));
+        let few = bound.batch() < threads || rows < threads.saturating_mul(Self::FEW_ROWS);
         match threads {
             0 | 1 => Self::None,
-            _ if rows < threads.saturating_mul(Self::FEW_ROWS) && units.min(threads) > 1 => {
-                Self::Units(units.min(threads))
-            }
-            _ if rows > 1 => Self::Rows(rows.min(threads)),
+            _ if few && units.min(threads) > 1 => Self::Units(units.min(threads)),
+            _ if bound.batch() > 1 => Self::Rows(bound.batch().min(threads)),
             _ => Self::None,
         }
     }
@@ -186,5 +186,77 @@ impl Crew {
 impl Share {
     fn run(&mut self, steps: &Steps) -> Result<()> {
         self.workspace.run(steps, &mut self.member)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        cell::{Cell, CellParams},
+        cpu::CpuProgram,
+        dim::product,
+        model::{LayerKind, Model, Recurrent},
+        plan::{DeadTimesteps, PlanOptions},
+        tensor::Tensor,
+    };
+
+    fn tensor(shape: [usize; 2]) -> Arc<Tensor> {
+        let value = |index: usize| ((index * 7919) % 2003) as f32 / 20_000.0 - 0.05;
+        Arc::new(Tensor::new(shape, (0..shape[0] * shape[1]).map(value).collect::<Vec<_>>()).unwrap())
+    }
+
+    /// A layer that is applied to each of 7 sentences of 3 words: 7 rows of the recurrence for each of the batch.
+    fn distributed(hidden_size: usize) -> Arc<Plan> {
+        let layer = Recurrent {
+            cell: Cell::Lstm,
+            params: CellParams::default(),
+            weight_ih: tensor([4 * hidden_size, 5]),
+            weight_hh: tensor([4 * hidden_size, hidden_size]),
+            weight_hr: None,
+            peephole: None,
+            bias_ih: None,
+            bias_hh: None,
+            return_sequences: false,
+            return_state: false,
+            go_backwards: false,
+            stateful: false,
+            dead: DeadTimesteps::RepeatOutput,
+            passes_mask: false,
+        };
+        let mut model = Model::builder("distributed");
+        let x = model.input("x", &[Some(7), Some(3), Some(5)]).unwrap();
+        let shape = model.shape(x).unwrap().to_vec();
+        let sentences = product(&shape[..2]);
+        let flat = vec![sentences, shape[2].clone(), shape[3].clone()];
+        let flat = model.add("flat", LayerKind::ReshapeTo { shape: flat }, &[x]).unwrap();
+        let y = model.add("layer", LayerKind::Recurrent(layer), &[flat]).unwrap();
+        let shape = vec![shape[0].clone(), shape[1].clone(), hidden_size.into()];
+        let y = model.add("back", LayerKind::ReshapeTo { shape }, &[y]).unwrap();
+        model.output("y", y).unwrap();
+        Arc::new(Plan::new(&model.build().unwrap(), &PlanOptions::default()).unwrap())
+    }
+
+    #[test]
+    fn a_recurrence_may_have_more_rows_than_the_batch() {
+        for hidden_size in [16, 128] {
+            let plan = distributed(hidden_size);
+            let (input, output) = (plan.inputs[0].buffer, plan.outputs[0].buffer);
+            for batch in [1, 3, 20] {
+                let bound = plan.bind(&[vec![batch, 7, 3, 5]]).unwrap();
+                let x = tensor([batch, 7 * 3 * 5]).to_f32().into_owned();
+                let program = CpuProgram::new(Arc::clone(&plan)).unwrap();
+                let run = |threads| program.run(&bound, &[(input, &x)], &[output], threads).unwrap();
+                let alone = run(1);
+                for threads in [2, 3, 4, 9] {
+                    assert_eq!(alone, run(threads), "{hidden_size} units, batch {batch}, {threads} threads");
+                }
+            }
+        }
+        // Steps of 7 rows of 128 units are long enough for several threads.
+        let plan = distributed(128);
+        assert_eq!(Split::of(&plan, &plan.bind(&[vec![1, 7, 3, 5]]).unwrap(), 2), Split::Units(2));
+        assert_eq!(Split::of(&plan, &plan.bind(&[vec![20, 7, 3, 5]]).unwrap(), 2), Split::Rows(2));
     }
 }

@@ -47,7 +47,8 @@ pub(crate) fn estimate(plan: &Plan, bound: &Bound, figures: &Calibration, thread
         if let Some(serial) = cost.serial {
             // Directions come one after the other.
             let times = serial.timesteps * serial.directions;
-            let tiles = (bound.batch() as f64 * rows / ROWS).ceil();
+            let through = if let Op::Recurrence(r) = &step.op { recurrence::rows(r, bound) } else { bound.batch() };
+            let tiles = (through as f64 * rows / ROWS).ceil();
             all.add(Part::Timesteps, times * tiles * LEAST);
             all.add_longer(
                 times * arithmetic(serial.products, serial.functions) * rows * units,

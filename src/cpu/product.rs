@@ -225,7 +225,7 @@ impl<W: Weights> Of<'_, W> {
         assert!(x4.iter().all(|x| x.len() == chunks) && weights4.iter().all(|weights| weights.len() == chunks));
         for chunk in 0..chunks {
             if ROWS > 1 {
-                let (near, far) = (chunk * UNROLLED + AHEAD, next + (chunk * UNROLLED * share >> 16));
+                let (near, far) = (chunk * UNROLLED + AHEAD, next + ((chunk * UNROLLED).wrapping_mul(share) >> 16));
                 for p in 0..PANELS {
                     for line in 0..UNROLLED {
                         match tiles {

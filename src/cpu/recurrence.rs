@@ -85,13 +85,18 @@ pub(super) fn blocks(r: &Recurrence) -> usize {
     r.hidden_size.div_ceil(LANES)
 }
 
+/// Rows that go through it with the sizes `bound`: more than those of the batch where a layer is applied to every timestep.
+pub(super) fn rows(r: &Recurrence, bound: &Bound) -> usize {
+    bound.shape(r.input).first().copied().unwrap_or(0)
+}
+
 /// The most values that members of a team tell each other at once in a run with the sizes `bound`.
 pub(super) fn exchanged(plan: &Plan, bound: &Bound) -> usize {
-    let widths = plan.steps.iter().map(|step| match &step.op {
-        Op::Recurrence(r) => blocks(r).saturating_mul(LANES),
+    let values = plan.steps.iter().map(|step| match &step.op {
+        Op::Recurrence(r) => blocks(r).saturating_mul(LANES).saturating_mul(rows(r, bound).min(TILE_ROWS)),
         _ => 0,
     });
-    widths.max().unwrap_or(0).saturating_mul(bound.batch().min(TILE_ROWS))
+    values.max().unwrap_or(0)
 }
 
 /// `written` holds `sequence`, `last` and the finals of each direction, as far as they are wanted.

@@ -84,7 +84,7 @@ impl Member {
                 place.store(value.to_bits(), Ordering::Relaxed);
             }
         }
-        self.met += 1;
+        self.met = self.met.wrapping_add(1);
         team.meet(self.met)?;
         for (values, board) in values.chunks_exact_mut(width).zip(board.chunks_exact(width)) {
             for others in [0..own.start, own.end..width] {
@@ -100,15 +100,17 @@ impl Member {
 impl Team {
     /// Waits until everybody came to the `meeting`-th meeting. What they wrote before is seen after it.
     fn meet(&self, meeting: usize) -> Result<()> {
-        let all = meeting * self.size;
+        // Those of a long life may be more than can be counted.
+        let all = meeting.wrapping_mul(self.size);
+        let missing = || all.wrapping_sub(self.arrived.load(Ordering::Acquire)).cast_signed() > 0;
         self.arrived.fetch_add(1, Ordering::AcqRel);
-        let mut looks = 0;
-        while self.arrived.load(Ordering::Acquire) < all {
+        let mut looks = 0u32;
+        while missing() {
             // Who left may have come to this meeting before, which is then seen.
-            if self.left.load(Ordering::Acquire) && self.arrived.load(Ordering::Acquire) < all {
+            if self.left.load(Ordering::Acquire) && missing() {
                 return Err(Error::internal(LEFT));
             }
-            looks += 1;
+            looks = looks.wrapping_add(1);
             if looks % LOOKS == 0 { thread::yield_now() } else { hint::spin_loop() }
         }
         Ok(())

@@ -7,13 +7,13 @@ use super::{
 use crate::{
     compare::{Tolerance, compare_tensors},
     error::{Error, Result, quoted},
-    plan::Precision,
+    plan::{Plan, Precision},
 };
 
-/// Runs the known answers of the model, unless the options say not to.
+/// Runs the known answers of the model, which [`hold`] of its plan, unless the options say not to.
 pub(super) async fn check(context: &Context<'_>, program: &Program) -> Result<()> {
     let Context { model, options, device, .. } = context;
-    if options.skip_known_answers || !is_rounded(program) {
+    if options.skip_known_answers {
         return Ok(());
     }
     for (index, answer) in model.known_answers().iter().enumerate() {
@@ -38,8 +38,9 @@ pub(super) async fn check(context: &Context<'_>, program: &Program) -> Result<()
     Ok(())
 }
 
-/// Whether storing the weights changes none of them: else answers from f32 weights do not hold.
-fn is_rounded(program: &Program) -> bool {
-    let mut rounded = program.plan.weights.iter().filter(|weight| weight.precision != Precision::F32);
+/// Whether storing the weights changes none of them: else answers from f32 weights do not hold. Of a plan that still has
+/// their values.
+pub(super) fn hold(plan: &Plan) -> bool {
+    let mut rounded = plan.weights.iter().filter(|weight| weight.precision != Precision::F32);
     rounded.all(|weight| weight.values() == weight.tensor.to_f32())
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cpu,
     error::{Error, ErrorKind, Result},
-    gpu::Gpu,
+    gpu::{Gpu, MemoryNeed},
     plan::{Bound, Plan},
 };
 
@@ -53,13 +53,22 @@ impl Either {
         Ok(Self { gpu, cpu })
     }
 
-    /// Where a run of `plan` with the sizes `bound` is made, and why.
-    fn choose(&self, plan: &Plan, bound: &Bound, options: &SessionOptions) -> Result<(Place, DeviceReport)> {
+    /// Where a run of `plan` with the sizes `bound` is made, and why. `without_gpu` says why it cannot be the GPU.
+    fn choose(
+        &self,
+        plan: &Plan,
+        bound: &Bound,
+        options: &SessionOptions,
+        without_gpu: Option<&String>,
+    ) -> Result<(Place, DeviceReport)> {
         let cpu = cpu::estimate(plan, bound, &self.cpu, options.threads);
-        let gpu = match self.gpu.estimate(plan, bound, &gpu_options(options)) {
-            Ok((estimate, is_assumed)) => Candidate::Able { estimate, is_assumed },
-            Err(error) if error.kind() == ErrorKind::Limit => Candidate::Unable(error.to_string()),
-            Err(error) => return Err(error),
+        let gpu = match without_gpu {
+            Some(why) => Candidate::Unable(why.clone()),
+            None => match self.gpu.estimate(plan, bound, &gpu_options(options)) {
+                Ok((estimate, is_assumed)) => Candidate::Able { estimate, is_assumed },
+                Err(error) if error.kind() == ErrorKind::Limit => Candidate::Unable(error.to_string()),
+                Err(error) => return Err(error),
+            },
         };
         Ok(choose(&cpu, &gpu, self.gpu.info()))
     }
@@ -70,6 +79,8 @@ impl Either {
 pub(super) struct Both {
     cpu: OnceLock<Program>,
     gpu: OnceLock<Program>,
+    /// Why there can be none for the GPU, once that is known.
+    without_gpu: OnceLock<String>,
     /// What was chosen last, for runs of the same sizes.
     last: Mutex<Option<(Bound, Place, Arc<DeviceReport>)>>,
 }
@@ -88,7 +99,7 @@ impl Both {
         if let Some((_, place, report)) = last.as_ref().filter(|(known, ..)| known == bound) {
             return Ok((*place, Arc::clone(report)));
         }
-        let (place, report) = either.choose(&program.plan, bound, options)?;
+        let (place, report) = either.choose(&program.plan, bound, options, self.without_gpu.get())?;
         let report = Arc::new(report);
         *last = Some((bound.clone(), place, Arc::clone(&report)));
         Ok((place, report))
@@ -159,6 +170,25 @@ impl Program {
         Ok(slot.get_or_init(|| program))
     }
 
+    /// The memory that a run with the sizes `bound` takes on the GPU, if it is made there. Nothing is made ready.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if it can never run there, where there is no other device.
+    pub(super) fn memory_need(&self, context: &Context<'_>, bound: &Bound) -> Result<Option<MemoryNeed>> {
+        match (&self.engine, context.opened) {
+            (Engine::Gpu(program), _) => program.memory_need(bound).map(Some),
+            (Engine::Either(both), Opened::Either(either)) => {
+                match both.choice(self, either, bound, context.options)? {
+                    (Place::Cpu, _) => Ok(None),
+                    (Place::Gpu, _) => {
+                        either.gpu.memory_need(&self.plan, bound, &gpu_options(context.options)).map(Some)
+                    }
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The program that computes on the CPU, if one of two does; else this one.
     pub(super) async fn on_cpu(&self, context: &Context<'_>) -> Result<&Self> {
         self.at(Place::Cpu, context, None).await
@@ -166,9 +196,12 @@ impl Program {
 
     /// Makes the programs for both devices ready, and lets go of what they were made from.
     pub(super) async fn released(mut self, context: &Context<'_>, main: Option<&Self>) -> Result<Self> {
-        if matches!(self.engine, Engine::Either(_)) {
-            for place in [Place::Cpu, Place::Gpu] {
-                self.at(place, context, main).await?;
+        if let Engine::Either(both) = &self.engine {
+            self.at(Place::Cpu, context, main).await?;
+            match self.at(Place::Gpu, context, main).await {
+                // Its runs are all the CPU's.
+                Err(error) if error.kind() == ErrorKind::Limit => drop(both.without_gpu.set(error.to_string())),
+                made => drop(made?),
             }
             self.plan = Arc::new(self.plan.without_any_values());
         }

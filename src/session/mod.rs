@@ -374,13 +374,13 @@ impl Session {
         self.bind(shapes).map(|_| ())
     }
 
-    /// The memory that a run with inputs of `shapes` needs on the device; `None` for the CPU.
+    /// The memory that a run with inputs of `shapes` needs on the GPU; `None` where the CPU makes it. None is taken to know.
     ///
     /// # Errors
-    /// [`Error::Limit`] if it can never run there.
+    /// [`Error::Limit`] if it can never run there, and there is no other device.
     #[cfg(feature = "gpu")]
     pub fn memory_need(&self, shapes: &[Vec<usize>]) -> Result<Option<MemoryNeed>> {
-        self.on_gpu(shapes, GpuProgram::memory_need)
+        self.program.memory_need(&self.context(), &self.bind(shapes)?)
     }
 
     /// How each recurrence runs on the GPU with inputs of `shapes`, and why; empty for the CPU.

@@ -105,6 +105,7 @@ impl Program {
             integer_arithmetic_makes_sense(opened, options.weights)?;
         }
         let release = options.release_weights;
+        let answers_hold = main.is_none() && answers::hold(&plan);
         let (plan, engine) = match opened {
             #[cfg(feature = "gpu")]
             Opened::Gpu(gpu) => {
@@ -132,7 +133,7 @@ impl Program {
             Opened::Either(_) => return Ok(Self { plan, engine: Engine::Either(Box::default()), fingerprint }),
         };
         let program = Self { plan, engine, fingerprint };
-        if main.is_none() {
+        if answers_hold {
             answers::check(context, &program).await?;
         }
         Ok(program)
