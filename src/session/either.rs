@@ -74,6 +74,9 @@ impl Either {
     }
 }
 
+/// Sizes whose choice is remembered.
+const KNOWN: usize = 16;
+
 /// The programs of a plan for two devices, each made when a run first takes it.
 #[derive(Debug, Default)]
 pub(super) struct Both {
@@ -81,8 +84,8 @@ pub(super) struct Both {
     gpu: OnceLock<Program>,
     /// Why there can be none for the GPU, once that is known.
     without_gpu: OnceLock<String>,
-    /// What was chosen last, for runs of the same sizes.
-    last: Mutex<Option<(Bound, Place, Arc<DeviceReport>)>>,
+    /// What was chosen of late, for runs of the same sizes; the latest sizes last.
+    known: Mutex<Vec<(Bound, Place, Arc<DeviceReport>)>>,
 }
 
 impl Both {
@@ -94,14 +97,17 @@ impl Both {
         bound: &Bound,
         options: &SessionOptions,
     ) -> Result<(Place, Arc<DeviceReport>)> {
-        // Who panicked before has left a whole value.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, place, report)) = last.as_ref().filter(|(known, ..)| known == bound) {
+        // Who panicked before has left whole values.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, place, report)) = known.iter().rev().find(|(known, ..)| known == bound) {
             return Ok((*place, Arc::clone(report)));
         }
         let (place, report) = either.choose(&program.plan, bound, options, self.without_gpu.get())?;
         let report = Arc::new(report);
-        *last = Some((bound.clone(), place, Arc::clone(&report)));
+        if known.len() == KNOWN {
+            known.remove(0);
+        }
+        known.push((bound.clone(), place, Arc::clone(&report)));
         Ok((place, report))
     }
 

@@ -18,7 +18,7 @@ use crate::{
 ///
 /// [`step`](Self::step) allocates nothing, takes no lock and makes no system call, so that it may be called on an audio
 /// thread. (With [`threads`](super::SessionOptions::threads) too: a stream computes where it is called.) Its values have
-/// the bits of [`Session::run`].
+/// the bits of [`Session::run`] on the CPU.
 ///
 /// ```
 /// # use wgpu_rnn::{Device, Model, Result, Session, SessionOptions, Tensor, cell::*, model::*};
