@@ -220,9 +220,10 @@ impl<W: Weights> Of<'_, W> {
             *weights4 = weights[p].as_chunks::<UNROLLED>().0;
         }
         // There is nothing to check in the loops.
-        let chunks = count / UNROLLED;
+        // A row alone with rounded weights gains nothing by that: an LSTM of 256 units took 35 instead of 25 us a timestep.
+        let chunks = if ROWS == 1 && size_of::<W>() < size_of::<Line>() { 0 } else { count / UNROLLED };
         assert!(x.iter().all(|x| x.len() == count) && weights.iter().all(|weights| weights.len() == count));
-        assert!(x4.iter().all(|x| x.len() == chunks) && weights4.iter().all(|weights| weights.len() == chunks));
+        assert!(x4.iter().all(|x| x.len() >= chunks) && weights4.iter().all(|weights| weights.len() >= chunks));
         for chunk in 0..chunks {
             if ROWS > 1 {
                 let (near, far) = (chunk * UNROLLED + AHEAD, next + ((chunk * UNROLLED).wrapping_mul(share) >> 16));

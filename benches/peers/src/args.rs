@@ -29,10 +29,14 @@ pub(crate) struct Args {
     /// Lengths [default: 100]
     #[arg(long, value_delimiter = ',', value_parser = at_least_one, requires = "cells")]
     pub(crate) seq_len: Vec<usize>,
+    /// A timestep in each call, the states carried from one to the next, as with live data
+    #[arg(long, requires = "cells")]
+    pub(crate) stream: bool,
     /// Who runs them, separated by commas [default: all that are here]
     #[arg(long, value_delimiter = ',', value_name = "PEER")]
     pub(crate) peers: Vec<Name>,
-    /// Numbers of threads of those that compute on the CPU, each timed apart [default: all cores]
+    /// Numbers of threads of those that compute on the CPU, each timed apart [default: all cores; 1 for
+    /// streams]
     #[arg(long, value_delimiter = ',', value_name = "N", value_parser = at_least_one)]
     pub(crate) threads: Vec<usize>,
     /// The adapter whose name contains SUBSTRING; else the first that `wgpu-rnn devices` lists
@@ -68,6 +72,8 @@ pub(crate) enum SetName {
     Deepbench,
     /// Large batches
     Offline,
+    /// A sample in each call, the states carried, for 480 of them: 8 to 64 units, of one input and of as many as units
+    Audio,
     /// LSTM of 768 units, batch 16, 1024 timesteps
     Anchor,
 }

@@ -6,6 +6,7 @@
 mod args;
 mod case;
 mod machine;
+mod order;
 mod peers;
 mod report;
 mod stats;
@@ -45,7 +46,9 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let folder = Folder::new()?;
-    let mut field = peers::field(args, &folder.0)?;
+    let workloads = workload::asked_for(args);
+    let streams_alone = workloads.iter().all(|workload| workload.stream);
+    let mut field = peers::field(args, streams_alone, &folder.0)?;
     for missing in &field.missing {
         note(&format!("{} is missing: {}; {}", missing.name.text(), missing.why, missing.how));
     }
@@ -58,7 +61,7 @@ fn run(args: &Args) -> Result<()> {
         opened.with_context(|| format!("{} cannot be written", path.display()))?;
     }
     let (mut results, mut failures) = (Vec::new(), 0);
-    for workload in workload::asked_for(args) {
+    for workload in workloads {
         note(&format!("{}: batch {}, seq_len {}", workload.name(), workload.batch, workload.seq_len));
         match Case::new(workload, args.seed) {
             Ok(case) => {

@@ -72,7 +72,8 @@ const ON_DEVICE: usize = 3;
 
 /// Times all entrants on `case`.
 pub(crate) fn time(entrants: &mut [Entrant], case: &Case, rounds: Option<usize>, resident: bool) -> Vec<Row> {
-    let mut runners: Vec<Runner<'_>> = entrants.iter_mut().map(Runner::new).collect();
+    let here = entrants.iter_mut().filter(|entrant| !case.workload.stream || entrant.name.streams());
+    let mut runners: Vec<Runner<'_>> = here.map(Runner::new).collect();
     for runner in &mut runners {
         runner.attempt(|runner| runner.warm_up(case));
     }

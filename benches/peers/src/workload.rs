@@ -19,6 +19,8 @@ pub(crate) struct Workload {
     pub(crate) input_size: usize,
     pub(crate) batch: usize,
     pub(crate) seq_len: usize,
+    /// A timestep in each call, the states carried from one to the next; else the whole sequence in one call.
+    pub(crate) stream: bool,
 }
 
 /// The weights of a layer in PyTorch's order of gates: LSTM input, forget, cell, output; GRU reset, update, new.
@@ -36,7 +38,7 @@ pub(crate) struct Weights {
 
 impl Workload {
     fn new(cell: CellName, hidden: usize) -> Self {
-        Self { cell, hidden, input_size: hidden, batch: 1, seq_len: 100 }
+        Self { cell, hidden, input_size: hidden, batch: 1, seq_len: 100, stream: false }
     }
 
     fn input_size(self, input_size: usize) -> Self {
@@ -45,6 +47,10 @@ impl Workload {
 
     fn at(self, batch: usize, seq_len: usize) -> Self {
         Self { batch, seq_len, ..self }
+    }
+
+    fn stream(self, stream: bool) -> Self {
+        Self { stream, ..self }
     }
 
     /// `LSTM 128, input 32`
@@ -147,7 +153,7 @@ pub(crate) fn asked_for(args: &Args) -> Vec<Workload> {
     for &cell in &args.cells {
         for hidden in or(&args.hidden, 128) {
             for input_size in or(&args.input_size, hidden) {
-                let layer = Workload::new(cell, hidden).input_size(input_size);
+                let layer = Workload::new(cell, hidden).input_size(input_size).stream(args.stream);
                 for batch in or(&args.batch, 1) {
                     all.extend(or(&args.seq_len, 100).into_iter().map(|seq_len| layer.at(batch, seq_len)));
                 }
@@ -204,6 +210,15 @@ fn set(name: SetName) -> Vec<Workload> {
                 all.extend([64, 256, 1024].map(|batch| lstm(hidden).at(batch, 128)));
             }
         }
+        SetName::Audio => {
+            for cell in BOTH {
+                for hidden in [8, 16, 32, 40, 64] {
+                    // A hundredth of a second.
+                    let layer = Workload::new(cell, hidden).at(1, 480).stream(true);
+                    all.extend([layer.input_size(1), layer]);
+                }
+            }
+        }
         SetName::Anchor => all.push(lstm(768).at(16, 1024)),
     }
     all
@@ -219,10 +234,13 @@ mod tests {
     fn sets_and_sweeps() {
         let count = |line: &str| asked_for(&Args::parse_from(line.split(' '))).len();
         assert_eq!(count("peers"), 12);
-        assert_eq!(count("peers --set cpu,deepbench,offline,anchor"), 50 + 44 + 9 + 1);
+        assert_eq!(count("peers --set cpu,deepbench,offline,anchor,audio"), 50 + 44 + 9 + 1 + 20);
+        assert!(asked_for(&Args::parse_from(["peers", "--set", "audio"])).iter().all(|workload| workload.stream));
+        assert!(asked_for(&Args::parse_from(["peers", "--cell", "gru", "--stream"]))[0].stream);
         let all = asked_for(&Args::parse_from("peers --cell gru,lstm --hidden 4,8 --batch 1,3".split(' ')));
         assert_eq!(all.len(), 8);
-        let expected = Workload { cell: CellName::Gru, hidden: 4, input_size: 4, batch: 3, seq_len: 100 };
+        let expected =
+            Workload { cell: CellName::Gru, hidden: 4, input_size: 4, batch: 3, seq_len: 100, stream: false };
         assert_eq!(all[1], expected);
         assert_eq!(all[1].name(), "GRU 4, input 4");
         assert_eq!(all[1].multiply_adds(), 3.0 * 4.0 * 8.0 * 300.0);

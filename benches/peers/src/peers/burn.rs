@@ -21,7 +21,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use wgpu_rnn::gpu::{AdapterInfo, AdapterKind};
 
 use super::{Peer, Start};
-use crate::{args::CellName, case::Case, machine};
+use crate::{args::CellName, case::Case, machine, order::swapped, workload::Workload};
 
 pub(super) struct Burn {
     device: Device,
@@ -32,9 +32,12 @@ pub(super) struct Burn {
 
 struct Opened {
     layer: Layer,
-    x: TensorData,
+    workload: Workload,
+    /// What each call takes: the whole sequence, or a timestep of a stream.
+    x: Vec<TensorData>,
+    /// What each call gave.
+    y: Vec<TensorData>,
     device_x: Tensor<3>,
-    y: Option<TensorData>,
 }
 
 #[derive(Clone)]
@@ -49,6 +52,29 @@ impl Layer {
             Self::Lstm(layer) => layer.forward(x, None).0,
             Self::Gru(layer) => layer.forward(x, None),
         }
+    }
+
+    /// Calls, one after the other, each of which starts from the states after the one before.
+    fn stream(&self, x: Vec<TensorData>, device: &Device) -> Result<Vec<TensorData>> {
+        let (mut lstm, mut gru) = (None, None);
+        let call = |x| {
+            let x = Tensor::from_data(x, device);
+            let y = match self {
+                Self::Lstm(layer) => {
+                    let (y, state) = layer.forward(x, lstm.take());
+                    lstm = Some(state);
+                    y
+                }
+                Self::Gru(layer) => {
+                    let y = layer.forward(x, gru.take());
+                    // Of its one timestep.
+                    gru = Some(y.clone().squeeze_dim::<2>(1));
+                    y
+                }
+            };
+            Ok(y.try_into_data()?)
+        };
+        x.into_iter().map(call).collect()
     }
 }
 
@@ -87,9 +113,18 @@ impl Peer for Burn {
         self.opened = None;
         let device = &self.device;
         self.opened = Some(guarded(|| {
-            let x = TensorData::new(case.x.to_f32().into_owned(), case.x.shape().to_vec());
-            let device_x = Tensor::from_data(x.clone(), device);
-            Ok(Opened { layer: layer(case, device), x, device_x, y: None })
+            let workload = case.workload;
+            let Workload { batch, seq_len, input_size, .. } = workload;
+            let values = case.x.to_f32();
+            let whole = TensorData::new(values.to_vec(), case.x.shape().to_vec());
+            let device_x = Tensor::from_data(whole.clone(), device);
+            let x = if workload.stream {
+                let timestep = |x: &[f32]| TensorData::new(x.to_vec(), vec![batch, 1, input_size]);
+                swapped(&values, batch, seq_len).chunks_exact(batch * input_size).map(timestep).collect()
+            } else {
+                vec![whole]
+            };
+            Ok(Opened { layer: layer(case, device), workload, x, y: Vec::new(), device_x })
         })?);
         Ok(())
     }
@@ -100,9 +135,14 @@ impl Peer for Burn {
             for _ in 0..runs {
                 let x = opened.x.clone();
                 let started = Instant::now();
-                let y = opened.layer.forward(Tensor::from_data(x, device)).try_into_data()?;
+                let y = if opened.workload.stream {
+                    opened.layer.stream(x, device)?
+                } else {
+                    let call = |x| opened.layer.forward(Tensor::from_data(x, device)).try_into_data();
+                    x.into_iter().map(call).collect::<Result<_, _>>()?
+                };
                 seconds.push(started.elapsed().as_secs_f64());
-                opened.y = Some(y);
+                opened.y = y;
             }
             Ok(seconds)
         })
@@ -110,8 +150,12 @@ impl Peer for Burn {
 
     fn output(&mut self) -> Result<Vec<f32>> {
         self.with(|opened, _| {
-            let y = opened.y.as_ref().context("no run yet")?;
-            Ok(y.as_slice::<f32>().map_err(|error| anyhow!("{error:?}"))?.to_vec())
+            let mut values = Vec::new();
+            for y in &opened.y {
+                values.extend_from_slice(y.as_slice::<f32>().map_err(|error| anyhow!("{error:?}"))?);
+            }
+            let Workload { batch, seq_len, stream, .. } = opened.workload;
+            Ok(if stream { swapped(&values, seq_len, batch) } else { values })
         })
     }
 

@@ -2,7 +2,7 @@
 
 mod burn;
 mod own;
-mod python;
+mod worker;
 
 use std::path::Path;
 
@@ -29,8 +29,16 @@ pub(crate) enum Name {
     TorchCuda,
     /// ONNX Runtime on the CPU
     OrtCpu,
+    /// ONNX Runtime on the CPU, called from Rust through its C API
+    OrtC,
     /// ONNX Runtime with its WebGPU provider
     OrtWebgpu,
+    /// tract, by its ONNX importer
+    Tract,
+    /// rten
+    Rten,
+    /// candle on the CPU
+    Candle,
 }
 
 impl Name {
@@ -44,7 +52,11 @@ impl Name {
             Self::TorchCpu => "PyTorch CPU",
             Self::TorchCuda => "PyTorch cuDNN",
             Self::OrtCpu => "ONNX Runtime CPU",
+            Self::OrtC => "ONNX Runtime C API",
             Self::OrtWebgpu => "ONNX Runtime WebGPU",
+            Self::Tract => "tract",
+            Self::Rten => "rten",
+            Self::Candle => "candle CPU",
         }
     }
 
@@ -60,7 +72,13 @@ impl Name {
 
     /// Whether it computes on the CPU, with a number of threads that can be chosen.
     pub(crate) fn has_threads(self) -> bool {
-        matches!(self, Self::Cpu | Self::BurnFlex | Self::TorchCpu | Self::OrtCpu)
+        self.streams() || matches!(self, Self::TorchCpu | Self::OrtCpu)
+    }
+
+    /// Whether it has runs of a timestep in each call, whose states it carries. On a GPU each would wait for it, and
+    /// Python would have a share in each.
+    pub(crate) fn streams(self) -> bool {
+        matches!(self, Self::Cpu | Self::BurnFlex | Self::OrtC | Self::Tract | Self::Rten | Self::Candle)
     }
 }
 
@@ -103,6 +121,14 @@ pub(crate) struct Missing {
     pub(crate) how: String,
 }
 
+impl Missing {
+    fn without_streams(name: Name) -> Self {
+        let streams = Name::value_variants().iter().filter(|name| name.streams()).map(|name| name.option());
+        let how = format!("ask for {}", streams.collect::<Vec<_>>().join(", "));
+        Self { name, why: "it runs whole sequences here, no streams".to_owned(), how }
+    }
+}
+
 /// A peer with its number of threads.
 pub(crate) struct Entrant {
     pub(crate) name: Name,
@@ -118,10 +144,16 @@ pub(crate) struct Field {
 }
 
 /// Starts what `args` ask for. Arrays for other programs go through `folder`.
-pub(crate) fn field(args: &Args, folder: &Path) -> Result<Field> {
+pub(crate) fn field(args: &Args, streams_alone: bool, folder: &Path) -> Result<Field> {
     let names = if args.peers.is_empty() { Name::value_variants().to_vec() } else { args.peers.clone() };
-    let threads = if args.threads.is_empty() { vec![crate::machine::cores()] } else { args.threads.clone() };
-    let mut field = Field { entrants: Vec::new(), missing: Vec::new(), adapter: None };
+    let (names, without): (Vec<Name>, Vec<Name>) = names.into_iter().partition(|name| !streams_alone || name.streams());
+    let threads = match args.threads.as_slice() {
+        [] if streams_alone => vec![1],
+        [] => vec![crate::machine::cores()],
+        counts => counts.to_vec(),
+    };
+    let missing = without.into_iter().map(Missing::without_streams).collect();
+    let mut field = Field { entrants: Vec::new(), missing, adapter: None };
     let needs_adapter = names.iter().any(|name| matches!(name, Name::Gpu | Name::BurnWgpu));
     let gpu = if needs_adapter { Some(adapter(args)) } else { None };
     // A machine may have none; one that was named must be there.
@@ -166,7 +198,10 @@ fn start(
         (Name::Cpu, _) => Ok(Box::new(own::Own::on_cpu(threads_or_one))),
         (Name::BurnFlex, _) => Ok(Box::new(burn::Burn::on_flex(threads_or_one)?)),
         (Name::TorchCpu | Name::TorchCuda | Name::OrtCpu | Name::OrtWebgpu, _) => {
-            Ok(Box::new(python::Python::start(name, threads, &args.python, folder)?))
+            Ok(Box::new(worker::Worker::in_python(name, threads, &args.python, folder)?))
+        }
+        (Name::OrtC | Name::Tract | Name::Rten | Name::Candle, _) => {
+            Ok(Box::new(worker::Worker::in_rust(name, threads_or_one, &args.python, folder)?))
         }
     }
 }

@@ -44,6 +44,7 @@ fn measured(measured: &Measured) -> Value {
         "input_size": workload.input_size,
         "batch": workload.batch,
         "seq_len": workload.seq_len,
+        "stream": workload.stream,
         "multiply_adds": workload.multiply_adds(),
         "verified": {"rows": measured.verified[0], "timesteps": measured.verified[1]},
         "rounds": measured.rounds(),
@@ -59,6 +60,7 @@ fn entry(measured: &Measured, row: &Row) -> Value {
         Outcome::Timed(timed) => json!({
             "total_ms": figures(timed.times()),
             "turns_ms": timed.turns,
+            "us_per_timestep": measured.us_per_timestep(timed.times().median()),
             "of_wgpu_rnn": measured.ratio(row).map(|ratio| {
                 json!({"median": ratio.median(), "min": ratio.min(), "max": ratio.max()})
             }),

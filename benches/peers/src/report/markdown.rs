@@ -1,6 +1,6 @@
 //! For a page: a line per workload, a column per peer.
 
-use super::{Measured, Report, label, ms_text, ratio_text};
+use super::{Measured, Report, digits, label, ratio_text};
 use crate::{
     peers::Name,
     turns::{Row, Timed},
@@ -16,19 +16,23 @@ pub(crate) fn markdown(report: &Report) -> String {
     out.push(format!("Versions: {}.", versions.join(", ")));
     out.extend(report.missing.iter().map(|missing| format!("Missing: {}, {}.", missing.name.text(), missing.why)));
     let mut parts = vec![out.join("\n"), format!("```sh\n{}\n```", report.command)];
-    parts.push(
-        "Milliseconds from host to host, the median; in brackets how many times as long as wgpu-rnn on the same kind of \
-         device."
-            .to_owned(),
-    );
-    parts.extend(table(report, |timed| Some(timed.times().median()), true));
-    let clocks: [(&str, Figure); 2] = [
-        ("Input and output stay on the device:", Timed::resident),
-        ("By the device's clock, without transfers:", Timed::on_device),
+    const IN_BRACKETS: &str = "the median; in brackets how many times as long as wgpu-rnn on the same kind of device.";
+    let whole: Vec<&Measured> = report.results.iter().filter(|measured| !measured.workload.stream).collect();
+    let streams: Vec<&Measured> = report.results.iter().filter(|measured| measured.workload.stream).collect();
+    let figures: [(String, &[&Measured], Figure, bool); 4] = [
+        (format!("Milliseconds from host to host, {IN_BRACKETS}"), &whole, Timed::median, true),
+        ("Input and output stay on the device:".to_owned(), &whole, Timed::resident, false),
+        ("By the device's clock, without transfers:".to_owned(), &whole, Timed::on_device, false),
+        (
+            format!("Microseconds for a timestep, one in each call, the states carried, {IN_BRACKETS}"),
+            &streams,
+            Timed::median,
+            true,
+        ),
     ];
-    for (title, figure) in clocks {
-        if let Some(table) = table(report, figure, false) {
-            parts.extend([title.to_owned(), table]);
+    for (title, results, figure, with_ratios) in figures {
+        if let Some(table) = table(results, figure, with_ratios) {
+            parts.extend([title, table]);
         }
     }
     let failed: Vec<String> = report.results.iter().flat_map(failures).collect();
@@ -44,10 +48,10 @@ fn failures(measured: &Measured) -> Vec<String> {
 }
 
 /// The columns for which `figure` gives something; nothing without any.
-fn table(report: &Report, figure: impl Fn(&Timed) -> Option<f64>, with_ratios: bool) -> Option<String> {
-    let of = |row: &Row| row.timed().and_then(&figure);
+fn table(results: &[&Measured], figure: Figure, with_ratios: bool) -> Option<String> {
+    let of = |row: &Row| row.timed().and_then(figure);
     let mut columns: Vec<(Name, Option<usize>)> = Vec::new();
-    for row in report.results.iter().flat_map(|measured| &measured.rows) {
+    for row in results.iter().flat_map(|measured| &measured.rows) {
         let column = (row.name, row.threads);
         if of(row).is_some() && !columns.contains(&column) {
             columns.push(column);
@@ -61,7 +65,7 @@ fn table(report: &Report, figure: impl Fn(&Timed) -> Option<f64>, with_ratios: b
     let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
     let rule = (0..head.len()).map(|column| if column == 0 { "---" } else { "---:" }.to_owned());
     let mut lines = vec![line(&head), line(&rule.collect::<Vec<_>>())];
-    for measured in &report.results {
+    for measured in results {
         let workload = measured.workload;
         let mut cells = vec![workload.name(), workload.batch.to_string(), workload.seq_len.to_string()];
         for column in &columns {
@@ -72,7 +76,7 @@ fn table(report: &Report, figure: impl Fn(&Timed) -> Option<f64>, with_ratios: b
             };
             let ratio = measured.ratio(row).filter(|_| with_ratios);
             let ratio = ratio.map_or_else(String::new, |ratio| format!(" ({})", ratio_text(ratio.median())));
-            cells.push(format!("{}{ratio}", ms_text(figure).trim_end_matches(" ms")));
+            cells.push(format!("{}{ratio}", digits(measured.us_per_timestep(figure).unwrap_or(figure))));
         }
         lines.push(line(&cells));
     }

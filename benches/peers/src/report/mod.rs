@@ -45,8 +45,23 @@ impl Measured {
 
     /// `LSTM 128, input 32: batch 16, seq_len 100`
     fn title(&self) -> String {
-        let Workload { batch, seq_len, .. } = self.workload;
-        format!("{}: batch {batch}, seq_len {seq_len}", self.workload.name())
+        let Workload { batch, seq_len, stream, .. } = self.workload;
+        let stream = if stream { ", a timestep at a time" } else { "" };
+        format!("{}: batch {batch}, seq_len {seq_len}{stream}", self.workload.name())
+    }
+
+    /// What is said of a run of `ms`: that, or what a timestep of a stream takes.
+    fn time_text(&self, ms: f64) -> String {
+        match self.us_per_timestep(ms) {
+            Some(us) => format!("{} us", digits(us)),
+            None => format!("{} ms", digits(ms)),
+        }
+    }
+
+    /// Of a run of `ms`, if it is a stream.
+    #[allow(clippy::cast_precision_loss)] // a size
+    fn us_per_timestep(&self, ms: f64) -> Option<f64> {
+        self.workload.stream.then(|| ms * 1e3 / self.workload.seq_len as f64)
     }
 
     fn rounds(&self) -> usize {
@@ -92,6 +107,10 @@ impl Timed {
         self.turns.iter().flatten().copied().collect()
     }
 
+    fn median(&self) -> Option<f64> {
+        Some(self.times().median())
+    }
+
     fn resident(&self) -> Option<f64> {
         some(&self.resident)
     }
@@ -106,12 +125,12 @@ fn some(times: &[f64]) -> Option<f64> {
     Some(times.iter().copied().collect::<Times>().median()).filter(|_| !times.is_empty())
 }
 
-/// Milliseconds, in three digits or so.
-fn ms_text(ms: f64) -> String {
-    match ms {
-        ms if ms < 1.0 => format!("{ms:.3} ms"),
-        ms if ms < 100.0 => format!("{ms:.2} ms"),
-        ms => format!("{ms:.0} ms"),
+/// A time, in three digits or so.
+fn digits(time: f64) -> String {
+    match time {
+        time if time < 1.0 => format!("{time:.3}"),
+        time if time < 100.0 => format!("{time:.2}"),
+        time => format!("{time:.0}"),
     }
 }
 

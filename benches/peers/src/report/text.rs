@@ -1,6 +1,6 @@
 //! For the terminal.
 
-use super::{Measured, Report, ms_text, ratio_text, table::table};
+use super::{Measured, Report, ratio_text, table::table};
 use crate::turns::Outcome;
 
 pub(crate) fn text(report: &Report) -> String {
@@ -33,6 +33,7 @@ fn measured(measured: &Measured) -> String {
         "on the device",
         "worst error",
     ];
+    let time = |ms| measured.time_text(ms);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let mut failures = Vec::new();
     let mut cells = Vec::new();
@@ -42,12 +43,12 @@ fn measured(measured: &Measured) -> String {
             Outcome::Timed(timed) => {
                 let times = timed.times();
                 let ratio = measured.ratio(row);
-                line.extend([times.median(), times.min(), times.p90()].map(ms_text));
+                line.extend([times.median(), times.min(), times.p90()].map(time));
                 line.push(or_dash(ratio.as_ref().map(|ratio| ratio_text(ratio.median()))));
                 let within = ratio.map(|ratio| format!("{}-{}", ratio_text(ratio.min()), ratio_text(ratio.max())));
                 line.push(or_dash(within));
-                line.push(or_dash(timed.resident().map(ms_text)));
-                line.push(or_dash(timed.on_device().map(ms_text)));
+                line.push(or_dash(timed.resident().map(time)));
+                line.push(or_dash(timed.on_device().map(time)));
                 line.push(format!("{:.1e}", timed.error));
             }
             Outcome::Failed(why) => {

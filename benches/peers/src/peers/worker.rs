@@ -1,6 +1,8 @@
-//! PyTorch and ONNX Runtime, in a process of `worker.py` each.
+//! Peers in a process each: of `worker.py` (PyTorch, ONNX Runtime), or of the package `peers-worker` (candle, ONNX Runtime
+//! by its C API, rten, tract).
 
 use std::{
+    env::{self, consts::EXE_SUFFIX},
     fs,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -15,12 +17,12 @@ use serde_json::{Value, json};
 use wgpu_rnn::Tensor;
 
 use super::{Name, Peer, Start};
-use crate::case::Case;
+use crate::{case::Case, machine};
 
 /// How long an answer may take.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-pub(super) struct Python {
+pub(super) struct Worker {
     child: Child,
     requests: ChildStdin,
     answers: Receiver<std::io::Result<String>>,
@@ -30,22 +32,51 @@ pub(super) struct Python {
     versions: Vec<(String, String)>,
 }
 
-/// What `worker.py` answers.
+/// Names the library of ONNX Runtime to the package `ort`.
+const LIBRARY: &str = "ORT_DYLIB_PATH";
+
+/// What it answers.
 enum Answer {
     Done(Value),
     Missing { why: String, how: String },
 }
 
-impl Python {
-    /// A process, or why there is none and what to do about it.
-    pub(super) fn start(name: Name, threads: Option<usize>, python: &Path, folder: &Path) -> Start<Self> {
-        let spawned = Self::spawn(name, threads, python, folder);
-        let mut worker = spawned.map_err(|error| {
-            let why = format!("{} does not start: {error:#}", python.display());
-            (why, "install Python 3.10 or newer, or name it with --python".to_owned())
-        })?;
+impl Worker {
+    /// PyTorch or ONNX Runtime, or why it is not here and what to do about it.
+    pub(super) fn in_python(name: Name, threads: Option<usize>, python: &Path, folder: &Path) -> Start<Self> {
+        let mut command = Command::new(python);
+        command.args(["-c", include_str!("../../worker.py")]);
+        Self::start(name, threads, command, folder, "install Python 3.10 or newer, or name it with --python")
+    }
+
+    /// A peer of the package `peers-worker`, whose program stands beside this one.
+    pub(super) fn in_rust(name: Name, threads: usize, python: &Path, folder: &Path) -> Start<Self> {
+        const HOW: &str = "cargo build --release --package peers-worker";
+        let own = env::current_exe().map_err(|error| (error.to_string(), HOW.to_owned()))?;
+        let mut command = Command::new(own.with_file_name(format!("peers-worker{EXE_SUFFIX}")));
+        // Some ask their environment only.
+        command.envs(["RAYON_NUM_THREADS", "RTEN_NUM_THREADS"].map(|variable| (variable, threads.to_string())));
+        if name == Name::OrtC && env::var_os(LIBRARY).is_none() {
+            command.envs(onnxruntime(python).map(|path| (LIBRARY, path)));
+        }
+        let mut worker = Self::start(name, Some(threads), command, folder, HOW)?;
+        let packages: &[&str] = match name {
+            Name::Candle => &["candle-nn"],
+            Name::OrtC => &["ort"],
+            Name::Rten => &["rten"],
+            _ => &["tract-onnx"],
+        };
+        worker.versions.extend(packages.iter().map(|&package| (package.to_owned(), machine::locked(package))));
+        Ok(worker)
+    }
+
+    fn start(name: Name, threads: Option<usize>, mut command: Command, folder: &Path, how: &str) -> Start<Self> {
+        command.args([name.option(), threads.unwrap_or(0).to_string()]);
+        let program = Path::new(command.get_program()).display().to_string();
+        let spawned = Self::spawn(command, folder);
+        let mut worker = spawned.map_err(|error| (format!("{program} does not start: {error:#}"), how.to_owned()))?;
         match worker.ask(&json!({"do": "start"})) {
-            Err(error) => Err((format!("{error:#}"), format!("see that {} can run it", python.display()))),
+            Err(error) => Err((format!("{error:#}"), format!("see that {program} can run it"))),
             Ok(Answer::Missing { why, how }) => Err((why, how)),
             Ok(Answer::Done(answer)) => {
                 let versions = answer.get("versions").and_then(Value::as_object).into_iter().flatten();
@@ -55,9 +86,7 @@ impl Python {
         }
     }
 
-    fn spawn(name: Name, threads: Option<usize>, python: &Path, folder: &Path) -> Result<Self> {
-        let mut command = Command::new(python);
-        command.args(["-c", include_str!("../../worker.py"), &name.option(), &threads.unwrap_or(0).to_string()]);
+    fn spawn(mut command: Command, folder: &Path) -> Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let requests = child.stdin.take().context("without standard input")?;
         let answers = child.stdout.take().context("without standard output")?;
@@ -113,7 +142,7 @@ impl Python {
     }
 }
 
-impl Peer for Python {
+impl Peer for Worker {
     fn open(&mut self, case: &Case) -> Result<()> {
         let (workload, weights) = (case.workload, &case.weights);
         let arrays: [(&str, &Tensor); 5] = [
@@ -137,6 +166,7 @@ impl Peer for Python {
             "input_size": workload.input_size,
             "batch": workload.batch,
             "seq_len": workload.seq_len,
+            "stream": workload.stream,
         }))?;
         Ok(())
     }
@@ -170,12 +200,21 @@ impl Peer for Python {
     }
 }
 
-impl Drop for Python {
+impl Drop for Worker {
     fn drop(&mut self) {
         // It may hang; what it was asked for no longer matters.
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// The library in the package of `python`, if it has one.
+fn onnxruntime(python: &Path) -> Option<String> {
+    const FIND: &str = "import pathlib, onnxruntime
+folder = pathlib.Path(onnxruntime.__file__).parent / 'capi'
+print(next(path for name in ('libonnxruntime.*', 'onnxruntime.dll') for path in folder.glob(name)))";
+    let found = Command::new(python).args(["-c", FIND]).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(found.stdout).ok().map(|path| path.trim().to_owned()).filter(|path| !path.is_empty())
 }
 
 /// A thread reads, so that waiting can end.
