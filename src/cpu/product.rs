@@ -182,6 +182,7 @@ impl<W: Weights> Of<'_, W> {
 
     /// `ROWS` of `rows`, from `row` on, of `PANELS` panels. Returns `ROWS`.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // loops over panels, all alike
     fn tile<S: Simd, const ROWS: usize, const PANELS: usize>(
         &mut self,
         s: S,

@@ -111,7 +111,7 @@ impl Team {
                 return Err(Error::internal(LEFT));
             }
             looks = looks.wrapping_add(1);
-            if looks % LOOKS == 0 { thread::yield_now() } else { hint::spin_loop() }
+            if looks.is_multiple_of(LOOKS) { thread::yield_now() } else { hint::spin_loop() }
         }
         Ok(())
     }
