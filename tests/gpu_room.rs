@@ -11,10 +11,10 @@ use std::{
 
 use wgpu_rnn::{
     Activation, Error, ErrorKind, Result, Tensor,
-    cell::{Cell, CellParams},
+    cell::Cell,
     gpu::{DeviceLimits, Fault, FaultPoint, Gpu, GpuOptions, GpuProgram, ProgramOptions, adapters},
     model::{Dense, HeadActivation, LayerKind, Model, Recurrent},
-    plan::{Bound, BufferId, Carry, DeadTimesteps, Plan, PlanOptions},
+    plan::{Bound, BufferId, Carry, Plan, PlanOptions},
     reference,
     stats::RunStats,
 };
@@ -64,22 +64,9 @@ fn lstm(input: usize, hidden: usize, outputs: usize) -> Arc<Plan> {
     let random = &mut Random(11);
     let mut model = Model::builder("lstm");
     let x = model.input("x", &[None, Some(input)]).unwrap();
-    let recurrent = Recurrent {
-        cell: Cell::Lstm,
-        params: CellParams::default(),
-        weight_ih: random.tensor(&[4 * hidden, input], 0.5),
-        weight_hh: random.tensor(&[4 * hidden, hidden], 0.3),
-        weight_hr: None,
-        peephole: None,
-        bias_ih: Some(random.tensor(&[4 * hidden], 0.5)),
-        bias_hh: None,
-        return_sequences: true,
-        return_state: false,
-        go_backwards: false,
-        stateful: true,
-        dead: DeadTimesteps::RepeatOutput,
-        passes_mask: false,
-    };
+    let weight_ih = random.tensor(&[4 * hidden, input], 0.5);
+    let layer = Recurrent::new(Cell::Lstm, weight_ih, random.tensor(&[4 * hidden, hidden], 0.3));
+    let recurrent = Recurrent { bias_ih: Some(random.tensor(&[4 * hidden], 0.5)), stateful: true, ..layer };
     let h = model.add("lstm", LayerKind::Recurrent(recurrent), &[x]).unwrap();
     let dense = Dense {
         weight: random.tensor(&[outputs, hidden], 0.5),

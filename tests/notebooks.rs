@@ -8,9 +8,8 @@ use std::sync::Arc;
 use common::nets::devices;
 use wgpu_rnn::{
     Activation, Device, Model, Session, SessionOptions, Tensor,
-    cell::{Cell, CellParams},
+    cell::Cell,
     model::{Bidirectional, Dense, Embedding, HeadActivation, LayerKind, MergeMode, Recurrent},
-    plan::DeadTimesteps,
 };
 
 fn constant(shape: &[usize], value: f32) -> Arc<Tensor> {
@@ -20,20 +19,10 @@ fn constant(shape: &[usize], value: f32) -> Arc<Tensor> {
 fn recurrent(cell: Cell, input_size: usize, hidden: usize, weight: f32) -> Recurrent {
     let rows = cell.spec().gates.len() * hidden;
     Recurrent {
-        cell,
-        params: CellParams::default(),
-        weight_ih: constant(&[rows, input_size], weight),
-        weight_hh: constant(&[rows, hidden], weight),
-        weight_hr: None,
-        peephole: None,
         bias_ih: Some(constant(&[rows], 0.0)),
-        bias_hh: None,
         return_sequences: false,
-        return_state: false,
-        go_backwards: false,
-        stateful: false,
-        dead: DeadTimesteps::RepeatOutput,
         passes_mask: true,
+        ..Recurrent::new(cell, constant(&[rows, input_size], weight), constant(&[rows, hidden], weight))
     }
 }
 

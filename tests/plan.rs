@@ -8,10 +8,10 @@ use std::sync::Arc;
 use common::Rng;
 use wgpu_rnn::{
     Activation, Device, Model, Session, SessionOptions, Tensor,
-    cell::{Cell, CellParams},
+    cell::Cell,
     compare::{Tolerance, compare},
     model::{BatchNormalization, Bidirectional, Dense, HeadActivation, LayerKind, MergeMode, MergeOp, Recurrent},
-    plan::{DeadTimesteps, Op, Plan, PlanOptions, Precision, Rewrites},
+    plan::{Op, Plan, PlanOptions, Precision, Rewrites},
 };
 
 fn random(rng: &mut Rng, shape: &[usize], low: f32, high: f32) -> Arc<Tensor> {
@@ -42,20 +42,9 @@ fn model() -> Model {
     let function = HeadActivation::Pointwise(Activation::Tanh);
     let y = model.add("tanh", LayerKind::Activation(function), &[y]).unwrap();
     let mut layer = |go_backwards| Recurrent {
-        cell: Cell::Gru,
-        params: CellParams::default(),
-        weight_ih: random(&mut rng, &[12, 5], -1.0, 1.0),
-        weight_hh: random(&mut rng, &[12, 4], -0.5, 0.5),
-        weight_hr: None,
-        peephole: None,
-        bias_ih: None,
-        bias_hh: None,
-        return_sequences: true,
-        return_state: false,
         go_backwards,
-        stateful: false,
-        dead: DeadTimesteps::RepeatOutput,
         passes_mask: true,
+        ..Recurrent::new(Cell::Gru, random(&mut rng, &[12, 5], -1.0, 1.0), random(&mut rng, &[12, 4], -0.5, 0.5))
     };
     let (forward, backward) = (layer(false), layer(true));
     let both = Bidirectional { forward, backward, merge: MergeMode::Ave };

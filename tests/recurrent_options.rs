@@ -8,9 +8,9 @@ use std::sync::Arc;
 use common::{Rng, nets::Net};
 use wgpu_rnn::{
     Device, Model, Session, SessionOptions, Tensor,
-    cell::{Cell, CellParams},
+    cell::Cell,
     model::{Bidirectional, Call, LayerKind, MergeMode, Recurrent, Value},
-    plan::{DeadTimesteps, Plan, PlanOptions, Precision},
+    plan::{Plan, PlanOptions, Precision},
 };
 
 fn zeros(shape: &[usize]) -> Arc<Tensor> {
@@ -21,20 +21,10 @@ fn zeros(shape: &[usize]) -> Arc<Tensor> {
 fn layer(cell: Cell) -> Recurrent {
     let rows = cell.spec().gates.len() * 4;
     Recurrent {
-        cell,
-        params: CellParams::default(),
-        weight_ih: zeros(&[rows, 3]),
-        weight_hh: zeros(&[rows, 4]),
-        weight_hr: None,
-        peephole: None,
-        bias_ih: None,
-        bias_hh: None,
         return_sequences: false,
         return_state: true,
-        go_backwards: false,
-        stateful: false,
-        dead: DeadTimesteps::RepeatOutput,
         passes_mask: true,
+        ..Recurrent::new(cell, zeros(&[rows, 3]), zeros(&[rows, 4]))
     }
 }
 

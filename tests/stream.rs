@@ -10,7 +10,7 @@ use std::sync::Arc;
 use common::{Rng, nets::Net};
 use wgpu_rnn::{
     Activation, Device, Error, Model, Session, SessionOptions, Stream, Tensor,
-    cell::{Cell, CellParams, DeadTimesteps},
+    cell::{Cell, CellParams},
     model::{Bidirectional, Dense, Embedding, HeadActivation, LayerKind, MergeMode, Recurrent},
     plan::{Carry, Precision},
 };
@@ -25,22 +25,8 @@ fn tensor(rng: &mut Rng, shape: &[usize]) -> Arc<Tensor> {
 
 fn recurrent(rng: &mut Rng, cell: Cell, input_size: usize, hidden_size: usize) -> Recurrent {
     let rows = cell.spec().gates.len() * hidden_size;
-    Recurrent {
-        cell,
-        params: CellParams::default(),
-        weight_ih: tensor(rng, &[rows, input_size]),
-        weight_hh: tensor(rng, &[rows, hidden_size]),
-        weight_hr: None,
-        peephole: None,
-        bias_ih: Some(tensor(rng, &[rows])),
-        bias_hh: None,
-        return_sequences: true,
-        return_state: false,
-        go_backwards: false,
-        stateful: false,
-        dead: DeadTimesteps::RepeatOutput,
-        passes_mask: false,
-    }
+    let layer = Recurrent::new(cell, tensor(rng, &[rows, input_size]), tensor(rng, &[rows, hidden_size]));
+    Recurrent { bias_ih: Some(tensor(rng, &[rows])), ..layer }
 }
 
 /// A table, two layers and a head: from ids to 5 probabilities.

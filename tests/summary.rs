@@ -13,12 +13,11 @@ use keras_files::{cases, folder, path};
 use serde_json::Value as Json;
 use wgpu_rnn::{
     Activation, Data, Model, Tensor,
-    cell::{Cell, CellParams},
+    cell::Cell,
     model::{
         BatchNormalization, Bidirectional, Builder, Dense, Embedding, HeadActivation, LayerKind, LayerNormalization,
         MergeMode, Recurrent, Style, Value,
     },
-    plan::DeadTimesteps,
 };
 
 fn printed(case: &str) -> String {
@@ -88,20 +87,14 @@ impl<'a> Description<'a> {
         };
         let gates = cell.spec().gates.len() * units;
         Recurrent {
-            cell,
-            params: CellParams::default(),
-            weight_ih: zeros(&[gates, features]),
-            weight_hh: zeros(&[gates, units]),
-            weight_hr: None,
-            peephole: None,
             bias_ih: Some(zeros(&[gates])),
             bias_hh: (cell == Cell::Gru).then(|| zeros(&[gates])),
             return_sequences: self.flag("return_sequences", false),
             return_state: self.flag("return_state", false),
             go_backwards,
             stateful: self.flag("stateful", false),
-            dead: DeadTimesteps::RepeatOutput,
             passes_mask: true,
+            ..Recurrent::new(cell, zeros(&[gates, features]), zeros(&[gates, units]))
         }
     }
 

@@ -55,7 +55,7 @@ impl Calibration {
     /// Measures the CPU, within some 50 milliseconds where nothing else is under way. It takes 64 MiB meanwhile.
     ///
     /// # Errors
-    /// [`Error::Limit`] if memory or threads run out.
+    /// [`Error::Limit`](crate::Error::Limit) if memory or threads run out.
     pub fn measure() -> Result<Self> {
         let weights: Vec<f32> = zeros(PANELS[1] * LANES * INPUTS)?;
         let weight = Packed::new(&weights, None, INPUTS, Precision::F32)?;
@@ -96,7 +96,7 @@ impl Calibration {
     /// Refuses figures that no CPU has.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] naming the figure.
+    /// [`Error::Mismatch`](crate::Error::Mismatch) naming the figure.
     pub(crate) fn check(&self) -> Result<()> {
         figures::check(&self.figures())
     }
@@ -110,9 +110,9 @@ impl Calibration {
     /// The figures in a text that [`Self::to_text`] made.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for anything else, [`Error::Mismatch`] for figures of a CPU with other instructions or another
-    /// number of cores, of another version or kind of build of this crate, or such as no CPU has. What else two machines
-    /// may differ by, the text does not tell.
+    /// [`Error::Malformed`](crate::Error::Malformed) for anything else, [`Error::Mismatch`](crate::Error::Mismatch) for
+    /// figures of a CPU with other instructions or another number of cores, of another version or kind of build of this
+    /// crate, or such as no CPU has. What else two machines may differ by, the text does not tell.
     pub fn from_text(text: &str) -> Result<Self> {
         let any =
             Self { multiply_adds: 0.0, cache_bandwidth: 0.0, memory_bandwidth: 0.0, cache_bytes: 0, hand_over: 0.0 };

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    plan::{Bound, BufferId, Op, Plan, Recurrence, rows},
+    plan::{Bound, BufferId, Plan, Recurrence, rows},
 };
 
 /// Values of a run (32 MiB) up to which its memory is kept for the next one of the same sizes.
@@ -33,17 +33,13 @@ impl Split {
     const LONG_STEP: usize = 40_000;
 
     pub(super) fn of(plan: &Plan, bound: &Bound, threads: usize) -> Self {
-        let recurrences = plan.steps.iter().filter_map(|step| match &step.op {
-            Op::Recurrence(r) => Some(r),
-            _ => None,
-        });
         let multiply_adds = |r: &Recurrence| {
             let gates = r.cell.spec().gates.len();
             let products = gates.saturating_mul(r.hidden_size).saturating_mul(r.output_size);
             products.saturating_mul(recurrence::rows(r, bound))
         };
         // Of those that a run spends its time with.
-        let longest = recurrences.max_by_key(|r| multiply_adds(r));
+        let longest = plan.recurrences().max_by_key(|r| multiply_adds(r));
         let units = longest.filter(|r| multiply_adds(r) >= Self::LONG_STEP).map_or(0, recurrence::blocks);
         let rows = longest.map_or(0, |r| recurrence::rows(r, bound));
         let few = bound.batch() < threads || rows < threads.saturating_mul(Self::FEW_ROWS);
@@ -102,8 +98,8 @@ impl Crew {
             let workspace = match split {
                 _ if lasts => Workspace::lasting(steps, &part, &given),
                 // All of them have all outputs.
-                Split::Units(_) if index > 0 => Workspace::once(steps, &part, &given, &[]),
-                _ => Workspace::once(steps, &part, &given, wanted),
+                Split::Units(_) if index > 0 => Workspace::once(steps, &part, &[]),
+                _ => Workspace::once(steps, &part, wanted),
             };
             Share { rows, workspace, member }
         });
@@ -143,7 +139,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Makes every step. Afterwards nobody but this one knows of the parts again.
+    /// Makes every step.
     ///
     /// # Errors
     /// Those of a step, whoever makes it.
@@ -194,11 +190,11 @@ impl Share {
 mod tests {
     use super::*;
     use crate::{
-        cell::{Cell, CellParams},
+        cell::Cell,
         cpu::CpuProgram,
         dim::product,
         model::{LayerKind, Model, Recurrent},
-        plan::{DeadTimesteps, PlanOptions},
+        plan::PlanOptions,
         tensor::Tensor,
     };
 
@@ -210,20 +206,8 @@ mod tests {
     /// A layer that is applied to each of 7 sentences of 3 words: 7 rows of the recurrence for each of the batch.
     fn distributed(hidden_size: usize) -> Arc<Plan> {
         let layer = Recurrent {
-            cell: Cell::Lstm,
-            params: CellParams::default(),
-            weight_ih: tensor([4 * hidden_size, 5]),
-            weight_hh: tensor([4 * hidden_size, hidden_size]),
-            weight_hr: None,
-            peephole: None,
-            bias_ih: None,
-            bias_hh: None,
             return_sequences: false,
-            return_state: false,
-            go_backwards: false,
-            stateful: false,
-            dead: DeadTimesteps::RepeatOutput,
-            passes_mask: false,
+            ..Recurrent::new(Cell::Lstm, tensor([4 * hidden_size, 5]), tensor([4 * hidden_size, hidden_size]))
         };
         let mut model = Model::builder("distributed");
         let x = model.input("x", &[Some(7), Some(3), Some(5)]).unwrap();

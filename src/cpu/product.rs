@@ -147,11 +147,11 @@ impl<W: Weights> Of<'_, W> {
             5 => S::SUMS / 5,
             _ => S::SUMS / 6,
         };
-        // What cannot be is not compiled.
+        // What cannot be is not compiled, nor three panels where they are but the last ones.
         match wide.min(self.product.panels.end - panel) {
             8.. if const { S::SUMS >= 8 } && rows.len() == 1 => self.tiles::<S, 8>(s, rows, panel),
             4.. if const { S::SUMS >= 4 } => self.tiles::<S, 4>(s, rows, panel),
-            3.. if const { S::SUMS >= 3 } => self.tiles::<S, 3>(s, rows, panel),
+            3.. if const { S::SUMS >= 3 && S::SUMS < 12 } => self.tiles::<S, 3>(s, rows, panel),
             2.. if const { S::SUMS >= 2 } => self.tiles::<S, 2>(s, rows, panel),
             _ => self.tiles::<S, 1>(s, rows, panel),
         }
@@ -160,7 +160,7 @@ impl<W: Weights> Of<'_, W> {
     /// Some rows of `PANELS` panels. Returns `PANELS`.
     #[inline(always)]
     fn tiles<S: Simd, const PANELS: usize>(&mut self, s: S, rows: Range<usize>, panel: usize) -> usize {
-        let most = (S::SUMS / PANELS).min(6);
+        let most = const { most_rows::<S>(PANELS) };
         let mut row = rows.start;
         while row < rows.end {
             // Rather four and three than six and one.
@@ -169,11 +169,11 @@ impl<W: Weights> Of<'_, W> {
                 left => left.min(most),
             };
             row += match count {
-                6 if const { S::SUMS / PANELS >= 6 } => self.tile::<S, 6, PANELS>(s, &rows, row, panel),
-                5 if const { S::SUMS / PANELS >= 5 } => self.tile::<S, 5, PANELS>(s, &rows, row, panel),
-                4 if const { S::SUMS / PANELS >= 4 } => self.tile::<S, 4, PANELS>(s, &rows, row, panel),
-                3 if const { S::SUMS / PANELS >= 3 } => self.tile::<S, 3, PANELS>(s, &rows, row, panel),
-                2 if const { S::SUMS / PANELS >= 2 } => self.tile::<S, 2, PANELS>(s, &rows, row, panel),
+                6 if const { most_rows::<S>(PANELS) >= 6 } => self.tile::<S, 6, PANELS>(s, &rows, row, panel),
+                5 if const { most_rows::<S>(PANELS) >= 5 } => self.tile::<S, 5, PANELS>(s, &rows, row, panel),
+                4 if const { most_rows::<S>(PANELS) >= 4 } => self.tile::<S, 4, PANELS>(s, &rows, row, panel),
+                3 if const { most_rows::<S>(PANELS) >= 3 } => self.tile::<S, 3, PANELS>(s, &rows, row, panel),
+                2 if const { most_rows::<S>(PANELS) >= 2 } => self.tile::<S, 2, PANELS>(s, &rows, row, panel),
                 _ => self.tile::<S, 1, PANELS>(s, &rows, row, panel),
             };
         }
@@ -220,9 +220,9 @@ impl<W: Weights> Of<'_, W> {
         for (p, weights4) in weights4.iter_mut().enumerate() {
             *weights4 = weights[p].as_chunks::<UNROLLED>().0;
         }
-        // There is nothing to check in the loops.
         // A row alone with rounded weights gains nothing by that: an LSTM of 256 units took 35 instead of 25 us a timestep.
         let chunks = if ROWS == 1 && size_of::<W>() < size_of::<Line>() { 0 } else { count / UNROLLED };
+        // There is nothing to check in the loops.
         assert!(x.iter().all(|x| x.len() == count) && weights.iter().all(|weights| weights.len() == count));
         assert!(x4.iter().all(|x| x.len() >= chunks) && weights4.iter().all(|weights| weights.len() >= chunks));
         for chunk in 0..chunks {
@@ -272,6 +272,15 @@ impl<W: Weights> Of<'_, W> {
             }
         }
         ROWS
+    }
+}
+
+/// Rows of a tile of so many panels, at most. Eight panels are of a row alone.
+const fn most_rows<S: Simd>(panels: usize) -> usize {
+    match S::SUMS / panels {
+        _ if panels >= 8 => 1,
+        6.. => 6,
+        most => most,
     }
 }
 

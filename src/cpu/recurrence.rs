@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cell::{CellTask, Gates, MAX_STATES, VectorCell},
     error::{Error, Result},
-    plan::{Bound, DeadTimesteps, Direction, Op, Plan, Precision, Recurrence},
+    plan::{Bound, DeadTimesteps, Direction, Plan, Precision, Recurrence},
     simd::{LANES, Line, Simd, Task, dispatch},
     tensor::fit,
 };
@@ -92,11 +92,8 @@ pub(super) fn rows(r: &Recurrence, bound: &Bound) -> usize {
 
 /// The most values that members of a team tell each other at once in a run with the sizes `bound`.
 pub(super) fn exchanged(plan: &Plan, bound: &Bound) -> usize {
-    let values = plan.steps.iter().map(|step| match &step.op {
-        Op::Recurrence(r) => blocks(r).saturating_mul(LANES).saturating_mul(rows(r, bound).min(TILE_ROWS)),
-        _ => 0,
-    });
-    values.max().unwrap_or(0)
+    let values = |r| blocks(r).saturating_mul(LANES).saturating_mul(rows(r, bound).min(TILE_ROWS));
+    plan.recurrences().map(values).max().unwrap_or(0)
 }
 
 /// `written` holds `sequence`, `last` and the finals of each direction, as far as they are wanted.

@@ -17,12 +17,10 @@ pub(super) struct Workspace {
     values: Vec<Option<Vec<f32>>>,
     /// Storage that some step counts on before any wrote it, and that is not given: zero at the start of a run.
     zeroed: Vec<usize>,
-    /// The last step that touches each storage, after which it is freed; none where it is kept.
-    last_step: Vec<Option<usize>>,
+    /// The last step that touches each storage, after which it is freed; none where all is kept for the next run.
+    last_steps: Option<Vec<Option<usize>>>,
     /// By step.
     scratch: Vec<Scratch>,
-    /// Whether everything is kept for the next run.
-    lasting: bool,
     /// Whether all memory is there.
     ready: bool,
     /// What a step writes, while it does.
@@ -39,34 +37,35 @@ pub(super) enum Scratch {
 }
 
 impl Workspace {
-    /// For one run with values for the storage `given`, of which `outputs` are wanted: memory is taken when it is needed
-    /// and given back as soon as possible.
-    pub(super) fn once(steps: &Steps, bound: &Bound, given: &[usize], outputs: &[usize]) -> Self {
-        let mut workspace = Self::lasting(steps, bound, given);
+    /// For one run, of which `outputs` are wanted: memory is taken when it is needed and given back as soon as possible.
+    pub(super) fn once(steps: &Steps, bound: &Bound, outputs: &[usize]) -> Self {
+        let mut last_steps = vec![None; steps.plan.buffers.len()];
         for (index, touches) in steps.touches.iter().enumerate() {
             for &storage in touches.reads.iter().chain(&touches.writes) {
-                if let Some(last) = workspace.last_step.get_mut(storage) {
+                if let Some(last) = last_steps.get_mut(storage) {
                     *last = Some(index);
                 }
             }
         }
         for &storage in outputs {
-            if let Some(last) = workspace.last_step.get_mut(storage) {
+            if let Some(last) = last_steps.get_mut(storage) {
                 *last = None;
             }
         }
-        workspace.lasting = false;
-        workspace
+        // Memory that was just taken is zero.
+        Self::of(steps, bound, Vec::new(), Some(last_steps))
     }
 
     /// For many runs, each with values for the storage `given`: all memory is taken in the first one and kept.
     pub(super) fn lasting(steps: &Steps, bound: &Bound, given: &[usize]) -> Self {
-        let buffers = steps.plan.buffers.len();
+        Self::of(steps, bound, steps.zeroed(given), None)
+    }
+
+    fn of(steps: &Steps, bound: &Bound, zeroed: Vec<usize>, last_steps: Option<Vec<Option<usize>>>) -> Self {
         let (mut scratch, mut values) = (Vec::new(), Vec::new());
         scratch.resize_with(steps.plan.steps.len(), Scratch::default);
-        values.resize_with(buffers, || None);
-        let (last_step, zeroed, written) = (vec![None; buffers], steps.zeroed(given), Vec::new());
-        Self { bound: bound.clone(), values, zeroed, last_step, scratch, lasting: true, ready: false, written }
+        values.resize_with(steps.plan.buffers.len(), || None);
+        Self { bound: bound.clone(), values, zeroed, last_steps, scratch, ready: false, written: Vec::new() }
     }
 
     /// The sizes that it is for.
@@ -145,7 +144,7 @@ impl Workspace {
             let memory = Memory { plan: &steps.plan, bound: &self.bound, values: &self.values, prepared };
             let scratch = self.scratch.get_mut(index).ok_or_else(|| Error::internal("a step too many"))?;
             run_step(&step.op, &memory, &mut self.written, scratch, member)?;
-            if !self.lasting {
+            if self.last_steps.is_some() {
                 *scratch = Scratch::None;
             }
             for (&storage, values) in touches.writes.iter().zip(self.written.drain(..)) {
@@ -153,15 +152,15 @@ impl Workspace {
                     *slot = Some(values);
                 }
             }
-            if !self.lasting {
-                for (values, last) in self.values.iter_mut().zip(&self.last_step) {
+            if let Some(last_steps) = &self.last_steps {
+                for (values, last) in self.values.iter_mut().zip(last_steps) {
                     if *last == Some(index) {
                         *values = None;
                     }
                 }
             }
         }
-        self.ready = self.lasting;
+        self.ready = self.last_steps.is_none();
         Ok(())
     }
 

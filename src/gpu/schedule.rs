@@ -202,8 +202,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        activation::Activation,
-        cell::{Cell, CellParams},
+        cell::Cell,
         gpu::{Gpu, GpuOptions, GpuProgram, ProgramOptions, Strategy},
         model::{Call, CallMask, Embedding, LayerKind, MergeOp, Model, Recurrent, Value},
         plan::{DeadTimesteps, PlanOptions},
@@ -222,21 +221,12 @@ mod tests {
     fn layer(cell: Cell, inputs: usize, seed: usize) -> Recurrent {
         let gates = cell.spec().gates.len() * UNITS;
         Recurrent {
-            cell,
-            params: CellParams::new(Activation::Tanh, Activation::Sigmoid),
-            weight_ih: tensor(&[gates, inputs], seed),
-            weight_hh: tensor(&[gates, UNITS], seed + 1),
-            weight_hr: None,
-            peephole: None,
             bias_ih: Some(tensor(&[gates], seed + 2)),
             // Not all of them.
             bias_hh: seed.is_multiple_of(2).then(|| tensor(&[gates], seed + 3)),
-            return_sequences: true,
             return_state: true,
-            go_backwards: false,
-            stateful: false,
-            dead: DeadTimesteps::RepeatOutput,
             passes_mask: true,
+            ..Recurrent::new(cell, tensor(&[gates, inputs], seed), tensor(&[gates, UNITS], seed + 1))
         }
     }
 

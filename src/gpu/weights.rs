@@ -312,10 +312,10 @@ mod tests {
     use super::*;
     use crate::{
         activation::Activation,
-        cell::{Cell, CellParams},
+        cell::Cell,
         gpu::{Gpu, GpuOptions, GpuProgram, ProgramOptions},
         model::{Dense, Embedding, HeadActivation, LayerKind, Model, Recurrent},
-        plan::{DeadTimesteps, PlanOptions},
+        plan::PlanOptions,
         reference,
         tensor::Tensor,
     };
@@ -333,20 +333,11 @@ mod tests {
         let embedding = Embedding { table: tensor(&[40, 4]), mask_zero: false };
         let x = model.add("embedding", LayerKind::Embedding(embedding), &[ids]).unwrap();
         let recurrent = Recurrent {
-            cell: Cell::Lstm,
-            params: CellParams::default(),
-            weight_ih: tensor(&[4 * hidden, 4]),
-            weight_hh: tensor(&[4 * hidden, projected]),
             weight_hr: Some(tensor(&[projected, hidden])),
             peephole: Some(tensor(&[3 * hidden])),
             bias_ih: Some(tensor(&[4 * hidden])),
             bias_hh: Some(tensor(&[4 * hidden])),
-            return_sequences: true,
-            return_state: false,
-            go_backwards: false,
-            stateful: false,
-            dead: DeadTimesteps::RepeatOutput,
-            passes_mask: false,
+            ..Recurrent::new(Cell::Lstm, tensor(&[4 * hidden, 4]), tensor(&[4 * hidden, projected]))
         };
         let h = model.add("lstm", LayerKind::Recurrent(recurrent), &[x]).unwrap();
         let activation = HeadActivation::Pointwise(Activation::Tanh);

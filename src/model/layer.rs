@@ -351,6 +351,28 @@ pub struct Recurrent {
 }
 
 impl Recurrent {
+    /// A layer with the usual functions and without biases, whose output is that of every timestep. What else there is to
+    /// choose stands before it: `Recurrent { stateful: true, ..Recurrent::new(cell, weight_ih, weight_hh) }`.
+    #[must_use]
+    pub fn new(cell: Cell, weight_ih: impl Into<Arc<Tensor>>, weight_hh: impl Into<Arc<Tensor>>) -> Self {
+        Self {
+            cell,
+            params: CellParams::default(),
+            weight_ih: weight_ih.into(),
+            weight_hh: weight_hh.into(),
+            weight_hr: None,
+            peephole: None,
+            bias_ih: None,
+            bias_hh: None,
+            return_sequences: true,
+            return_state: false,
+            go_backwards: false,
+            stateful: false,
+            dead: DeadTimesteps::default(),
+            passes_mask: false,
+        }
+    }
+
     /// Units of the cell.
     #[must_use]
     pub fn hidden_size(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BufferId, Direction, Op, Plan, Precision, Weight, WeightId};
+use super::{BufferId, Direction, Op, Plan, Precision, Recurrence, Weight, WeightId};
 use crate::tensor::Tensor;
 
 impl Plan {
@@ -51,6 +51,14 @@ impl Plan {
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// The steps that are recurrences.
+    pub(crate) fn recurrences(&self) -> impl Iterator<Item = &Recurrence> {
+        self.steps.iter().filter_map(|step| match &step.op {
+            Op::Recurrence(r) => Some(r),
+            _ => None,
+        })
     }
 
     /// The plan without the values of the weights `ids`, for an executor that has them.

@@ -10,12 +10,9 @@ use crate::{
     plan::{Plan, Precision},
 };
 
-/// Runs the known answers of the model, which [`hold`] of its plan, unless the options say not to.
+/// Runs the known answers of the model, which are [`due`].
 pub(super) async fn check(context: &Context<'_>, program: &Program) -> Result<()> {
-    let Context { model, options, device, .. } = context;
-    if options.skip_known_answers {
-        return Ok(());
-    }
+    let Context { model, device, .. } = context;
     for (index, answer) in model.known_answers().iter().enumerate() {
         let inputs = Inputs::from_iter(answer.inputs.clone());
         let tensors = inputs.bind(&wanted(&program.plan))?;
@@ -38,9 +35,12 @@ pub(super) async fn check(context: &Context<'_>, program: &Program) -> Result<()
     Ok(())
 }
 
-/// Whether storing the weights changes none of them: else answers from f32 weights do not hold. Of a plan that still has
-/// their values.
-pub(super) fn hold(plan: &Plan) -> bool {
+/// Whether the model has known answers, the options do not say to skip them, and storing the weights of `plan`, which has
+/// their values, changes none: else answers from f32 weights do not hold.
+pub(super) fn due(context: &Context<'_>, plan: &Plan) -> bool {
+    if context.options.skip_known_answers || context.model.known_answers().is_empty() {
+        return false;
+    }
     let mut rounded = plan.weights.iter().filter(|weight| weight.precision != Precision::F32);
     rounded.all(|weight| weight.values() == weight.tensor.to_f32())
 }

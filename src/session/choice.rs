@@ -73,11 +73,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        cell::{Cell, CellParams},
+        cell::Cell,
         cpu,
         gpu::{self, AdapterKind, ProgramOptions, made_up_traits},
         model::{LayerKind, Model, Recurrent},
-        plan::{DeadTimesteps, Plan, PlanOptions},
+        plan::{Plan, PlanOptions},
         tensor::Tensor,
     };
 
@@ -90,22 +90,7 @@ mod tests {
         let mut model = Model::builder("stack");
         let mut x = model.input("x", &[None, Some(hidden)]).unwrap();
         for layer in 0..layers {
-            let recurrent = Recurrent {
-                cell,
-                params: CellParams::default(),
-                weight_ih: weight(),
-                weight_hh: weight(),
-                weight_hr: None,
-                peephole: None,
-                bias_ih: None,
-                bias_hh: None,
-                return_sequences: true,
-                return_state: false,
-                go_backwards: false,
-                stateful: false,
-                dead: DeadTimesteps::RepeatOutput,
-                passes_mask: false,
-            };
+            let recurrent = Recurrent::new(cell, weight(), weight());
             x = model.add(&format!("layer{layer}"), LayerKind::Recurrent(recurrent), &[x]).unwrap();
         }
         model.output("y", x).unwrap();

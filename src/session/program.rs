@@ -105,7 +105,7 @@ impl Program {
             integer_arithmetic_makes_sense(opened, options.weights)?;
         }
         let release = options.release_weights;
-        let answers_hold = main.is_none() && answers::hold(&plan);
+        let answers_are_due = main.is_none() && answers::due(context, &plan);
         let (plan, engine) = match opened {
             #[cfg(feature = "gpu")]
             Opened::Gpu(gpu) => {
@@ -133,7 +133,7 @@ impl Program {
             Opened::Either(_) => return Ok(Self { plan, engine: Engine::Either(Box::default()), fingerprint }),
         };
         let program = Self { plan, engine, fingerprint };
-        if answers_hold {
+        if answers_are_due {
             answers::check(context, &program).await?;
         }
         Ok(program)
@@ -257,9 +257,8 @@ fn half_arithmetic_makes_sense(opened: &Opened) -> Result<()> {
     if matches!(opened, Opened::Gpu(_)) {
         return Ok(());
     }
-    let (subject, what) = ("half_arithmetic", "arithmetic in f16 on another device than a GPU");
-    let [subject, what, instead] = [subject, what, "leave it out, or ask for a GPU"].map(str::to_owned);
-    Err(Error::Unsupported { subject, what, instead })
+    let what = "arithmetic in f16 on another device than a GPU";
+    Err(Error::unsupported("half_arithmetic", what, "leave it out, or ask for a GPU"))
 }
 
 /// Whether the device is one that can be asked for products of integers, and there are any.

@@ -26,12 +26,7 @@ use crate::{
 /// # let weights = |rows: usize, columns| Tensor::new([rows, columns], vec![0.1f32; rows * columns]);
 /// # let mut model = Model::builder("m");
 /// # let x = model.input("x", &[None, Some(1)])?;
-/// # let layer = Recurrent {
-/// #     cell: Cell::Gru, params: CellParams::default(),
-/// #     weight_ih: weights(24, 1)?.into(), weight_hh: weights(24, 8)?.into(), weight_hr: None, peephole: None,
-/// #     bias_ih: None, bias_hh: None, return_sequences: true, return_state: false, go_backwards: false,
-/// #     stateful: true, dead: DeadTimesteps::RepeatOutput, passes_mask: false,
-/// # };
+/// # let layer = Recurrent { stateful: true, ..Recurrent::new(Cell::Gru, weights(24, 1)?, weights(24, 8)?) };
 /// # let y = model.add("gru", LayerKind::Recurrent(layer), &[x])?;
 /// # model.output("y", y)?;
 /// # let model = model.build()?;

@@ -16,7 +16,8 @@ impl Simd for Portable {
     // 12 of 16 registers of four floats, as x86-64 has.
     const SUMS: usize = 3;
 
-    #[inline(always)]
+    // As with other instructions, a task that others run is compiled once; in each of them, it took minutes.
+    #[inline(never)]
     fn run<T: Task>(self, task: T) -> T::Output {
         task.run(self)
     }

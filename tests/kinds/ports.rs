@@ -1,11 +1,9 @@
 //! What callers pass in and get back: other orders of axes, inputs that may be missing, samples without
 //! a batch, and weights that come with a run.
 
-use std::sync::Arc;
-
 use wgpu_rnn::{
     Device, Inputs, Model, Session, SessionOptions, Tensor,
-    cell::{Cell, CellParams, DeadTimesteps},
+    cell::{Cell, DeadTimesteps},
     dim::Dim,
     layout::Layout,
     model::{Builder, Call, CallMask, LayerKind, Recurrent},
@@ -17,22 +15,9 @@ use super::{
 };
 
 fn gru(rng: &mut Rng, input: usize, hidden: usize) -> Recurrent {
-    Recurrent {
-        cell: Cell::Gru,
-        params: CellParams::default(),
-        weight_ih: Arc::new(random(rng, &[3 * hidden, input])),
-        weight_hh: Arc::new(random(rng, &[3 * hidden, hidden])),
-        bias_ih: None,
-        bias_hh: None,
-        peephole: None,
-        weight_hr: None,
-        return_sequences: true,
-        return_state: true,
-        go_backwards: false,
-        stateful: false,
-        dead: DeadTimesteps::Zero,
-        passes_mask: true,
-    }
+    let weight_ih = random(rng, &[3 * hidden, input]);
+    let layer = Recurrent::new(Cell::Gru, weight_ih, random(rng, &[3 * hidden, hidden]));
+    Recurrent { return_state: true, dead: DeadTimesteps::Zero, passes_mask: true, ..layer }
 }
 
 /// `input`, an optional `h_0`, and both outputs, in the order of `layout`.

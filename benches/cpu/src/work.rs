@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use wgpu_rnn::{
     Device, Model, Session, SessionOptions, Tensor,
-    cell::{Cell, CellParams, DeadTimesteps},
+    cell::Cell,
     model::{LayerKind, Recurrent},
     plan::Precision,
 };
@@ -60,20 +60,14 @@ impl Work {
         let (rows, scale) = (self.cell.spec().gates.len() * self.hidden_size, 1.0 / (self.hidden_size as f32).sqrt());
         let bias = || if self.faint { Ok(None) } else { tensor(&[rows], scale).map(Some) };
         let layer = Recurrent {
-            cell: self.cell,
-            params: CellParams::default(),
-            weight_ih: tensor(&[rows, self.input_size], scale)?,
-            weight_hh: tensor(&[rows, self.hidden_size], scale)?,
-            weight_hr: None,
-            peephole: None,
             bias_ih: bias()?,
             bias_hh: bias()?,
-            return_sequences: true,
-            return_state: false,
-            go_backwards: false,
             stateful: true,
-            dead: DeadTimesteps::RepeatOutput,
-            passes_mask: false,
+            ..Recurrent::new(
+                self.cell,
+                tensor(&[rows, self.input_size], scale)?,
+                tensor(&[rows, self.hidden_size], scale)?,
+            )
         };
         let mut model = Model::builder(self.name);
         let x = model.input("x", &[None, Some(self.input_size)])?;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use criterion::Criterion;
 use wgpu_rnn::{
     Device, Model, Result, Tensor,
-    cell::{Cell, CellParams, DeadTimesteps},
+    cell::Cell,
     gpu::{Gpu, GpuOptions},
     model::{LayerKind, Recurrent},
 };
@@ -50,20 +50,9 @@ pub fn model(name: &str, shape: &[Option<usize>], layers: Vec<LayerKind>) -> Res
 pub fn recurrent(cell: Cell, hidden: usize, input_size: usize) -> Result<LayerKind> {
     let rows = cell.spec().gates.len() * hidden;
     Ok(LayerKind::Recurrent(Recurrent {
-        cell,
-        params: CellParams::default(),
-        weight_ih: weights(&[rows, input_size])?,
-        weight_hh: weights(&[rows, hidden])?,
-        weight_hr: None,
-        peephole: None,
         bias_ih: Some(weights(&[rows])?),
         bias_hh: Some(weights(&[rows])?),
-        return_sequences: true,
-        return_state: false,
-        go_backwards: false,
-        stateful: false,
-        dead: DeadTimesteps::RepeatOutput,
-        passes_mask: false,
+        ..Recurrent::new(cell, weights(&[rows, input_size])?, weights(&[rows, hidden])?)
     }))
 }
 

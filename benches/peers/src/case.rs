@@ -127,14 +127,15 @@ mod tests {
     use crate::args::CellName;
 
     fn small() -> Workload {
-        Workload { cell: CellName::Gru, hidden: 3, input_size: 2, batch: 4, seq_len: 5 }
+        Workload { cell: CellName::Gru, hidden: 3, input_size: 2, batch: 4, seq_len: 5, stream: false }
     }
 
     #[test]
     fn the_reference_computes_a_part_of_large_workloads() {
         let rows = |workload| part(&workload);
         assert_eq!(rows(small()), (vec![0, 1, 2, 3], 5));
-        let large = Workload { cell: CellName::Lstm, hidden: 1024, input_size: 1024, batch: 256, seq_len: 50 };
+        let sizes = Workload { hidden: 1024, input_size: 1024, batch: 256, seq_len: 50, ..small() };
+        let large = Workload { cell: CellName::Lstm, ..sizes };
         assert_eq!(rows(large), (vec![0, 255], 17));
         let wide = Workload { hidden: 128, input_size: 128, ..large };
         let (of_wide, timesteps) = rows(wide);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use wgpu_rnn::{
     Error, Model, Tensor,
-    cell::{Cell, CellParams, DeadTimesteps},
+    cell::Cell,
     model::{LayerKind, Recurrent},
 };
 
@@ -101,20 +101,9 @@ impl Workload {
     /// The layer with `weights`: from `x`, `[batch, seq_len, input_size]`, to `y`, `[batch, seq_len, hidden_size]`.
     pub(crate) fn model(&self, weights: &Weights) -> Result<Model, Error> {
         let layer = Recurrent {
-            cell: self.cell(),
-            params: CellParams::default(),
-            weight_ih: weights.weight_ih.clone(),
-            weight_hh: weights.weight_hh.clone(),
-            weight_hr: None,
-            peephole: None,
             bias_ih: Some(weights.bias_ih.clone()),
             bias_hh: Some(weights.bias_hh.clone()),
-            return_sequences: true,
-            return_state: false,
-            go_backwards: false,
-            stateful: false,
-            dead: DeadTimesteps::RepeatOutput,
-            passes_mask: false,
+            ..Recurrent::new(self.cell(), weights.weight_ih.clone(), weights.weight_hh.clone())
         };
         let mut model = Model::builder(self.name());
         let x = model.input("x", &[None, Some(self.input_size)])?;

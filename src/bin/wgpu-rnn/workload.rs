@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wgpu_rnn::{
     Activation, Error, Model, Tensor,
-    cell::{Cell, CellParams, DeadTimesteps},
+    cell::{Cell, CellParams},
     model::{Bidirectional, LayerKind, MergeMode, Recurrent},
 };
 
@@ -92,21 +92,14 @@ impl Layers {
         if self.relu {
             params.candidate = Activation::RELU;
         }
+        let weight_ih = random.tensor(&[gates, features], scale)?;
+        let layer = Recurrent::new(self.cell, weight_ih, random.tensor(&[gates, self.hidden], scale)?);
         Ok(Recurrent {
-            cell: self.cell,
             params,
-            weight_ih: random.tensor(&[gates, features], scale)?,
-            weight_hh: random.tensor(&[gates, self.hidden], scale)?,
-            weight_hr: None,
-            peephole: None,
             bias_ih: Some(random.tensor(&[gates], scale)?),
             bias_hh: Some(random.tensor(&[gates], scale)?),
-            return_sequences: true,
-            return_state: false,
             go_backwards,
-            stateful: false,
-            dead: DeadTimesteps::RepeatOutput,
-            passes_mask: false,
+            ..layer
         })
     }
 }

@@ -56,10 +56,13 @@ impl Worker {
         let mut command = Command::new(own.with_file_name(format!("peers-worker{EXE_SUFFIX}")));
         // Some ask their environment only.
         command.envs(["RAYON_NUM_THREADS", "RTEN_NUM_THREADS"].map(|variable| (variable, threads.to_string())));
+        let mut library = None;
         if name == Name::OrtC && env::var_os(LIBRARY).is_none() {
-            command.envs(onnxruntime(python).map(|path| (LIBRARY, path)));
+            library = onnxruntime(python);
+            command.envs(library.iter().map(|(_, path)| (LIBRARY, path)));
         }
         let mut worker = Self::start(name, Some(threads), command, folder, HOW)?;
+        worker.versions.extend(library.map(|(version, _)| ("ONNX Runtime".to_owned(), version)));
         let packages: &[&str] = match name {
             Name::Candle => &["candle-nn"],
             Name::OrtC => &["ort"],
@@ -208,13 +211,16 @@ impl Drop for Worker {
     }
 }
 
-/// The library in the package of `python`, if it has one.
-fn onnxruntime(python: &Path) -> Option<String> {
+/// The version and the library of the package of `python`, if it has one.
+fn onnxruntime(python: &Path) -> Option<(String, String)> {
     const FIND: &str = "import pathlib, onnxruntime
 folder = pathlib.Path(onnxruntime.__file__).parent / 'capi'
+print(onnxruntime.__version__)
 print(next(path for name in ('libonnxruntime.*', 'onnxruntime.dll') for path in folder.glob(name)))";
     let found = Command::new(python).args(["-c", FIND]).stderr(Stdio::null()).output().ok()?;
-    String::from_utf8(found.stdout).ok().map(|path| path.trim().to_owned()).filter(|path| !path.is_empty())
+    let text = String::from_utf8(found.stdout).ok()?;
+    let mut lines = text.lines().map(str::to_owned);
+    lines.next().zip(lines.next())
 }
 
 /// A thread reads, so that waiting can end.

@@ -87,12 +87,9 @@ impl Worker {
         let text = |name: &str| request.get(name).and_then(Value::as_str).with_context(|| format!("{name} is missing"));
         match text("do")? {
             "start" => {
-                let peer = self.peer.insert(Peer::start(&self.name, self.threads)?);
-                // Those of packages stand in the lock file, which `peers` has.
-                Ok(match peer {
-                    Peer::Ort(..) => json!({"versions": {"ONNX Runtime": ort::version()}}),
-                    _ => json!({"versions": {}}),
-                })
+                self.peer = Some(Peer::start(&self.name, self.threads)?);
+                // They stand in the lock file, which `peers` has.
+                Ok(json!({"versions": {}}))
             }
             "open" => {
                 // What the layer before held makes room first.

@@ -32,12 +32,6 @@ pub(crate) fn load() -> Result<Environment> {
     Ok(builder.build()?)
 }
 
-/// The release that the loaded library was built from.
-pub(crate) fn version() -> String {
-    let branch = ort::info().split_once("git-branch=").map_or("unknown", |(_, rest)| rest);
-    branch.split(',').next().unwrap_or(branch).trim_start_matches("rel-").to_owned()
-}
-
 impl Ort {
     pub(crate) fn new(environment: &Environment, case: &Case, threads: usize) -> Result<Self> {
         Ok(Self { session: session(environment, &onnx::model(case)?, threads)?, sizes: case.sizes })
