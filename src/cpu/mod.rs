@@ -4,6 +4,7 @@
 //! and the way a sequence is cut into runs; they may differ between processors, since some have a
 //! fused multiply-add.
 
+mod apart;
 mod calibrate;
 mod crew;
 #[cfg(feature = "gpu")]

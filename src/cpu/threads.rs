@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::apart::Helper;
 use crate::error::{Error, Result};
 
 /// How long someone looks out for work or a result before letting the system wake it, which takes as long: so short
@@ -26,6 +27,7 @@ pub(super) struct Threads {
 struct Thread {
     /// Until the thread is told to end.
     jobs: Option<mpsc::Sender<Job>>,
+    helper: Helper,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -44,7 +46,7 @@ impl Threads {
         let (done, results) = mpsc::channel();
         let mut items = items.into_iter();
         let here = items.next();
-        for ((index, item), thread) in (1..).zip(items).zip(&self.started) {
+        for ((index, item), thread) in (1..).zip(items).zip(&mut self.started) {
             let (work, done) = (work.clone(), done.clone());
             // Nobody to hear the result is nobody who waits for it.
             thread.run(Box::new(move || drop(done.send((index, caught(|| work(item)))))))?;
@@ -67,7 +69,10 @@ impl Thread {
     fn start() -> Result<Self> {
         let (jobs, given) = mpsc::channel::<Job>();
         let thread = thread::Builder::new().name("wgpu-rnn-cpu".to_owned());
+        let helper = Helper::default();
+        let begins = helper.begins();
         let handle = thread.spawn(move || {
+            begins();
             while let Some(job) = next(&given) {
                 job();
             }
@@ -78,10 +83,11 @@ impl Thread {
             limit: format!("what the system grants ({cause})"),
             hint: "use fewer threads".to_owned(),
         })?;
-        Ok(Self { jobs: Some(jobs), handle: Some(handle) })
+        Ok(Self { jobs: Some(jobs), helper, handle: Some(handle) })
     }
 
-    fn run(&self, job: Job) -> Result<()> {
+    fn run(&mut self, job: Job) -> Result<()> {
+        self.helper.keep_off();
         let sent = self.jobs.as_ref().map(|jobs| jobs.send(job));
         sent.and_then(|sent| sent.ok()).ok_or_else(|| Error::internal("a thread ended"))
     }

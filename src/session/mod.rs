@@ -54,7 +54,8 @@ pub struct SessionOptions {
     pub device: Device,
     /// How matrices are stored. Every device computes with the rounded values.
     pub weights: Precision,
-    /// Threads on the CPU; 0 and 1: the caller's own.
+    /// Threads on the CPU; 0 and 1: the caller's own. Others are the session's, and on Linux keep off the processor that the
+    /// caller runs on.
     pub threads: usize,
     /// Which layers carry their states from run to run.
     pub carry: Carry,
