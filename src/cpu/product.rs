@@ -141,13 +141,11 @@ impl<W: Weights> Of<'_, W> {
     #[inline(always)]
     fn rows<S: Simd>(&mut self, s: S, rows: Range<usize>, panel: usize) -> usize {
         // Few rows take several panels at a time, so that enough sums are under way to hide the latency of a
-        // multiply-add; more rows as many as the registers hold, since a weight is then read once for them all.
+        // multiply-add; more rows as many as the registers hold, since a weight is then read once for them all. (With AVX2,
+        // three rows of two panels need one register too many, and are a third slower than of one.)
         let wide = match rows.len() {
             0 | 1 => S::SUMS,
             2 => S::SUMS / 2,
-            3 => S::SUMS / 3,
-            4 => S::SUMS / 4,
-            5 => S::SUMS / 5,
             _ => S::SUMS / 6,
         };
         // What cannot be is not compiled, nor three panels where they are but the last ones.
@@ -242,14 +240,28 @@ impl<W: Weights> Of<'_, W> {
                 }
             }
             for k in 0..UNROLLED {
-                let mut weight = [s.splat(0.0); PANELS];
-                for p in 0..PANELS {
-                    weight[p] = weights4[p][chunk][k].load(s);
-                }
-                for r in 0..ROWS {
-                    let x = s.splat(x4[r][chunk][k]);
+                // What takes fewer registers stays there: the inputs of few rows, or the weights of few panels.
+                if ROWS < 2 * PANELS {
+                    let mut x = [s.splat(0.0); ROWS];
+                    for r in 0..ROWS {
+                        x[r] = s.splat(x4[r][chunk][k]);
+                    }
                     for p in 0..PANELS {
-                        sums[r][p] = s.mul_add(x, weight[p], sums[r][p]);
+                        let weight = weights4[p][chunk][k].load(s);
+                        for r in 0..ROWS {
+                            sums[r][p] = s.mul_add(x[r], weight, sums[r][p]);
+                        }
+                    }
+                } else {
+                    let mut weight = [s.splat(0.0); PANELS];
+                    for p in 0..PANELS {
+                        weight[p] = weights4[p][chunk][k].load(s);
+                    }
+                    for r in 0..ROWS {
+                        let x = s.splat(x4[r][chunk][k]);
+                        for p in 0..PANELS {
+                            sums[r][p] = s.mul_add(x, weight[p], sums[r][p]);
+                        }
                     }
                 }
             }
