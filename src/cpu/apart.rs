@@ -5,50 +5,42 @@
 //! threads made runs of a GRU of 64 units and 16 rows as slowly as one, ten times in a row.
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::Helper;
+pub(super) use linux::{Id, Processors, id};
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::Helper;
+pub(super) use other::{Id, Processors, id};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::sync::{Arc, OnceLock};
-
     use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-    /// A thread that helps.
-    #[derive(Debug, Default)]
-    pub(crate) struct Helper {
-        /// Once it runs.
-        thread: Arc<OnceLock<Pid>>,
-        /// The processor that it keeps off.
-        off: Option<usize>,
+    /// A thread, as the system calls it.
+    pub(crate) type Id = Pid;
+
+    /// The thread that asks.
+    pub(crate) fn id() -> Id {
+        gettid()
     }
 
-    impl Helper {
-        /// What the thread does first.
-        pub(crate) fn begins(&self) -> impl FnOnce() + Send + use<> {
-            let thread = Arc::clone(&self.thread);
-            move || {
-                let _ = thread.set(gettid());
+    /// The processors that helpers may use.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) struct Processors(CpuSet);
+
+    impl Processors {
+        /// Those that this thread may use, without the one that it runs on if there are enough for `helpers` then. None
+        /// where the system does not tell.
+        pub(crate) fn of_helpers(helpers: usize) -> Option<Self> {
+            let mut allowed = sched_getaffinity(None).ok()?;
+            let here = sched_getcpu();
+            let left = usize::try_from(allowed.count()).unwrap_or_default().saturating_sub(1);
+            if helpers <= left && here < CpuSet::MAX_CPU {
+                allowed.unset(here);
             }
+            Some(Self(allowed))
         }
 
-        /// Keeps it off the processor that this thread runs on, which it may use any other of. Where that cannot be, it
-        /// stays where the system puts it.
-        pub(crate) fn keep_off(&mut self) {
-            let (here, Some(&thread)) = (sched_getcpu(), self.thread.get()) else { return };
-            if self.off == Some(here) {
-                return;
-            }
-            self.off = Some(here);
-            if let Ok(mut allowed) = sched_getaffinity(None)
-                && here < CpuSet::MAX_CPU
-            {
-                allowed.unset(here);
-                if allowed.count() > 0 {
-                    let _ = sched_setaffinity(Some(thread), &allowed);
-                }
-            }
+        /// Has `thread` use them only. It stays where it is if the system refuses.
+        pub(crate) fn keep(&self, thread: Id) {
+            let _ = sched_setaffinity(Some(thread), &self.0);
         }
     }
 
@@ -60,27 +52,28 @@ mod linux {
         use super::*;
 
         #[test]
-        fn a_helper_may_use_all_processors_but_that_of_the_one_it_helps() {
+        fn helpers_may_use_all_processors_but_that_of_the_one_they_help_if_there_are_enough() {
             let all = sched_getaffinity(None).unwrap();
-            let mut helper = Helper::default();
-            // Before the thread is there, nothing can be done.
-            helper.keep_off();
-            let begins = helper.begins();
+            let count = all.count() as usize;
+            for helpers in 0..=count {
+                let Processors(of) = Processors::of_helpers(helpers).unwrap();
+                let off = (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu) && !of.is_set(cpu)).count();
+                assert_eq!(off, usize::from(helpers < count), "{helpers} helpers of {count} processors");
+                assert!((0..CpuSet::MAX_CPU).all(|cpu| all.is_set(cpu) || !of.is_set(cpu)));
+            }
+        }
+
+        #[test]
+        fn a_helper_is_kept_where_it_may_be() {
             let ((started, starts), (end, ends)) = (mpsc::channel(), mpsc::channel::<()>());
             let thread = thread::spawn(move || {
-                begins();
-                started.send(()).unwrap();
+                started.send(id()).unwrap();
                 // Until the sender is gone.
                 ends.recv().unwrap_err();
             });
-            starts.recv().unwrap();
-            helper.keep_off();
-            let allowed = sched_getaffinity(helper.thread.get().copied()).unwrap();
-            let off = helper.off.unwrap();
-            for processor in 0..CpuSet::MAX_CPU {
-                let expected = all.is_set(processor) && (processor != off || all.count() == 1);
-                assert_eq!(allowed.is_set(processor), expected, "{processor}, off {off}");
-            }
+            let (helper, processors) = (starts.recv().unwrap(), Processors::of_helpers(1).unwrap());
+            processors.keep(helper);
+            assert_eq!(Processors(sched_getaffinity(Some(helper)).unwrap()), processors);
             drop(end);
             thread.join().unwrap();
         }
@@ -89,15 +82,19 @@ mod linux {
 
 #[cfg(not(target_os = "linux"))]
 mod other {
-    /// A thread that helps.
-    #[derive(Debug, Default)]
-    pub(crate) struct Helper;
+    /// A thread, which stays where the system puts it.
+    pub(crate) type Id = ();
 
-    impl Helper {
-        pub(crate) fn begins(&self) -> impl FnOnce() + Send + use<> {
-            || {}
+    pub(crate) fn id() -> Id {}
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) struct Processors;
+
+    impl Processors {
+        pub(crate) fn of_helpers(_: usize) -> Option<Self> {
+            None
         }
 
-        pub(crate) fn keep_off(&mut self) {}
+        pub(crate) fn keep(&self, (): Id) {}
     }
 }

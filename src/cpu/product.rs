@@ -17,9 +17,9 @@ use crate::{
 const AHEAD: usize = 64;
 /// Inputs that are added up one after the other between two looks at whether there are more.
 const UNROLLED: usize = 4;
-/// Bytes of weights that come by themselves, as they are read again soon: asking for them made products in batches up to a
-/// tenth slower where another thread shares the core. Of more (3 and 4 MiB were tried), products gain as much.
-const NEAR: usize = 3 << 19;
+/// Bytes of a matrix that stays in caches from product to product, so that its weights come by themselves: asking for them
+/// made products of several rows up to a tenth slower where another thread shares the core. Those of 3 and 4 MiB gain as much.
+const CACHED: usize = 3 << 19;
 /// Lines of sums that [`linear`] takes at once: 6 KiB.
 const SUMS: usize = 96;
 
@@ -142,13 +142,13 @@ impl<W: Weights> Of<'_, W> {
     fn rows<S: Simd>(&mut self, s: S, rows: Range<usize>, panel: usize) -> usize {
         // Few rows take several panels at a time, so that enough sums are under way to hide the latency of a
         // multiply-add; more rows as many as the registers hold, since a weight is then read once for them all. (With AVX2,
-        // three rows of two panels need one register too many, and are a third slower than of one.)
+        // three rows of two panels need one register too many, and are a third slower than of one. NEON was not measured.)
         let wide = match rows.len() {
             0 | 1 => S::SUMS,
             2 => S::SUMS / 2,
             _ => S::SUMS / 6,
         };
-        // What cannot be is not compiled, nor three panels where they are but the last ones.
+        // What cannot be is not compiled, nor three panels where that is never the full width (AVX-512).
         match wide.min(self.product.panels.end - panel) {
             8.. if const { S::SUMS >= 8 } && rows.len() == 1 => self.tiles::<S, 8>(s, rows, panel),
             4.. if const { S::SUMS >= 4 } => self.tiles::<S, 4>(s, rows, panel),
@@ -210,11 +210,12 @@ impl<W: Weights> Of<'_, W> {
                 }
             }
         }
-        // Where several tiles read the same panels, each asks for its share of those that follow, so that they come evenly;
-        // else a tile asks for what it reads soon itself. A row alone reads weights as fast as they come anyway.
+        // Weights are asked for where they come from afar: where several tiles read the same panels, each asks for its
+        // share of those that follow, so that they come evenly, else a tile asks for what it reads soon itself. A row
+        // alone reads weights as fast as they come anyway.
         let (tiles, share) = (rows.len() > ROWS, (ROWS << 16) / rows.len());
         let next = (panel + PANELS) * count + (row - rows.start) * count / rows.len();
-        let asks = size_of_val(self.weights) > NEAR;
+        let asks = ROWS > 1 && size_of_val(self.weights) > CACHED;
         let (mut x4, mut weights4) = ([[].as_slice(); ROWS], [[].as_slice(); PANELS]);
         for (r, x4) in x4.iter_mut().enumerate() {
             *x4 = x[r].as_chunks::<UNROLLED>().0;
@@ -228,7 +229,7 @@ impl<W: Weights> Of<'_, W> {
         assert!(x.iter().all(|x| x.len() == count) && weights.iter().all(|weights| weights.len() == count));
         assert!(x4.iter().all(|x| x.len() >= chunks) && weights4.iter().all(|weights| weights.len() >= chunks));
         for chunk in 0..chunks {
-            if ROWS > 1 && asks {
+            if asks {
                 let (near, far) = (chunk * UNROLLED + AHEAD, next + ((chunk * UNROLLED).wrapping_mul(share) >> 16));
                 for p in 0..PANELS {
                     for line in 0..UNROLLED {
@@ -241,7 +242,7 @@ impl<W: Weights> Of<'_, W> {
             }
             for k in 0..UNROLLED {
                 // What takes fewer registers stays there: the inputs of few rows, or the weights of few panels.
-                if ROWS < 2 * PANELS {
+                if ROWS < S::REGISTERS * PANELS {
                     let mut x = [s.splat(0.0); ROWS];
                     for r in 0..ROWS {
                         x[r] = s.splat(x4[r][chunk][k]);

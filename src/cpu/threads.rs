@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::apart::Helper;
+use super::apart::{self, Processors};
 use crate::error::{Error, Result};
 
 /// How long someone looks out for work or a result before letting the system wake it, which takes as long: so short
@@ -21,13 +21,15 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Debug, Default)]
 pub(super) struct Threads {
     started: Vec<Thread>,
+    /// What they may use, all of them.
+    processors: Option<Box<Processors>>,
 }
 
 #[derive(Debug)]
 struct Thread {
     /// Until the thread is told to end.
     jobs: Option<mpsc::Sender<Job>>,
-    helper: Helper,
+    id: apart::Id,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -40,13 +42,21 @@ impl Threads {
         work: impl Fn(I) -> Result<R> + Clone + Send + 'static,
     ) -> Result<Vec<Result<R>>> {
         let mut all: Vec<Option<Result<R>>> = items.iter().map(|_| None).collect();
-        while self.started.len() + 1 < items.len() {
+        let helpers = items.len().saturating_sub(1);
+        while self.started.len() < helpers {
             self.started.push(Thread::start()?);
+            self.processors = None;
+        }
+        if let Some(processors) = Processors::of_helpers(helpers)
+            && self.processors.as_deref() != Some(&processors)
+        {
+            self.started.iter().for_each(|thread| processors.keep(thread.id));
+            self.processors = Some(Box::new(processors));
         }
         let (done, results) = mpsc::channel();
         let mut items = items.into_iter();
         let here = items.next();
-        for ((index, item), thread) in (1..).zip(items).zip(&mut self.started) {
+        for ((index, item), thread) in (1..).zip(items).zip(&self.started) {
             let (work, done) = (work.clone(), done.clone());
             // Nobody to hear the result is nobody who waits for it.
             thread.run(Box::new(move || drop(done.send((index, caught(|| work(item)))))))?;
@@ -69,10 +79,10 @@ impl Thread {
     fn start() -> Result<Self> {
         let (jobs, given) = mpsc::channel::<Job>();
         let thread = thread::Builder::new().name("wgpu-rnn-cpu".to_owned());
-        let helper = Helper::default();
-        let begins = helper.begins();
+        let (ids, id) = mpsc::channel();
         let handle = thread.spawn(move || {
-            begins();
+            // Whoever starts it waits for that.
+            let _ = ids.send(apart::id());
             while let Some(job) = next(&given) {
                 job();
             }
@@ -83,11 +93,11 @@ impl Thread {
             limit: format!("what the system grants ({cause})"),
             hint: "use fewer threads".to_owned(),
         })?;
-        Ok(Self { jobs: Some(jobs), helper, handle: Some(handle) })
+        let id = id.recv().map_err(|_| Error::internal("a thread ended"))?;
+        Ok(Self { jobs: Some(jobs), id, handle: Some(handle) })
     }
 
-    fn run(&mut self, job: Job) -> Result<()> {
-        self.helper.keep_off();
+    fn run(&self, job: Job) -> Result<()> {
         let sent = self.jobs.as_ref().map(|jobs| jobs.send(job));
         sent.and_then(|sent| sent.ok()).ok_or_else(|| Error::internal("a thread ended"))
     }

@@ -54,8 +54,8 @@ pub struct SessionOptions {
     pub device: Device,
     /// How matrices are stored. Every device computes with the rounded values.
     pub weights: Precision,
-    /// Threads on the CPU; 0 and 1: the caller's own. Others are the session's, and on Linux keep off the processor that the
-    /// caller runs on.
+    /// Threads on the CPU; 0 and 1: the caller's own. Others are the session's. On Linux they may use the processors that the
+    /// caller may, but for the one that it runs on as a run begins, if there are enough.
     pub threads: usize,
     /// Which layers carry their states from run to run.
     pub carry: Carry,

@@ -33,6 +33,8 @@ pub(crate) trait Simd: Copy {
     const NAME: &'static str;
     /// How many [`Lanes`](Self::Lanes) of sums leave enough registers for what is summed.
     const SUMS: usize;
+    /// Registers of one [`Lanes`](Self::Lanes).
+    const REGISTERS: usize;
 
     /// 16 32-bit integers.
     type Ints: Copy;

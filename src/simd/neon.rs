@@ -39,6 +39,7 @@ impl Simd for Neon {
     const NAME: &'static str = "neon";
     // 24 of 32 registers.
     const SUMS: usize = 6;
+    const REGISTERS: usize = 4;
 
     #[inline(always)]
     fn run<T: Task>(self, task: T) -> T::Output {

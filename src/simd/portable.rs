@@ -15,6 +15,7 @@ impl Simd for Portable {
     const NAME: &'static str = "portable";
     // 12 of 16 registers of four floats, as x86-64 has.
     const SUMS: usize = 3;
+    const REGISTERS: usize = 4;
 
     // As with other instructions, a task that others run is compiled once; in each of them, it took minutes.
     #[inline(never)]

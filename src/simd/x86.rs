@@ -83,6 +83,7 @@ impl Simd for Avx2 {
     const NAME: &'static str = "avx2";
     // 12 of 16 registers.
     const SUMS: usize = 6;
+    const REGISTERS: usize = 2;
 
     #[inline(always)]
     fn run<T: Task>(self, task: T) -> T::Output {
@@ -294,6 +295,7 @@ impl Simd for Avx512 {
     const NAME: &'static str = "avx512";
     // 24 of 32 registers.
     const SUMS: usize = 24;
+    const REGISTERS: usize = 1;
 
     #[inline(always)]
     fn run<T: Task>(self, task: T) -> T::Output {

@@ -20,18 +20,20 @@ pub struct Work {
     pub batch: usize,
     pub seq_len: usize,
     pub weights: Precision,
+    /// Whether products with int8 weights are of integers.
+    pub integers: bool,
     /// Whether inputs, and so states, are as near to 0 as the end of a sound that fades.
     pub faint: bool,
 }
 
 /// As many inputs as units.
 pub const fn work(name: &'static str, cell: Cell, hidden_size: usize, batch: usize, seq_len: usize) -> Work {
-    let (weights, faint) = (Precision::F32, false);
-    Work { name, cell, hidden_size, input_size: hidden_size, batch, seq_len, weights, faint }
+    let (weights, integers, faint) = (Precision::F32, false, false);
+    Work { name, cell, hidden_size, input_size: hidden_size, batch, seq_len, weights, integers, faint }
 }
 
 /// What is counted and timed.
-pub const ALL: [Work; 14] = [
+pub const ALL: [Work; 17] = [
     work("lstm-8", Cell::Lstm, 8, 1, 1),
     work("gru-8", Cell::Gru, 8, 1, 1),
     work("lstm-64", Cell::Lstm, 64, 1, 1),
@@ -43,7 +45,10 @@ pub const ALL: [Work; 14] = [
     Work { weights: Precision::F16, ..work("lstm-256-f16", Cell::Lstm, 256, 1, 1) },
     Work { weights: Precision::Bf16, ..work("lstm-256-bf16", Cell::Lstm, 256, 1, 1) },
     Work { weights: Precision::I8, ..work("lstm-256-i8", Cell::Lstm, 256, 1, 1) },
+    work("lstm-512", Cell::Lstm, 512, 1, 1),
+    Work { weights: Precision::I8, integers: true, ..work("lstm-512-i8-integers", Cell::Lstm, 512, 1, 1) },
     work("lstm-8-block-64", Cell::Lstm, 8, 1, 64),
+    work("lstm-128-batch-2", Cell::Lstm, 128, 2, 4),
     work("gru-128-batch-4", Cell::Gru, 128, 4, 4),
     Work { input_size: 32, ..work("lstm-128-batch-16", Cell::Lstm, 128, 16, 4) },
 ];
@@ -75,6 +80,7 @@ impl Work {
         model.output("y", y)?;
         let mut options = SessionOptions::on(Device::Cpu);
         options.weights = self.weights;
+        options.integer_arithmetic = self.integers;
         Ok(Session::new(&model.build()?, options)?)
     }
 
