@@ -57,8 +57,12 @@ impl Worker {
         // Some ask their environment only.
         command.envs(["RAYON_NUM_THREADS", "RTEN_NUM_THREADS"].map(|variable| (variable, threads.to_string())));
         let mut library = None;
-        if name == Name::OrtC && env::var_os(LIBRARY).is_none() {
-            library = onnxruntime(python);
+        if name == Name::OrtC {
+            // One that is named tells its version to nobody.
+            library = match env::var(LIBRARY) {
+                Ok(path) => Some((format!("of {path}"), path)),
+                Err(_) => onnxruntime(python),
+            };
             command.envs(library.iter().map(|(_, path)| (LIBRARY, path)));
         }
         let mut worker = Self::start(name, Some(threads), command, folder, HOW)?;

@@ -88,7 +88,7 @@ impl Worker {
         match text("do")? {
             "start" => {
                 self.peer = Some(Peer::start(&self.name, self.threads)?);
-                // They stand in the lock file, which `peers` has.
+                // Those of packages stand in the lock file, which `peers` has, as it has the library's.
                 Ok(json!({"versions": {}}))
             }
             "open" => {
