@@ -243,14 +243,10 @@ impl<W: Weights> Of<'_, W> {
             for k in 0..UNROLLED {
                 // What takes fewer registers stays there: the inputs of few rows, or the weights of few panels.
                 if ROWS < S::REGISTERS * PANELS {
-                    let mut x = [s.splat(0.0); ROWS];
-                    for r in 0..ROWS {
-                        x[r] = s.splat(x4[r][chunk][k]);
-                    }
                     for p in 0..PANELS {
                         let weight = weights4[p][chunk][k].load(s);
                         for r in 0..ROWS {
-                            sums[r][p] = s.mul_add(x[r], weight, sums[r][p]);
+                            sums[r][p] = s.mul_add(s.splat(x4[r][chunk][k]), weight, sums[r][p]);
                         }
                     }
                 } else {
