@@ -202,13 +202,29 @@ fn options_of_one_device_leave_only_that_one() {
 
 #[test]
 fn auto_never_takes_a_software_adapter() {
-    let session = Session::new(&net(1).model(), SessionOptions::on(Device::Auto)).unwrap();
+    let session = Session::new(&net(1).model(), SessionOptions::on(Device::Auto(None))).unwrap();
     let report = session.device();
     assert!(!report.is_software, "{report:?}");
     let hardware = wgpu_rnn::gpu::adapters();
     let hardware = hardware.is_ok_and(|all| all.iter().any(|info| info.kind != AdapterKind::Software));
     assert_eq!(report.kind, if hardware { "auto" } else { "cpu" });
     assert!(hardware || !report.reason.is_empty());
+}
+
+#[test]
+fn auto_takes_the_adapter_that_is_named() {
+    let Some(gpu) = fair_gpu() else { return };
+    let name = gpu.info().name.to_uppercase();
+    let session = Session::new(&net(1).model(), SessionOptions::on(Device::Auto(Some(name.clone())))).unwrap();
+    let report = session.device();
+    assert_eq!(report.kind, "auto");
+    assert!(report.adapter.to_uppercase().contains(&name), "{report:?}");
+    let run = session.run(net(1).inputs()).unwrap();
+    let chosen = run.device().unwrap();
+    assert!(chosen.cpu_estimate.is_some() && chosen.gpu_estimate.is_some(), "{chosen:?}");
+    let error =
+        Session::new(&net(1).model(), SessionOptions::on(Device::Auto(Some("no such".to_owned())))).unwrap_err();
+    assert!(error.to_string().starts_with("no adapter named 'no such'; there is"), "{error}");
 }
 
 /// Figures that nobody measured are those of a kind of adapter, and named so.

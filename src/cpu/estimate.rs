@@ -6,6 +6,10 @@ use crate::plan::{Bound, Estimate, Op, Part, Plan};
 /// A function such as the hyperbolic tangent takes as long as so many multiply-adds, by the times of LSTMs of 64 to 512
 /// units in `docs/performance.md`.
 const FUNCTION: f64 = 32.0;
+/// Seconds of a run as such: its inputs are checked, its outputs get memory. Of the least ones of layers of 16 units.
+const RUN: f64 = 2.5e-6;
+/// Seconds until other threads take part.
+const JOIN: f64 = 4e-6;
 /// Seconds of a timestep of a direction as such, and of a step of the plan, by those of layers of a few units.
 const LEAST: f64 = 1e-7;
 /// Rows that a recurrence takes through a sequence together, reading its weights once at each timestep.
@@ -32,6 +36,10 @@ pub(crate) fn estimate(plan: &Plan, bound: &Bound, figures: &Calibration, thread
     };
     let arithmetic = |products: f64, functions: f64| (products + FUNCTION * functions) / figures.multiply_adds;
     let mut all = Estimate::default();
+    all.add(Part::Run, RUN);
+    if count > 1.0 {
+        all.add(Part::HandOvers, JOIN);
+    }
     for step in &plan.steps {
         let cost = plan.cost(&step.op, bound);
         let units = match (&step.op, split) {

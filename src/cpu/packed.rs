@@ -49,14 +49,18 @@ impl Weights for Halves {
     }
 }
 
-/// The bits of bf16s.
+/// The bits of bf16s, in the order of [`Simd::load_bf16`].
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(32))]
-pub(super) struct Bfloats([u16; LANES]);
+pub(super) struct Bfloats([u32; LANES / 2]);
 
 impl Weights for Bfloats {
     fn set(&mut self, lane: usize, weight: f32, _: f32) {
-        self.0[lane] = Float16::Bf16.bits(weight);
+        let bits = u32::from(Float16::Bf16.bits(weight));
+        match lane.checked_sub(LANES / 2) {
+            None => self.0[lane] = self.0[lane] & 0xffff_0000 | bits,
+            Some(high) => self.0[high] = self.0[high] & 0xffff | bits << 16,
+        }
     }
 
     #[inline(always)]

@@ -126,17 +126,37 @@ impl<W: Weights> Task for Of<'_, W> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let count = self.product.x.count;
+        if count == 1 {
+            return s.run(OfOneRow(self));
+        }
         for first in (0..count).step_by(ROW_BLOCK) {
-            let rows = first..count.min(first + ROW_BLOCK);
-            let mut panel = self.product.panels.start;
-            while panel < self.product.panels.end {
-                panel += self.rows(s, rows.clone(), panel);
-            }
+            self.all_panels(s, first..count.min(first + ROW_BLOCK));
         }
     }
 }
 
+/// A product of one row, compiled on its own: what several rows share is not set up for it, which takes as long as the
+/// product of a few units.
+struct OfOneRow<'a, W>(Of<'a, W>);
+
+impl<W: Weights> Task for OfOneRow<'_, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        self.0.all_panels(s, 0..1);
+    }
+}
+
 impl<W: Weights> Of<'_, W> {
+    #[inline(always)]
+    fn all_panels<S: Simd>(&mut self, s: S, rows: Range<usize>) {
+        let mut panel = self.product.panels.start;
+        while panel < self.product.panels.end {
+            panel += self.rows(s, rows.clone(), panel);
+        }
+    }
+
     /// Some rows, and some panels from `panel` on. Returns how many.
     #[inline(always)]
     fn rows<S: Simd>(&mut self, s: S, rows: Range<usize>, panel: usize) -> usize {

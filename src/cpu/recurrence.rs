@@ -121,25 +121,11 @@ pub(super) fn run(
         for (values, id) in finals.iter_mut().zip(&direction.finals) {
             *values = next(id.is_some());
         }
+        let place = Place { direction, index, seq_len, keeps_output: mask.is_some() || seq_len == 0 };
         for first_row in (0..batch).step_by(TILE_ROWS) {
             let rows = TILE_ROWS.min(batch - first_row);
-            let mut tile = Tile::new(r, weights, first_row, rows, seq_len, scratch, member)?;
-            for (state, id) in direction.initial.iter().enumerate() {
-                match id {
-                    Some(id) => tile.set_state(state, memory.read(*id)?),
-                    None => tile.state_rows(state).0.fill(0.0),
-                }
-            }
-            let place = Place { direction, index, seq_len, keeps_output: mask.is_some() || seq_len == 0 };
-            if place.keeps_output {
-                tile.begin_output();
-            }
-            tile.run(&place, x, mask, &mut outputs)?;
-            for (state, values) in finals.iter_mut().enumerate() {
-                if let Some(values) = values {
-                    tile.get_state(state, values)?;
-                }
-            }
+            let tile = Tile::new(r, weights, first_row, rows, seq_len, scratch, member)?;
+            tile.run(&place, memory, x, mask, &mut outputs, &mut finals)?;
         }
     }
     Ok(())
@@ -170,7 +156,7 @@ impl Place<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// What it has the sizes for.
-    sizes: Option<[usize; 2]>, // rows, slice
+    sizes: Option<Sizes>,
     x: Vec<f32>,          // [slice, rows, input_size]
     gates_x: Vec<Line>,   // [slice, rows, blocks, gates]
     sums: Vec<Line>,      // [rows, group, gates], those of `hh_reset` only where there are some
@@ -187,22 +173,19 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// Makes room for `rows` of the directions of `r`, which have `weights` of the same sizes.
-    fn fit(
-        &mut self,
-        r: &Recurrence,
-        weights: &DirectionWeights,
-        rows: usize,
-        slice: usize,
-        panels: usize,
-    ) -> Result<()> {
+    #[cold]
+    fn fit(&mut self, r: &Recurrence, weights: &DirectionWeights, rows: usize, seq_len: usize) -> Result<Sizes> {
+        let sizes = Sizes::new(r, rows, seq_len);
+        let Sizes { slice, group, .. } = sizes;
         let spec = r.cell.spec();
         let units = rows * blocks(r);
+        let late = spec.gates.len() - spec.gates_before_reset();
         let only = |condition: bool, len: usize| if condition { len } else { 0 };
         let (resets, projects) = (weights.hh_reset.is_some(), weights.hr.as_ref());
         self.sizes = None;
         fit(&mut self.x, slice * rows * r.input_size)?;
         fit(&mut self.gates_x, slice * units * spec.gates.len())?;
-        fit(&mut self.sums, rows * panels)?;
+        fit(&mut self.sums, rows * group * late)?;
         fit(&mut self.given, units * LANES)?;
         fit(&mut self.gives, units * LANES)?;
         fit(&mut self.states, units * LANES * (spec.states.len() - 1))?;
@@ -213,8 +196,30 @@ impl Scratch {
         fit(&mut self.output, rows * r.output_size)?;
         fit(&mut self.live, rows)?;
         self.live.fill(true);
-        self.sizes = Some([rows, slice]);
-        Ok(())
+        self.sizes = Some(sizes);
+        Ok(sizes)
+    }
+}
+
+/// How the timesteps of some rows are gone through.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    rows: usize,
+    seq_len: usize,
+    /// Timesteps whose inputs are projected together.
+    slice: usize,
+    /// Blocks whose sums are taken together.
+    group: usize,
+}
+
+impl Sizes {
+    fn new(r: &Recurrence, rows: usize, seq_len: usize) -> Self {
+        let (spec, blocks) = (r.cell.spec(), blocks(r));
+        let slice = MAX_GATES_X / (rows * blocks * spec.gates.len()).max(1);
+        let slice = slice.max(MIN_PROJECTED.div_ceil(rows.max(1))).clamp(1, seq_len.max(1));
+        let late = spec.gates.len() - spec.gates_before_reset();
+        let group = (MAX_SUMS / (rows * late).max(1)).clamp(1, blocks.max(1));
+        Self { rows, seq_len, slice, group }
     }
 }
 
@@ -249,15 +254,11 @@ impl<'a> Tile<'a> {
         m: &'a mut Scratch,
         member: &'a mut Member,
     ) -> Result<Self> {
-        let (spec, blocks) = (r.cell.spec(), blocks(r));
-        let units = rows * blocks;
-        let slice = (MAX_GATES_X / (units * spec.gates.len()).max(1)).max(MIN_PROJECTED.div_ceil(rows.max(1)));
-        let slice = slice.clamp(1, seq_len.max(1));
-        let late = spec.gates.len() - spec.gates_before_reset();
-        let group = (MAX_SUMS / (rows * late).max(1)).clamp(1, blocks.max(1));
-        if m.sizes != Some([rows, slice]) {
-            m.fit(r, weights, rows, slice, group * late)?;
-        }
+        let Sizes { slice, group, .. } = match m.sizes {
+            Some(sizes) if sizes.rows == rows && sizes.seq_len == seq_len => sizes,
+            _ => m.fit(r, weights, rows, seq_len)?,
+        };
+        let blocks = blocks(r);
         let (own, width) = (member.part(blocks), blocks * LANES);
         Ok(Self { r, weights, first_row, rows, blocks, own, width, slice, group, m, member })
     }
@@ -344,13 +345,40 @@ impl<'a> Tile<'a> {
         self.m.output = output;
     }
 
-    fn run(&mut self, place: &Place<'_>, x: &[f32], mask: Option<&[f32]>, outputs: &mut Outputs<'_>) -> Result<()> {
-        for start in (0..place.seq_len).step_by(self.slice) {
+    /// From the initial states to the final ones. (On its own, so that the compiler does not keep what it needs beside
+    /// what its caller does.)
+    #[inline(never)]
+    fn run(
+        mut self,
+        place: &Place<'_>,
+        memory: &Memory<'_>,
+        x: &[f32],
+        mask: Option<&[f32]>,
+        outputs: &mut Outputs<'_>,
+        finals: &mut [Option<&mut [f32]>],
+    ) -> Result<()> {
+        for (state, id) in place.direction.initial.iter().enumerate() {
+            match id {
+                Some(id) => self.set_state(state, memory.read(*id)?),
+                None => self.state_rows(state).0.fill(0.0),
+            }
+        }
+        if place.keeps_output {
+            self.begin_output();
+        }
+        let mut start = 0;
+        while start < place.seq_len {
             let timesteps = start..place.seq_len.min(start + self.slice);
-            self.r.cell.dispatch(Slice { tile: self, place, timesteps, x, mask, outputs })?;
+            start = timesteps.end;
+            self.r.cell.dispatch(Slice { tile: &mut self, place, timesteps, x, mask, outputs })?;
         }
         if let Some(last) = &mut outputs.last {
             self.put_outputs(place, 0, 1, last);
+        }
+        for (state, values) in finals.iter_mut().enumerate() {
+            if let Some(values) = values {
+                self.get_state(state, values)?;
+            }
         }
         Ok(())
     }

@@ -115,6 +115,8 @@ impl Plan {
 #[cfg(feature = "gpu")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
+    /// A run as such, without a device to go to.
+    Run,
     /// The way to a device and back.
     RoundTrip,
     /// Values on that way.
@@ -133,7 +135,8 @@ pub(crate) enum Part {
 
 #[cfg(feature = "gpu")]
 impl Part {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
+        Self::Run,
         Self::RoundTrip,
         Self::Transfers,
         Self::Dispatches,
@@ -145,6 +148,7 @@ impl Part {
 
     fn name(self) -> &'static str {
         match self {
+            Self::Run => "beginning and ending",
             Self::RoundTrip => "the way there and back",
             Self::Transfers => "transfers",
             Self::Dispatches => "dispatches",

@@ -8,7 +8,7 @@ use super::either::{Either, Permitted};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
 use crate::{
-    error::ErrorKind,
+    error::{Error, ErrorKind},
     gpu::{AdapterKind, Gpu, GpuOptions},
 };
 
@@ -37,13 +37,13 @@ use crate::{
 /// [`layer_by_layer`](SessionOptions::layer_by_layer) say how the GPU makes the runs that it gets, as
 /// [`threads`](SessionOptions::threads) does of the CPU, and are part of the estimate. What does not fit the GPU, or a
 /// strategy that was asked for, is run by the CPU. A [stream](crate::Session::stream) is always the CPU's.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Device {
-    /// The CPU or a hardware GPU, whichever is estimated to be faster for each run; the CPU where there is no such GPU.
-    /// Never a software adapter.
-    #[default]
-    Auto,
+    /// The CPU or a GPU, whichever is estimated to be faster for each run. Without a text a hardware GPU, never a software
+    /// adapter, and the CPU where there is none; else the adapter whose name contains the text (in any case), of whatever
+    /// kind, which must be there.
+    Auto(Option<String>),
     /// A GPU: the adapter whose name contains the text (in any case), or the fastest kind there is,
     /// software adapters last. Fails where there is none.
     Gpu(Option<String>),
@@ -57,6 +57,26 @@ pub enum Device {
     Cpu,
     /// The CPU in f64, with plain loops: the specification. Slow.
     Reference,
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self::Auto(None)
+    }
+}
+
+impl Device {
+    /// How its GPU is opened, otherwise as `options` say; `None` where there is none to open.
+    #[cfg(feature = "gpu")]
+    #[must_use]
+    pub fn to_open(&self, options: &GpuOptions) -> Option<GpuOptions> {
+        let (name, allow_software) = match self {
+            Self::Auto(name) => (name, name.is_some()),
+            Self::Gpu(name) => (name, true),
+            Self::Opened(_) | Self::Either(_) | Self::Cpu | Self::Reference => return None,
+        };
+        Some(GpuOptions { adapter: name.clone(), allow_software, ..options.clone() })
+    }
 }
 
 /// The device that a session or a run takes.
@@ -141,20 +161,21 @@ impl Opened {
 
 pub(super) async fn open(options: &SessionOptions) -> Result<(Opened, DeviceReport)> {
     let on_cpu = |reason: &str| Ok((Opened::Cpu, DeviceReport::of("cpu", reason)));
+    #[cfg(feature = "gpu")]
+    let how = || options.device.to_open(&options.gpu).ok_or_else(|| Error::internal("a device that is not opened"));
     match &options.device {
         Device::Cpu => on_cpu(ASKED_FOR),
         Device::Reference => Ok((Opened::Reference, DeviceReport::of("reference", ASKED_FOR))),
         #[cfg(feature = "gpu")]
-        Device::Auto => {
+        Device::Auto(name) => {
             let permitted = Permitted::by(options)?;
             if let Permitted::Cpu(reason) = permitted {
                 return on_cpu(reason);
             }
-            let how = GpuOptions { adapter: None, allow_software: false, ..options.gpu.clone() };
-            match Gpu::open(how).await {
+            match Gpu::open(how()?).await {
                 Ok(gpu) => either(gpu, permitted, options),
                 // An option that is wrong is wrong on every adapter.
-                Err(error) if error.kind() == ErrorKind::Input => Err(error),
+                Err(error) if name.is_some() || error.kind() == ErrorKind::Input => Err(error),
                 Err(error) if matches!(permitted, Permitted::Gpu(_)) => Err(error),
                 Err(error) => on_cpu(&error.to_string()),
             }
@@ -162,16 +183,13 @@ pub(super) async fn open(options: &SessionOptions) -> Result<(Opened, DeviceRepo
         #[cfg(feature = "gpu")]
         Device::Either(gpu) => either(gpu.clone(), Permitted::by(options)?, options),
         #[cfg(feature = "gpu")]
-        Device::Gpu(name) => {
-            let options = GpuOptions { adapter: name.clone(), allow_software: true, ..options.gpu.clone() };
-            Ok(on_gpu(Gpu::open(options).await?, ASKED_FOR))
-        }
+        Device::Gpu(_) => Ok(on_gpu(Gpu::open(how()?).await?, ASKED_FOR)),
         #[cfg(feature = "gpu")]
         Device::Opened(gpu) => Ok(on_gpu(gpu.clone(), ASKED_FOR)),
         #[cfg(not(feature = "gpu"))]
-        Device::Auto => on_cpu("built without the feature `gpu`"),
+        Device::Auto(None) => on_cpu("built without the feature `gpu`"),
         #[cfg(not(feature = "gpu"))]
-        Device::Gpu(_) => Err(crate::error::Error::NoAdapter {
+        Device::Auto(Some(_)) | Device::Gpu(_) => Err(crate::error::Error::NoAdapter {
             reason: "this program was built without the feature `gpu`".to_owned(),
             hint: "build it with the feature, or use the device `cpu`".to_owned(),
         }),

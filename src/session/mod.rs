@@ -117,7 +117,7 @@ impl SessionOptions {
 /// ```no_run
 /// use wgpu_rnn::{Device, Model, Session, SessionOptions, Tensor};
 /// let model = Model::load("model.keras")?;
-/// let session = Session::new(&model, SessionOptions::on(Device::Auto))?;
+/// let session = Session::new(&model, SessionOptions::on(Device::Auto(None)))?;
 /// let outputs = session.run(Tensor::new([1, 3, 2], vec![0.1, 0.2, 0.3, 0.4, 0.5, 0.6])?)?;
 /// println!("{:?}", outputs.single()?.to_f32());
 /// # Ok::<(), wgpu_rnn::Error>(())

@@ -57,8 +57,9 @@ pub(crate) trait Simd: Copy {
     fn store(self, x: Self::Lanes, to: &mut [f32; LANES]);
     /// From the bits of f16s; exact.
     fn load_f16(self, from: &[u16; LANES]) -> Self::Lanes;
-    /// From the bits of bf16s; exact.
-    fn load_bf16(self, from: &[u16; LANES]) -> Self::Lanes;
+    /// From the bits of bf16s by twos, that of lane `n` in the low half and that of lane `n + 8` in the high half of element
+    /// `n`: a shift and a mask take them apart. Exact.
+    fn load_bf16(self, from: &[u32; LANES / 2]) -> Self::Lanes;
     /// From integers; exact.
     fn load_i8(self, from: &[i8; LANES]) -> Self::Lanes;
 
@@ -165,7 +166,8 @@ mod tests {
         fn run<S: Simd>(self, s: S) -> [Line; 2] {
             let mut all = [Line::ZERO; 2];
             s.store(s.load_f16(&self.0), &mut all[0].0);
-            s.store(s.load_bf16(&self.0), &mut all[1].0);
+            let twos = std::array::from_fn(|n| u32::from(self.0[n]) | u32::from(self.0[n + LANES / 2]) << 16);
+            s.store(s.load_bf16(&twos), &mut all[1].0);
             all
         }
     }

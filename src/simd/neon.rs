@@ -7,12 +7,11 @@
 
 use std::{
     arch::aarch64::{
-        float32x4_t, int16x8_t, int32x4_t, vabsq_f32, vaddq_f32, vaddq_s32, vbslq_f32, vcltq_f32, vcvtnq_s32_f32,
-        vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u32, vfmaq_f32, vget_high_s16, vget_high_u16,
-        vget_low_s16, vget_low_u16, vld1_s8, vld1q_f32, vld1q_u16, vmaxq_f32, vminq_f32, vmovl_s8, vmovl_s16,
-        vmovl_u16, vmull_high_s16, vmull_s16, vmulq_f32, vpaddq_s32, vqmovn_s32, vreinterpretq_f32_s32,
-        vreinterpretq_f32_u32, vreinterpretq_s16_s32, vreinterpretq_s32_f32, vshlq_n_s32, vshlq_n_u32, vst1_s16,
-        vst1q_f32, vsubq_f32,
+        float32x4_t, int16x8_t, int32x4_t, vabsq_f32, vaddq_f32, vaddq_s32, vandq_u32, vbslq_f32, vcltq_f32,
+        vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u32, vfmaq_f32, vget_high_s16,
+        vget_low_s16, vld1_s8, vld1q_f32, vld1q_u32, vmaxq_f32, vminq_f32, vmovl_s8, vmovl_s16, vmull_high_s16,
+        vmull_s16, vmulq_f32, vpaddq_s32, vqmovn_s32, vreinterpretq_f32_s32, vreinterpretq_f32_u32,
+        vreinterpretq_s16_s32, vreinterpretq_s32_f32, vshlq_n_s32, vshlq_n_u32, vst1_s16, vst1q_f32, vsubq_f32,
     },
     array,
 };
@@ -83,16 +82,16 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn load_bf16(self, from: &[u16; LANES]) -> Four {
+    fn load_bf16(self, from: &[u32; LANES / 2]) -> Four {
         let from = from.as_ptr();
         // SAFETY: see above.
         unsafe {
-            let (low, high) = (vld1q_u16(from), vld1q_u16(from.add(8)));
+            let (mask, twos) = (vdupq_n_u32(0xffff_0000), [vld1q_u32(from), vld1q_u32(from.add(4))]);
             [
-                vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vget_low_u16(low)))),
-                vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vget_high_u16(low)))),
-                vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vget_low_u16(high)))),
-                vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vget_high_u16(high)))),
+                vreinterpretq_f32_u32(vshlq_n_u32::<16>(twos[0])),
+                vreinterpretq_f32_u32(vshlq_n_u32::<16>(twos[1])),
+                vreinterpretq_f32_u32(vandq_u32(twos[0], mask)),
+                vreinterpretq_f32_u32(vandq_u32(twos[1], mask)),
             ]
         }
     }

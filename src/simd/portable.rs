@@ -44,8 +44,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn load_bf16(self, from: &[u16; LANES]) -> [f32; LANES] {
-        from.map(|bits| f32::from_bits(u32::from(bits) << 16))
+    fn load_bf16(self, from: &[u32; LANES / 2]) -> [f32; LANES] {
+        array::from_fn(|lane| match lane.checked_sub(LANES / 2) {
+            None => f32::from_bits(from[lane] << 16),
+            Some(high) => f32::from_bits(from[high] & 0xffff_0000),
+        })
     }
 
     #[inline(always)]

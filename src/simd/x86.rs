@@ -7,17 +7,18 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, __m512, __m512i, _CMP_LT_OQ, _MM_HINT_T0, _MM_HINT_T1, _mm_loadl_epi64, _mm_loadu_si128,
-    _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps,
+    _mm_prefetch, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps,
     _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_ps,
     _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256,
     _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps, _mm512_abs_ps, _mm512_add_epi32,
-    _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi16,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32,
-    _mm512_cvtsepi32_epi16, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_madd_epi16, _mm512_mask_blend_ps,
-    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512,
-    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_ternarylogic_epi32,
+    _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtepi8_epi16, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+    _mm512_cvtps_epi32, _mm512_cvtsepi32_epi16, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_madd_epi16,
+    _mm512_mask_blend_ps, _mm512_mask_slli_epi32, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_ternarylogic_epi32,
 };
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -29,6 +30,9 @@ use super::{LANES, Simd, Task};
 fn pair_bits([low, high]: [i16; 2]) -> i32 {
     i32::from(high) << 16 | i32::from(low.cast_unsigned())
 }
+
+/// Of 32 bits.
+const HIGH_HALF: i32 = -0x1_0000;
 
 /// Of 1.0: what makes a power of two of an exponent.
 const ONE: i32 = 0x3f80_0000;
@@ -138,13 +142,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn load_bf16(self, from: &[u16; LANES]) -> Self::Lanes {
-        let from = from.as_ptr().cast::<__m128i>();
+    fn load_bf16(self, from: &[u32; LANES / 2]) -> Self::Lanes {
         // SAFETY: see above.
         unsafe {
-            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from));
-            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(1)));
-            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high))]
+            let twos = _mm256_loadu_si256(from.as_ptr().cast());
+            let (low, high) = (_mm256_slli_epi32::<16>(twos), _mm256_and_si256(twos, _mm256_set1_epi32(HIGH_HALF)));
+            [_mm256_castsi256_ps(low), _mm256_castsi256_ps(high)]
         }
     }
 
@@ -344,11 +347,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn load_bf16(self, from: &[u16; LANES]) -> __m512 {
+    fn load_bf16(self, from: &[u32; LANES / 2]) -> __m512 {
         // SAFETY: see above.
         unsafe {
-            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+            let twos = _mm512_broadcast_i64x4(_mm256_loadu_si256(from.as_ptr().cast()));
+            let high = _mm512_and_si512(twos, _mm512_set1_epi32(HIGH_HALF));
+            _mm512_castsi512_ps(_mm512_mask_slli_epi32::<16>(high, 0x00ff, twos))
         }
     }
 

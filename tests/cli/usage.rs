@@ -45,7 +45,8 @@ fn wrong_usage_is_one_line_and_exit_code_2() {
             "invalid value 'tpu' for '--device <DEVICE>' [possible values: auto, gpu, cpu, reference]; a \
              similar value exists: 'cpu'; see --help",
         ),
-        (vec!["verify", "m", "--device", "cpu", "--adapter", "x"], "--adapter needs --device gpu"),
+        (vec!["verify", "m", "--device", "cpu", "--adapter", "x"], "--adapter needs --device gpu or auto"),
+        (vec!["bench", "m", "--device", "cpu", "--adapter", "x"], "--adapter needs --device gpu or auto"),
         (vec!["verify", "m", "-i", "x.npy", "--seed", "1"], "--seed is for random inputs, without --input"),
         (vec!["bench", "m", "-i", "x.npy", "--batch", "1"], "--batch is for random inputs, without --input"),
         (

@@ -33,7 +33,7 @@ pub const fn work(name: &'static str, cell: Cell, hidden_size: usize, batch: usi
 }
 
 /// What is counted and timed.
-pub const ALL: [Work; 17] = [
+pub const ALL: [Work; 18] = [
     work("lstm-8", Cell::Lstm, 8, 1, 1),
     work("gru-8", Cell::Gru, 8, 1, 1),
     work("lstm-64", Cell::Lstm, 64, 1, 1),
@@ -46,6 +46,7 @@ pub const ALL: [Work; 17] = [
     Work { weights: Precision::Bf16, ..work("lstm-256-bf16", Cell::Lstm, 256, 1, 1) },
     Work { weights: Precision::I8, ..work("lstm-256-i8", Cell::Lstm, 256, 1, 1) },
     work("lstm-512", Cell::Lstm, 512, 1, 1),
+    Work { weights: Precision::Bf16, ..work("lstm-512-bf16", Cell::Lstm, 512, 1, 1) },
     Work { weights: Precision::I8, integers: true, ..work("lstm-512-i8-integers", Cell::Lstm, 512, 1, 1) },
     work("lstm-8-block-64", Cell::Lstm, 8, 1, 64),
     work("lstm-128-batch-2", Cell::Lstm, 128, 2, 4),

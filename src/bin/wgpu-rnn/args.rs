@@ -287,11 +287,11 @@ pub(crate) struct LengthsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArgs {
-    /// Where to run: `auto` takes the CPU or a hardware GPU, whichever is estimated to be faster; `gpu` takes any
-    /// adapter [default: auto]
+    /// Where to run: `auto` takes the CPU or a GPU, whichever is estimated to be faster: a hardware GPU, or the one of
+    /// --adapter; `gpu` takes any adapter [default: auto]
     #[arg(long, env = "WGPU_RNN_DEVICE")]
     pub(crate) device: Option<DeviceName>,
-    /// Run on the adapter whose name contains SUBSTRING; implies `--device gpu`
+    /// The adapter whose name contains SUBSTRING; without `--device auto` the run is made there
     #[arg(long, value_name = "SUBSTRING", env = "WGPU_RNN_ADAPTER")]
     pub(crate) adapter: Option<String>,
     #[command(flatten)]
@@ -507,9 +507,14 @@ fn settle(command: &mut Command, given: &ArgMatches) -> Result<(), Failure> {
             }
             settle_device(device, typed)
         }
-        Command::Bench(BenchArgs { case, .. }) | Command::Profile(ProfileArgs { case, .. }) => {
+        Command::Bench(BenchArgs { case, devices, .. }) => {
+            let has_adapter = |name: &DeviceName| matches!(name, DeviceName::Gpu | DeviceName::Auto);
+            if typed("adapter") && !devices.is_empty() && !devices.iter().any(has_adapter) {
+                return Err(Failure::usage(ADAPTER_OF_NOTHING));
+            }
             settle_inputs(&case.inputs, typed)
         }
+        Command::Profile(ProfileArgs { case, .. }) => settle_inputs(&case.inputs, typed),
         Command::Summary(_)
         | Command::Inspect(_)
         | Command::Convert(_)
@@ -519,15 +524,17 @@ fn settle(command: &mut Command, given: &ArgMatches) -> Result<(), Failure> {
     }
 }
 
+const ADAPTER_OF_NOTHING: &str = "--adapter needs --device gpu or auto";
+
 fn settle_device(args: &mut DeviceArgs, typed: impl Fn(&str) -> bool) -> Result<(), Failure> {
     if let (Some(DeviceName::Cpu | DeviceName::Reference), Some(_)) = (args.device, &args.adapter) {
         match (typed("device"), typed("adapter")) {
             (true, false) => args.adapter = None,
             (false, true) => args.device = None,
-            _ => return Err(Failure::usage("--adapter needs --device gpu")),
+            _ => return Err(Failure::usage(ADAPTER_OF_NOTHING)),
         }
     }
-    if args.adapter.is_some() {
+    if args.adapter.is_some() && args.device.is_none() {
         args.device = Some(DeviceName::Gpu);
     }
     Ok(())
@@ -564,10 +571,10 @@ mod tests {
         assert_eq!(verify.device.device, Some(DeviceName::Gpu));
         assert_eq!((verify.batch, verify.seq_len, verify.seed), (3, None, 0));
         let both = "wgpu-rnn run m.keras -i x.npy -o y.npy --device cpu --adapter llvm";
-        assert_eq!(parsed(both).unwrap_err(), "--adapter needs --device gpu");
+        assert_eq!(parsed(both).unwrap_err(), ADAPTER_OF_NOTHING);
         let auto = "wgpu-rnn run m.keras -i x.npy -o y.npy --device auto --adapter llvm";
         let Ok(Command::Run(run)) = parsed(auto) else { panic!() };
-        assert_eq!(run.device.device, Some(DeviceName::Gpu));
+        assert_eq!((run.device.device, run.device.adapter.as_deref()), (Some(DeviceName::Auto), Some("llvm")));
     }
 
     #[test]

@@ -38,13 +38,9 @@ pub(crate) fn keep_cpu(calibration: &cpu::Calibration) -> Option<PathBuf> {
 #[cfg(feature = "gpu")]
 pub(crate) fn known(device: &Device) -> GpuOptions {
     let mut options = GpuOptions::default();
-    let (name, allow_software) = match device {
-        Device::Auto => (None, false),
-        Device::Gpu(name) => (name.as_deref(), true),
-        _ => return options,
-    };
+    let Some(how) = device.to_open(&options) else { return options };
     // Without an adapter there is nothing to know, and whoever opens it hears why.
-    if let Some(info) = folder().and_then(|_| gpu::find_adapter(name, allow_software).ok()) {
+    if let Some(info) = folder().and_then(|_| gpu::find_adapter(how.adapter.as_deref(), how.allow_software).ok()) {
         options.calibration = read(&file_name(&info), CALIBRATION).and_then(|(path, bytes)| {
             let text = String::from_utf8_lossy(&bytes);
             Calibration::from_text(&text, &info).map_err(|error| left_aside(&path, &error.to_string())).ok()

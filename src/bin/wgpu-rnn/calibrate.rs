@@ -167,12 +167,7 @@ fn measured(
 /// session know. It is kept, too.
 #[cfg(feature = "gpu")]
 pub(crate) fn before(options: &mut wgpu_rnn::SessionOptions) {
-    let mut gpu = options.gpu.clone();
-    match &options.device {
-        wgpu_rnn::Device::Gpu(name) => gpu.adapter.clone_from(name),
-        wgpu_rnn::Device::Auto => gpu.allow_software = false,
-        _ => return,
-    }
+    let Some(gpu) = options.device.to_open(&options.gpu) else { return };
     // The session says what a failure means for it.
     let failed = |error: Error| note(&format!("not measured: {}", one_line(&error.to_string())));
     match measured(gpu) {
@@ -182,7 +177,7 @@ pub(crate) fn before(options: &mut wgpu_rnn::SessionOptions) {
         }
         Err(error) => return failed(error),
     }
-    if matches!(options.device, wgpu_rnn::Device::Auto) {
+    if matches!(options.device, wgpu_rnn::Device::Auto(_)) {
         match cpu::Calibration::measure() {
             Ok(found) => {
                 cache::keep_cpu(&found);

@@ -75,7 +75,7 @@ pub(crate) fn options(device: Device, how: &HowArgs) -> SessionOptions {
     options.weights = precision(how.weights);
     options.threads = threads(how);
     options.integer_arithmetic = how.integer_arithmetic;
-    if matches!(options.device, Device::Auto) {
+    if matches!(options.device, Device::Auto(_)) {
         options.cpu_calibration = crate::cache::known_cpu();
     }
     #[cfg(feature = "gpu")]
@@ -128,7 +128,7 @@ pub(crate) fn without_gpu() -> Error {
 
 pub(crate) fn device(name: DeviceName, adapter: Option<String>) -> Device {
     match name {
-        DeviceName::Auto => Device::Auto,
+        DeviceName::Auto => Device::Auto(adapter),
         DeviceName::Gpu => Device::Gpu(adapter),
         DeviceName::Cpu => Device::Cpu,
         DeviceName::Reference => Device::Reference,
