@@ -12,7 +12,7 @@ use wgpu_rnn::{
     cell::Cell,
     compare::{Tolerance, compare_tensors},
     cpu,
-    gpu::{AdapterKind, Calibration, Gpu, GpuOptions},
+    gpu::{AdapterKind, Calibration, Gpu, GpuOptions, Strategy},
     model::KnownAnswer,
     plan::Precision,
 };
@@ -167,6 +167,25 @@ fn both_have_the_weights_before_they_are_released() {
         assert_near(&alone.run(x.clone()).unwrap(), &outputs);
         let outputs = session.run_padded(x.clone(), &lengths).unwrap();
         assert_near(&alone.run_padded(x, &lengths).unwrap(), &outputs);
+    }
+}
+
+/// A strategy that was asked for and has no room for its weights leaves the CPU, released weights or not.
+#[test]
+fn what_the_gpu_has_no_room_for_is_the_cpus() {
+    let Some(gpu) = fair_gpu() else { return };
+    let of = |seq_len| Net { seq_len, ..Net::new(3, Cell::Lstm, 600) };
+    let alone = Session::new(&of(1).model(), SessionOptions::on(Device::Cpu)).unwrap();
+    for release_weights in [false, true] {
+        let mut options = options(&gpu);
+        (options.strategy, options.release_weights) = (Some(Strategy::Held), release_weights);
+        let session = Session::new(&of(1).model(), options).unwrap();
+        for seq_len in [1, 20] {
+            let outputs = session.run(of(seq_len).inputs()).unwrap();
+            let device = outputs.device().unwrap();
+            assert!(device.kind == "cpu" && device.reason.contains("cannot make it"), "{device:?}");
+            assert_near(&alone.run(of(seq_len).inputs()).unwrap(), &outputs);
+        }
     }
 }
 
