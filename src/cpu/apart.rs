@@ -83,9 +83,12 @@ mod linux {
 #[cfg(not(target_os = "linux"))]
 mod other {
     /// A thread, which stays where the system puts it.
-    pub(crate) type Id = ();
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Id;
 
-    pub(crate) fn id() -> Id {}
+    pub(crate) fn id() -> Id {
+        Id
+    }
 
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub(crate) struct Processors;
@@ -95,6 +98,6 @@ mod other {
             None
         }
 
-        pub(crate) fn keep(&self, (): Id) {}
+        pub(crate) fn keep(&self, _: Id) {}
     }
 }
