@@ -244,6 +244,11 @@ fn auto_takes_the_adapter_that_is_named() {
     let error =
         Session::new(&net(1).model(), SessionOptions::on(Device::Auto(Some("no such".to_owned())))).unwrap_err();
     assert!(error.to_string().starts_with("no adapter named 'no such'; there is"), "{error}");
+    // Also where an option leaves the CPU alone.
+    let mut options = SessionOptions::on(Device::Auto(Some("no such".to_owned())));
+    (options.weights, options.integer_arithmetic) = (Precision::I8, true);
+    let error = Session::new(&net(1).model(), options).unwrap_err();
+    assert!(error.to_string().starts_with("no adapter named 'no such'"), "{error}");
 }
 
 /// Figures that nobody measured are those of a kind of adapter, and named so.

@@ -9,7 +9,7 @@ use common::nets::{Net, devices};
 use wgpu_rnn::{
     Device, Model, Session, SessionOptions, State, Tensor,
     cell::Cell,
-    model::{Embedding, LayerKind},
+    model::{Embedding, LayerKind, Recurrent},
     plan::Plan,
 };
 
@@ -76,6 +76,23 @@ fn only_stateful_models_are_bound_to_a_batch_size() {
     let free = Session::new(&free.build().unwrap(), SessionOptions::on(Device::Cpu)).unwrap();
     let x = Tensor::new([1, 2, 3], vec![0.5f32; 6]).unwrap();
     assert_eq!(free.run(x).unwrap().single().unwrap().shape(), [1, 6]);
+
+    let mut bound = Model::builder("bound");
+    bound.batch_size(Some(2));
+    let x = bound.input("x", &[None, Some(1)]).unwrap();
+    let weight = |columns| Arc::new(Tensor::new([3, columns], vec![0.1f32; 3 * columns]).unwrap());
+    let layer = Recurrent { stateful: true, ..Recurrent::new(Cell::Rnn, weight(1), weight(3)) };
+    let y = bound.add("layer", LayerKind::Recurrent(layer), &[x]).unwrap();
+    bound.output("y", y).unwrap();
+    let bound = Session::new(&bound.build().unwrap(), SessionOptions::on(Device::Cpu)).unwrap();
+    let x = |shape: &[usize]| Tensor::new(shape, vec![0.5f32; shape.iter().product()]).unwrap();
+    for rows in 1..4 {
+        let errors = [bound.run(x(&[rows, 4, 1])).err(), bound.stream(&[vec![rows, 4, 1]]).err()];
+        for error in errors {
+            let error = error.map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(error.contains("the 2 rows that the model was built for"), rows != 2, "{rows} rows: {error}");
+        }
+    }
 }
 
 #[cfg(feature = "gpu")]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::{Rng, nets::Net};
 use wgpu_rnn::{
-    Activation, Device, Error, Model, Session, SessionOptions, Stream, Tensor,
+    Activation, Device, Error, Model, Session, SessionOptions, State, Stream, Tensor,
     cell::{Cell, CellParams},
     model::{Bidirectional, Dense, Embedding, HeadActivation, LayerKind, MergeMode, Recurrent},
     plan::{Carry, Precision},
@@ -242,11 +242,52 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
             )
             .is_err()
     );
+    let mut refused = |state: &State, expected: &str| {
+        let error = stream.set_state(state).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(stream.state().unwrap(), before);
+    };
+    let tensors = |value: f32, rows: usize| {
+        let of =
+            |(name, _): (&str, &Tensor)| (name.to_owned(), Tensor::new([rows, 19], vec![value; rows * 19]).unwrap());
+        session.restore_state(before.iter().map(of).collect(), before.fingerprint()).unwrap()
+    };
+    refused(&tensors(0.5, 2), "2 rows");
+    let mut strict = SessionOptions::on(Device::Cpu);
+    (strict.carry, strict.refuse_non_finite) = (Carry::All, true);
+    let mut strict = Session::new(&model, strict).unwrap().stream(&[vec![1, 2]]).unwrap();
+    assert!(matches!(strict.set_state(&tensors(f32::NAN, 1)), Err(Error::NonFinite { .. })));
     for shapes in [vec![], vec![vec![1, 2], vec![1, 2]], vec![vec![1]], vec![vec![1, 2, 3]]] {
         assert!(matches!(session.stream(&shapes), Err(Error::Mismatch { .. })), "{shapes:?}");
     }
     let reference = Session::new(&model, SessionOptions::on(Device::Reference)).unwrap();
     assert!(matches!(reference.stream(&[vec![1, 2]]), Err(Error::Unsupported { .. })));
+}
+
+/// Two sessions of a model may carry the states of all its layers and those of the stateful ones.
+#[test]
+fn a_state_of_other_layers_is_refused() {
+    let rng = &mut Rng::new(9);
+    let mut model = Model::builder("m");
+    let mut x = model.input("x", &[None, Some(3)]).unwrap();
+    for (name, input_size, stateful) in [("plain", 3, false), ("stateful", 8, true)] {
+        let layer = Recurrent { stateful, ..recurrent(rng, Cell::Gru, input_size, 8) };
+        x = model.add(name, LayerKind::Recurrent(layer), &[x]).unwrap();
+    }
+    model.output("y", x).unwrap();
+    let model = model.build().unwrap();
+    let one = Session::new(&model, SessionOptions::on(Device::Cpu)).unwrap();
+    let both = session(&model, Precision::F32);
+    let mut streams = [&one, &both].map(|session| session.stream(&[vec![1, 1, 3]]).unwrap());
+    let states = streams.each_mut().map(|stream| stream.state().unwrap());
+    for (at, (stream, session)) in streams.iter_mut().zip([&one, &both]).enumerate() {
+        stream.set_state(&states[at]).unwrap();
+        session.set_state(states[at].clone()).unwrap();
+        let other = &states[1 - at];
+        for error in [stream.set_state(other).unwrap_err(), session.set_state(other.clone()).unwrap_err()] {
+            assert!(error.to_string().contains("which the session carries"), "{error}");
+        }
+    }
 }
 
 /// A state that fades ends at 0, not in denormal numbers, which many processors are slow with.

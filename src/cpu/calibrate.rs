@@ -50,6 +50,8 @@ const PATIENCE: Duration = Duration::from_millis(3);
 const LONG: f64 = 5e-5;
 /// Meetings of two threads that are timed together.
 const MEETINGS: usize = 16;
+/// Turns of so many at least.
+const TURNS: usize = 8;
 
 impl Calibration {
     /// Measures the CPU, within some 50 milliseconds where nothing else is under way. It takes 64 MiB meanwhile.
@@ -177,9 +179,11 @@ fn hand_over() -> Result<f64> {
     let members = Member::team(2, 2 * LANES)?;
     let work = |mut member: Member| {
         let (mut values, own) = ([0.0; 2 * LANES], member.part(2 * LANES));
-        let (mut shortest, began) = (f64::INFINITY, Instant::now());
-        // Who has enough leaves, which ends it for the other one, too.
-        while shortest.is_infinite() || began.elapsed() < PATIENCE {
+        let (mut shortest, mut turns, began) = (f64::INFINITY, 0, Instant::now());
+        // Who has enough leaves, which ends it for the other one, too. On a machine with other work a single turn may be
+        // one in which the other thread waited for a processor.
+        while turns < TURNS || began.elapsed() < PATIENCE {
+            turns += 1;
             let started = Instant::now();
             if !(0..MEETINGS).all(|_| member.exchange(&mut values, 2 * LANES, own.clone()).is_ok()) {
                 break;

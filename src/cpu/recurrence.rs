@@ -155,7 +155,7 @@ impl Place<'_> {
 /// The memory of a [`Tile`].
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    /// What it has the sizes for.
+    /// What it has the sizes for, of the one step of a plan whose it is; its directions have all sizes in common.
     sizes: Option<Sizes>,
     x: Vec<f32>,          // [slice, rows, input_size]
     gates_x: Vec<Line>,   // [slice, rows, blocks, gates]

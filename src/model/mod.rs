@@ -262,6 +262,17 @@ impl Model {
         self.batch_size.filter(|_| self.batch_is_fixed || self.is_stateful())
     }
 
+    /// Refuses another number of rows than the [required](Self::required_batch) one.
+    pub(crate) fn check_batch(&self, batch: usize) -> Result<()> {
+        match self.required_batch().filter(|&expected| expected != batch) {
+            None => Ok(()),
+            Some(expected) => {
+                let expected = format!("the {expected} rows that the model was built for");
+                Err(Error::mismatch("batch", expected, format!("{batch} rows")))
+            }
+        }
+    }
+
     /// Number of values in all weights.
     #[must_use]
     pub fn parameter_count(&self) -> usize {

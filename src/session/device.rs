@@ -9,14 +9,14 @@ use crate::error::Result;
 #[cfg(feature = "gpu")]
 use crate::{
     error::{Error, ErrorKind},
-    gpu::{AdapterKind, Gpu, GpuOptions},
+    gpu::{self, AdapterKind, Gpu, GpuOptions},
 };
 
 /// Which device a session should run on.
 ///
 /// # Two devices
 ///
-/// With [`Auto`](Self::Auto), where there is a hardware GPU, and with [`Either`](Self::Either) each run is made by the CPU
+/// With [`Auto`](Self::Auto), where there is a hardware GPU or an adapter is named, and with [`Either`](Self::Either) each run is made by the CPU
 /// or by the GPU, whichever is estimated to be faster for the sizes of that run: a single stream of small layers is done on
 /// the CPU before a GPU has heard of it, and a large batch is not. [`Session::device_for`](crate::Session::device_for)
 /// tells which it is and why, [`Outputs::device`](crate::Outputs::device) which it was. States move between both as they
@@ -170,6 +170,10 @@ pub(super) async fn open(options: &SessionOptions) -> Result<(Opened, DeviceRepo
         Device::Auto(name) => {
             let permitted = Permitted::by(options)?;
             if let Permitted::Cpu(reason) = permitted {
+                // Whoever names an adapter wants to hear that it is not there.
+                if name.is_some() {
+                    gpu::find_adapter(name.as_deref(), true)?;
+                }
                 return on_cpu(reason);
             }
             match Gpu::open(how()?).await {

@@ -320,9 +320,9 @@ impl Session {
     /// Makes the next run start from `state`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if it belongs to another model.
+    /// [`Error::Mismatch`] if it belongs to another model, or to a session that carries other states of it.
     pub fn set_state(&self, state: State) -> Result<()> {
-        state.check(self.program.fingerprint, state.batch())?;
+        state.check(&self.program.plan, self.program.fingerprint)?;
         *pollster::block_on(self.state.lock()) = Some(state);
         Ok(())
     }

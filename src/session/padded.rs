@@ -86,7 +86,7 @@ impl Session {
         }
         io::check_values(plan, &tensors.iter().map(Some).collect::<Vec<_>>(), self.options.refuse_non_finite)?;
         let (program, context) = self.chosen_ragged(ragged, &bound).await?;
-        let (outputs, ..) = program.run_inside(&self.options, false, bound, &tensors, None).await?;
+        let (outputs, ..) = program.run_inside(&context, false, bound, &tensors, None).await?;
         let outputs = plan.outputs.iter().zip(outputs).map(|(port, tensor)| {
             let is_sequence = second_axis(plan, port.buffer) == Some(symbol);
             let tensor = if is_sequence { cleared(&tensor, lengths)? } else { tensor };

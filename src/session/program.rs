@@ -158,11 +158,7 @@ impl Program {
         let shapes: Vec<Option<&[usize]>> = given.iter().map(|tensor| tensor.map(Tensor::shape)).collect();
         let unbatched = ports::is_unbatched(model.accepts_unbatched, plan, &shapes);
         let (bound, tensors) = ports::arranged(plan, tensors, unbatched)?;
-        if let Some(expected) = model.required_batch().filter(|&expected| expected != bound.batch()) {
-            let expected = format!("the {expected} rows that the model was built for");
-            return Err(Error::mismatch("batch", expected, format!("{} rows", bound.batch())));
-        }
-        let (outputs, state, stats) = self.run_inside(context.options, profile, bound, &tensors, state).await?;
+        let (outputs, state, stats) = self.run_inside(context, profile, bound, &tensors, state).await?;
         let outputs = plan
             .outputs
             .iter()
@@ -174,17 +170,19 @@ impl Program {
     /// One run, with axes in the order of the plan.
     pub(super) async fn run_inside(
         &self,
-        options: &SessionOptions,
+        context: &Context<'_>,
         profile: bool,
         bound: Bound,
         tensors: &[Tensor],
         state: Option<&State>,
     ) -> Result<(Vec<Tensor>, State, RunStats)> {
-        let plan = &self.plan;
+        let (plan, options) = (&self.plan, context.options);
+        context.model.check_batch(bound.batch())?;
         io::check_sizes(plan, &bound, options.max_value_bytes)?;
         io::check_lengths(plan, &bound, tensors)?;
         if let Some(state) = state {
-            state.check(self.fingerprint, bound.batch())?;
+            state.check(plan, self.fingerprint)?;
+            state.check_rows(bound.batch())?;
             if options.refuse_non_finite {
                 state.check_finite()?;
             }

@@ -67,7 +67,7 @@ impl Session {
         let shapes: Vec<Vec<usize>> = tensors.iter().map(|tensor| tensor.shape().to_vec()).collect();
         let bound = plan.bind(&shapes)?;
         let (program, context) = self.chosen_ragged(ragged, &bound).await?;
-        let (outputs, ..) = program.run_inside(&self.options, false, bound, &tensors, None).await?;
+        let (outputs, ..) = program.run_inside(&context, false, bound, &tensors, None).await?;
         (0..count)
             .map(|row| {
                 let each = plan.outputs.iter().zip(&outputs).map(|(port, tensor)| {

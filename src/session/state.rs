@@ -72,8 +72,19 @@ impl State {
         self.tensors.first().and_then(|(_, tensor)| tensor.shape().first().copied()).unwrap_or(0)
     }
 
-    pub(super) fn check(&self, expected: u64, batch: usize) -> Result<()> {
+    /// Whether it is of the model with the fingerprint `expected`, and of what `plan` carries of that.
+    pub(super) fn check(&self, plan: &Plan, expected: u64) -> Result<()> {
         check_fingerprint(expected, self.fingerprint)?;
+        let known: Vec<&str> = plan.states.iter().map(|port| port.name.as_str()).collect();
+        let found: Vec<&str> = self.iter().map(|(name, _)| name).collect();
+        if known == found {
+            return Ok(());
+        }
+        let of = |names: &[&str]| if names.is_empty() { "no states".to_owned() } else { listed(names) };
+        Err(Error::mismatch("state", format!("{}, which the session carries", of(&known)), of(&found)))
+    }
+
+    pub(super) fn check_rows(&self, batch: usize) -> Result<()> {
         if self.batch() != batch {
             return Err(Error::mismatch(
                 "state",

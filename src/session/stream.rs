@@ -75,6 +75,7 @@ impl Session {
             return Err(Error::mismatch("shapes of a stream", expected, format!("{} shapes", shapes.len())));
         }
         let bound = self.bind(shapes)?;
+        self.model.check_batch(bound.batch())?;
         super::io::check_sizes(plan, &bound, self.options.max_value_bytes)?;
         let given: Vec<Option<&[usize]>> = shapes.iter().map(|shape| Some(shape.as_slice())).collect();
         let unbatched = ports::is_unbatched(self.model.accepts_unbatched, plan, &given);
@@ -134,7 +135,8 @@ impl Stream {
         self.cpu.run(inputs, outputs)
     }
 
-    /// The shape of each output, without its name.
+    /// The shape of each output, in the model's order and without its name: batch first, also where the file has another
+    /// order of axes or none for the batch (then all but one of the axes that change places have an extent of 1).
     #[must_use]
     pub fn output_shapes(&self) -> Vec<Vec<usize>> {
         self.plan.outputs.iter().map(|port| self.bound.shape(port.buffer).to_vec()).collect()
@@ -156,9 +158,14 @@ impl Stream {
     /// Makes the next step start from `state`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if it belongs to another model or has another number of rows.
+    /// [`Error::Mismatch`] if it belongs to another model, or to a session that carries other states of it, or has another
+    /// number of rows; [`Error::NonFinite`] where the session refuses such values.
     pub fn set_state(&mut self, state: &State) -> Result<()> {
-        state.check(self.fingerprint, self.bound.batch())?;
+        state.check(&self.plan, self.fingerprint)?;
+        state.check_rows(self.bound.batch())?;
+        if self.refuse_non_finite {
+            state.check_finite()?;
+        }
         for (index, (_, tensor)) in state.iter().enumerate() {
             self.cpu.state(index)?.copy_from_slice(&tensor.to_f32());
         }

@@ -42,6 +42,7 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn run<T: Task>(self, task: T) -> T::Output {
+        #[inline(never)]
         #[target_feature(enable = "neon")]
         fn compiled<T: Task>(simd: Neon, task: T) -> T::Output {
             task.run(simd)

@@ -91,6 +91,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn run<T: Task>(self, task: T) -> T::Output {
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma,f16c")]
         fn compiled<T: Task>(simd: Avx2, task: T) -> T::Output {
             task.run(simd)
@@ -302,6 +303,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn run<T: Task>(self, task: T) -> T::Output {
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
         fn compiled<T: Task>(simd: Avx512, task: T) -> T::Output {
             task.run(simd)

@@ -131,6 +131,16 @@ fn bench_times_and_verifies() {
     assert!(lines[2].starts_with("device     threads  strategy") && lines[3].starts_with("cpu"), "{text}");
 }
 
+/// The reference beside which they are held makes its products as ever.
+#[test]
+fn bench_takes_products_of_integers() {
+    let layers = ["bench", "--cell", "lstm", "--hidden", "20", "--seq-len", "3", "--runs", "1", "--json"];
+    let done =
+        wgpu_rnn(&[&layers[..], &["--device", "cpu", "--weights", "i8", "--integer-arithmetic"]].concat()).json();
+    let error = done["results"][0]["max_abs_error"].as_f64().unwrap();
+    assert!(error > 1e-7 && error < 1e-4, "{error}");
+}
+
 #[test]
 fn bench_takes_inputs_and_stateful_models() {
     let folder = Folder::new();

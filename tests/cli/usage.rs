@@ -88,8 +88,25 @@ fn the_environment_sets_defaults_and_the_command_line_wins() {
     assert_eq!(with("WGPU_RNN_DEVICE", "reference", &["--device", "cpu"]).json()["device"], "cpu");
     assert_eq!(with("WGPU_RNN_ADAPTER", "no such adapter", &["--device", "cpu"]).json()["device"], "cpu");
     assert_eq!(with("WGPU_RNN_ATOL", "0.5", &["--device", "cpu"]).json()["atol"], 0.5);
+    // Set to nothing it names nothing.
+    assert_eq!(with("WGPU_RNN_ADAPTER", "", &["--device", "cpu"]).json()["device"], "cpu");
     let bad = with("WGPU_RNN_BATCH", "many", &["--device", "cpu"]).error(2);
     assert_eq!(bad, "invalid value 'many' for '--batch <BATCH>': invalid digit found in string; see --help");
+}
+
+#[test]
+fn of_a_device_and_an_adapter_what_was_typed_wins() {
+    let with = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let layers = ["bench", "--cell", "rnn", "--hidden", "3", "--seq-len", "2", "--runs", "1", "--json"];
+        let mut command = command(&[&layers, arguments].concat());
+        command.envs(variables.iter().copied());
+        finish(command)
+    };
+    let [cpu, nosuch] = [("WGPU_RNN_DEVICE", "cpu"), ("WGPU_RNN_ADAPTER", "no such adapter")];
+    assert_eq!(with(&[cpu, nosuch], &[]).json()["results"][0]["device"], "cpu");
+    assert_eq!(with(&[nosuch], &["--device", "cpu"]).json()["results"][0]["device"], "cpu");
+    assert_eq!(with(&[cpu], &["--adapter", "no such adapter"]).code, 5);
+    assert_eq!(with(&[("WGPU_RNN_ADAPTER", "")], &["--device", "cpu"]).json()["results"][0]["device"], "cpu");
 }
 
 #[test]

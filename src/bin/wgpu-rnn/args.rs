@@ -84,10 +84,10 @@ pub(crate) struct VerifyArgs {
     /// Seed of the random inputs
     #[arg(long, default_value = "0", env = "WGPU_RNN_SEED")]
     pub(crate) seed: u64,
-    /// Allowed difference [default: 1e-5; 2e-3 with products in f16]
+    /// Allowed difference [default: 1e-5; 2e-3 with products in f16, 1e-4 with those of integers]
     #[arg(long, allow_negative_numbers = true, value_parser = tolerance, env = "WGPU_RNN_ATOL")]
     pub(crate) atol: Option<f64>,
-    /// Allowed difference per unit of the reference's magnitude, where that is more [default: 1e-5; 2e-3 with products in f16]
+    /// Allowed difference per unit of the reference's magnitude, where that is more [default: 1e-5; 2e-3 with products in f16, 1e-4 with those of integers]
     #[arg(long, allow_negative_numbers = true, value_parser = tolerance, env = "WGPU_RNN_RTOL")]
     pub(crate) rtol: Option<f64>,
     #[command(flatten)]
@@ -196,7 +196,7 @@ pub(crate) struct BenchArgs {
     /// Devices to time, separated by commas [default: the CPU and every adapter]
     #[arg(long = "device", value_delimiter = ',', value_name = "DEVICE", env = "WGPU_RNN_DEVICE")]
     pub(crate) devices: Vec<DeviceName>,
-    /// Time only adapters whose name contains SUBSTRING
+    /// The adapter whose name contains SUBSTRING, for `gpu` and `auto`; without --device it alone is timed
     #[arg(long, value_name = "SUBSTRING", env = "WGPU_RNN_ADAPTER")]
     pub(crate) adapter: Option<String>,
     #[command(flatten)]
@@ -507,36 +507,52 @@ fn settle(command: &mut Command, given: &ArgMatches) -> Result<(), Failure> {
             }
             settle_device(device, typed)
         }
-        Command::Bench(BenchArgs { case, devices, .. }) => {
-            let has_adapter = |name: &DeviceName| matches!(name, DeviceName::Gpu | DeviceName::Auto);
-            if typed("adapter") && !devices.is_empty() && !devices.iter().any(has_adapter) {
-                return Err(Failure::usage(ADAPTER_OF_NOTHING));
-            }
+        Command::Bench(BenchArgs { case, devices, adapter, .. }) => {
+            settle_adapter(devices, "devices", adapter, typed)?;
             settle_inputs(&case.inputs, typed)
         }
-        Command::Profile(ProfileArgs { case, .. }) => settle_inputs(&case.inputs, typed),
-        Command::Summary(_)
-        | Command::Inspect(_)
-        | Command::Convert(_)
-        | Command::Devices(_)
-        | Command::Demo(_)
-        | Command::Calibrate(_) => Ok(()),
+        Command::Profile(ProfileArgs { case, adapter, .. }) => {
+            drop_nameless(adapter);
+            settle_inputs(&case.inputs, typed)
+        }
+        Command::Calibrate(CalibrateArgs { adapter, .. }) => {
+            drop_nameless(adapter);
+            Ok(())
+        }
+        Command::Summary(_) | Command::Inspect(_) | Command::Convert(_) | Command::Devices(_) | Command::Demo(_) => {
+            Ok(())
+        }
     }
 }
 
-const ADAPTER_OF_NOTHING: &str = "--adapter needs --device gpu or auto";
+/// A variable that is set to nothing names nothing.
+fn drop_nameless(adapter: &mut Option<String>) {
+    adapter.take_if(|name| name.is_empty());
+}
 
-fn settle_device(args: &mut DeviceArgs, typed: impl Fn(&str) -> bool) -> Result<(), Failure> {
-    if let (Some(DeviceName::Cpu | DeviceName::Reference), Some(_)) = (args.device, &args.adapter) {
-        match (typed("device"), typed("adapter")) {
-            (true, false) => args.adapter = None,
-            (false, true) => args.device = None,
-            _ => return Err(Failure::usage(ADAPTER_OF_NOTHING)),
+/// Drops the adapter or the devices, where no device has one. `id` is that of the option for devices.
+fn settle_adapter(
+    devices: &mut Vec<DeviceName>,
+    id: &str,
+    adapter: &mut Option<String>,
+    typed: impl Fn(&str) -> bool,
+) -> Result<(), Failure> {
+    drop_nameless(adapter);
+    let has_adapter = |name: &DeviceName| matches!(name, DeviceName::Gpu | DeviceName::Auto);
+    if adapter.is_some() && !devices.is_empty() && !devices.iter().any(has_adapter) {
+        match (typed(id), typed("adapter")) {
+            (_, false) => *adapter = None,
+            (false, true) => devices.clear(),
+            (true, true) => return Err(Failure::usage("--adapter needs --device gpu or auto")),
         }
     }
-    if args.adapter.is_some() && args.device.is_none() {
-        args.device = Some(DeviceName::Gpu);
-    }
+    Ok(())
+}
+
+fn settle_device(args: &mut DeviceArgs, typed: impl Fn(&str) -> bool) -> Result<(), Failure> {
+    let mut devices: Vec<DeviceName> = args.device.into_iter().collect();
+    settle_adapter(&mut devices, "device", &mut args.adapter, typed)?;
+    args.device = devices.pop().or(args.adapter.as_ref().map(|_| DeviceName::Gpu));
     Ok(())
 }
 
@@ -571,7 +587,7 @@ mod tests {
         assert_eq!(verify.device.device, Some(DeviceName::Gpu));
         assert_eq!((verify.batch, verify.seq_len, verify.seed), (3, None, 0));
         let both = "wgpu-rnn run m.keras -i x.npy -o y.npy --device cpu --adapter llvm";
-        assert_eq!(parsed(both).unwrap_err(), ADAPTER_OF_NOTHING);
+        assert_eq!(parsed(both).unwrap_err(), "--adapter needs --device gpu or auto");
         let auto = "wgpu-rnn run m.keras -i x.npy -o y.npy --device auto --adapter llvm";
         let Ok(Command::Run(run)) = parsed(auto) else { panic!() };
         assert_eq!((run.device.device, run.device.adapter.as_deref()), (Some(DeviceName::Auto), Some("llvm")));

@@ -53,10 +53,17 @@ pub(crate) fn session(model: &Model, args: &DeviceArgs) -> Result<Session, Error
     if name == DeviceName::Auto && report.kind != TWO_DEVICES {
         note(&format!("running on {}: {}", device_text(report), report.reason));
     }
+    if report.kind != TWO_DEVICES {
+        warn(report);
+    }
+    Ok(session)
+}
+
+/// Says on standard error what a device is no measure of.
+fn warn(report: &DeviceReport) {
     if report.is_software {
         note(&format!("warning: {} computes on the CPU: its results count, its speed does not", report.adapter));
     }
-    Ok(session)
 }
 
 /// The kind of a session's device where each run chooses between two.
@@ -66,6 +73,7 @@ pub(crate) const TWO_DEVICES: &str = "auto";
 pub(crate) fn tell(session: &Session, run: &DeviceReport) {
     if session.device().kind == TWO_DEVICES {
         note(&format!("ran on {}: {}", device_text(run), run.reason));
+        warn(run);
     }
 }
 
@@ -156,7 +164,7 @@ pub(crate) fn tolerance(how: &HowArgs) -> Tolerance {
     Tolerance::FREE_RUNNING
 }
 
-fn precision(weights: WeightsName) -> Precision {
+pub(crate) fn precision(weights: WeightsName) -> Precision {
     match weights {
         WeightsName::F32 => Precision::F32,
         WeightsName::F16 => Precision::F16,

@@ -98,8 +98,8 @@ pub(crate) fn row(case: &Case, options: &mut SessionOptions, label: &str, args: 
         weights: args.how.weights.name(),
         weight_bytes: weight_bytes(&session, &shapes)?,
         threads: match report.kind {
-            // Threads share out rows.
-            "cpu" => Some(setup::threads(&args.how).min(case.batch.max(1))),
+            // At most: a run of little work takes fewer.
+            "cpu" => Some(setup::threads(&args.how)),
             "reference" => Some(1),
             _ => None,
         },
