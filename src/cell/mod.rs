@@ -94,6 +94,12 @@ impl CellSpec {
     pub(crate) fn gates_before_reset(&self) -> usize {
         self.reset.map_or(0, |reset| reset.target)
     }
+
+    /// How many have it at the end of a timestep: the others.
+    #[inline(always)]
+    pub(crate) fn late_gates(&self) -> usize {
+        self.gates.len() - self.gates_before_reset()
+    }
 }
 
 /// `[gates]`, `[gates]`, `[states]`, and the unit's peephole weights, if it has any.

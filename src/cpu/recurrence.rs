@@ -179,13 +179,12 @@ impl Scratch {
         let Sizes { slice, group, .. } = sizes;
         let spec = r.cell.spec();
         let units = rows * blocks(r);
-        let late = spec.gates.len() - spec.gates_before_reset();
         let only = |condition: bool, len: usize| if condition { len } else { 0 };
         let (resets, projects) = (weights.hh_reset.is_some(), weights.hr.as_ref());
         self.sizes = None;
         fit(&mut self.x, slice * rows * r.input_size)?;
         fit(&mut self.gates_x, slice * units * spec.gates.len())?;
-        fit(&mut self.sums, rows * group * late)?;
+        fit(&mut self.sums, rows * group * spec.late_gates())?;
         fit(&mut self.given, units * LANES)?;
         fit(&mut self.gives, units * LANES)?;
         fit(&mut self.states, units * LANES * (spec.states.len() - 1))?;
@@ -217,8 +216,7 @@ impl Sizes {
         let (spec, blocks) = (r.cell.spec(), blocks(r));
         let slice = MAX_GATES_X / (rows * blocks * spec.gates.len()).max(1);
         let slice = slice.max(MIN_PROJECTED.div_ceil(rows.max(1))).clamp(1, seq_len.max(1));
-        let late = spec.gates.len() - spec.gates_before_reset();
-        let group = (MAX_SUMS / (rows * late).max(1)).clamp(1, blocks.max(1));
+        let group = (MAX_SUMS / (rows * spec.late_gates()).max(1)).clamp(1, blocks.max(1));
         Self { rows, seq_len, slice, group }
     }
 }
@@ -457,7 +455,7 @@ impl<'a> Tile<'a> {
             Some(weight) => (weight, self.rows_of(&self.m.reset_h)),
             None => (&self.weights.hh, self.hidden_state()),
         };
-        let sums = C::SPEC.gates.len() - C::SPEC.gates_before_reset();
+        let sums = C::SPEC.late_gates();
         let (panels, y_stride) = (blocks.start * sums..blocks.end * sums, blocks.len() * sums);
         simd.run(Product { x, weight, panels, y: &mut y, y_stride });
         self.cells::<S, C>(simd, s, &blocks, &y);
@@ -469,8 +467,7 @@ impl<'a> Tile<'a> {
     fn cells<S: Simd, C: VectorCell>(&mut self, simd: S, s: usize, blocks: &Range<usize>, sums: &[Line]) {
         let (gates, states, peepholes) = (C::SPEC.gates.len(), C::SPEC.states.len(), C::SPEC.peepholes.len());
         // Gates whose sums come early, and of those that are here.
-        let early = C::SPEC.gates_before_reset();
-        let late = gates - early;
+        let (early, late) = (C::SPEC.gates_before_reset(), C::SPEC.late_gates());
         let (tiny, zero) = (simd.splat(TINY), simd.splat(0.0));
         let units = self.rows * self.blocks;
         let Scratch { gates_x, given, gives, states: later, early: early_sums, live, .. } = &mut *self.m;

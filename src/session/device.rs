@@ -16,9 +16,9 @@ use crate::{
 ///
 /// # Two devices
 ///
-/// With [`Auto`](Self::Auto), where there is a hardware GPU or an adapter is named, and with [`Either`](Self::Either) each run is made by the CPU
-/// or by the GPU, whichever is estimated to be faster for the sizes of that run: a single stream of small layers is done on
-/// the CPU before a GPU has heard of it, and a large batch is not. [`Session::device_for`](crate::Session::device_for)
+/// With [`Auto`](Self::Auto), where there is a hardware GPU or an adapter is named, and with [`Either`](Self::Either) each
+/// run is made by the CPU or by the GPU, whichever is estimated to be faster for the sizes of that run: a single stream of
+/// small layers is done on the CPU before a GPU has heard of it, and a large batch is not. [`Session::device_for`](crate::Session::device_for)
 /// tells which it is and why, [`Outputs::device`](crate::Outputs::device) which it was. States move between both as they
 /// are. Results of the two differ in their last bits, like those of any two devices, so the bits of a row may then depend
 /// on the batch and on how a sequence is cut; name a device where that matters.

@@ -181,11 +181,7 @@ impl Program {
         io::check_sizes(plan, &bound, options.max_value_bytes)?;
         io::check_lengths(plan, &bound, tensors)?;
         if let Some(state) = state {
-            state.check(plan, self.fingerprint)?;
-            state.check_rows(bound.batch())?;
-            if options.refuse_non_finite {
-                state.check_finite()?;
-            }
+            state.check_for_run(plan, self.fingerprint, bound.batch(), options.refuse_non_finite)?;
         }
         let carried = state.map(|state| state.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>()).unwrap_or_default();
         let mut sources: Vec<(BufferId, &Tensor)> = plan.inputs.iter().map(|port| port.buffer).zip(tensors).collect();

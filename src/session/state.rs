@@ -29,7 +29,7 @@ impl State {
         fingerprint: u64,
     ) -> Result<Self> {
         check_fingerprint(expected, fingerprint)?;
-        let known: Vec<&str> = plan.states.iter().map(|port| port.name.as_str()).collect();
+        let known: Vec<&str> = carried(plan).collect();
         if let Some((name, _)) = tensors.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             return Err(Error::Unknown { kind: "state", name: quoted(name), known: listed(&known) });
         }
@@ -75,16 +75,24 @@ impl State {
     /// Whether it is of the model with the fingerprint `expected`, and of what `plan` carries of that.
     pub(super) fn check(&self, plan: &Plan, expected: u64) -> Result<()> {
         check_fingerprint(expected, self.fingerprint)?;
-        let known: Vec<&str> = plan.states.iter().map(|port| port.name.as_str()).collect();
-        let found: Vec<&str> = self.iter().map(|(name, _)| name).collect();
-        if known == found {
+        let names = || self.iter().map(|(name, _)| name);
+        if carried(plan).eq(names()) {
             return Ok(());
         }
-        let of = |names: &[&str]| if names.is_empty() { "no states".to_owned() } else { listed(names) };
-        Err(Error::mismatch("state", format!("{}, which the session carries", of(&known)), of(&found)))
+        let of = |names: Vec<&str>| if names.is_empty() { "no states".to_owned() } else { listed(names) };
+        let known = format!("{}, which the session carries", of(carried(plan).collect()));
+        Err(Error::mismatch("state", known, of(names().collect())))
     }
 
-    pub(super) fn check_rows(&self, batch: usize) -> Result<()> {
+    /// [`check`](Self::check), and whether a run of `batch` rows may start from it.
+    pub(super) fn check_for_run(
+        &self,
+        plan: &Plan,
+        expected: u64,
+        batch: usize,
+        refuse_non_finite: bool,
+    ) -> Result<()> {
+        self.check(plan, expected)?;
         if self.batch() != batch {
             return Err(Error::mismatch(
                 "state",
@@ -92,11 +100,11 @@ impl State {
                 format!("{} rows", self.batch()),
             ));
         }
-        Ok(())
+        if refuse_non_finite { self.check_finite() } else { Ok(()) }
     }
 
     /// Refuses a NaN or an infinity.
-    pub(super) fn check_finite(&self) -> Result<()> {
+    fn check_finite(&self) -> Result<()> {
         for (name, tensor) in &self.tensors {
             if let Some((at, &value)) = tensor.to_f32().iter().enumerate().find(|(_, value)| !value.is_finite()) {
                 let (tensor, index) = (format!("state {}", quoted(name)), unravel(at, tensor.shape()));
@@ -105,6 +113,11 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The names of the states that `plan` carries.
+fn carried(plan: &Plan) -> impl Iterator<Item = &str> {
+    plan.states.iter().map(|port| port.name.as_str())
 }
 
 fn check_fingerprint(expected: u64, found: u64) -> Result<()> {

@@ -161,11 +161,7 @@ impl Stream {
     /// [`Error::Mismatch`] if it belongs to another model, or to a session that carries other states of it, or has another
     /// number of rows; [`Error::NonFinite`] where the session refuses such values.
     pub fn set_state(&mut self, state: &State) -> Result<()> {
-        state.check(&self.plan, self.fingerprint)?;
-        state.check_rows(self.bound.batch())?;
-        if self.refuse_non_finite {
-            state.check_finite()?;
-        }
+        state.check_for_run(&self.plan, self.fingerprint, self.bound.batch(), self.refuse_non_finite)?;
         for (index, (_, tensor)) in state.iter().enumerate() {
             self.cpu.state(index)?.copy_from_slice(&tensor.to_f32());
         }
